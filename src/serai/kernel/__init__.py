@@ -1,0 +1,1 @@
+"""Ids, time, settings, errors, cursors and units: imports nothing else of Serai."""

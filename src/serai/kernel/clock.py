@@ -1,0 +1,26 @@
+"""Time as the wire wants it."""
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The current moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment as RFC 3339 in UTC with milliseconds: ``2026-04-28T12:00:00.123Z``.
+
+    Six fraction digits or fewer keep Python 3.10 clients able to parse it.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_rfc3339(text: str) -> datetime:
+    """Parse an RFC 3339 moment; one without an offset is taken as UTC.
+
+    Raises:
+        ValueError: when the text is no RFC 3339 moment.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

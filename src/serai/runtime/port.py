@@ -1,0 +1,85 @@
+"""The port every sandbox runtime implements."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+
+class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All a runtime needs to know to start one sandbox.
+
+    Attributes:
+        id: unique and stable across restarts, ``[a-z0-9]{12}``; names its directories.
+        hostname: what ``hostname`` prints inside.
+        image: image reference, for example ``blaxel/base-image:latest``.
+        memory_mb: memory limit in MiB; CPU cores are ``memory_mb / 2048``.
+        environment: variables of every process inside, unmasked.
+    """
+
+    id: str
+    hostname: str
+    image: str
+    memory_mb: int
+    environment: Mapping[str, str]
+
+
+class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
+    """A running sandbox, as the store keeps it: enough to find it again after a crash.
+
+    Attributes:
+        id: the plan's id.
+        api_socket: Unix socket where the sandbox API answers HTTP/1.1.
+        port_socket: Unix socket that reaches TCP ports inside: the client sends
+            ``<port>\\n`` and reads one line, ``ok\\n`` or ``error <reason>\\n``; after ``ok``
+            the connection is the raw TCP stream of that port.
+        state: driver-private, opaque to everyone else.
+    """
+
+    id: str
+    api_socket: str
+    port_socket: str
+    state: str
+
+
+class RuntimeProblem(Exception):
+    """A runtime could not do what was asked; the message names cause and fix."""
+
+
+class UnknownImage(RuntimeProblem):
+    """No image of that name can be provided here."""
+
+
+class Runtime(Protocol):
+    """Starts, finds and removes sandboxes. All operations may be repeated safely."""
+
+    name: str
+    isolation: str
+    """One line for people: what separates a sandbox from the host here."""
+
+    async def start(self) -> None:
+        """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""
+
+    async def close(self) -> None:
+        """Release the launcher; sandboxes keep running."""
+
+    def images(self) -> list[str]:
+        """The image references this runtime can provide."""
+
+    async def create(self, plan: SandboxPlan) -> SandboxHandle:
+        """Start the sandbox; answers when its API socket accepts connections.
+
+        Files of an earlier run of the same id are kept and seen again.
+        """
+
+    async def alive(self, handle: SandboxHandle) -> bool:
+        """Whether the sandbox of this handle still runs (also after our own restart)."""
+
+    async def stop(self, handle: SandboxHandle) -> None:
+        """End every process of the sandbox; its files stay."""
+
+    async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        """End it and remove its files, mounts, namespaces and cgroups."""
+
+    async def leftovers(self) -> list[str]:
+        """Ids that still have files or processes here, for the reconciler to compare."""

@@ -1,0 +1,1 @@
+"""The public shapes: one module per domain, as msgspec Structs."""
