@@ -1,0 +1,1 @@
+"""The data plane: routing, authentication and streaming to sandboxes and models."""

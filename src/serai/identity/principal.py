@@ -1,0 +1,40 @@
+"""The authenticated caller."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is calling, as verified from a credential. Held in memory, never sent.
+
+    Attributes:
+        subject: id of the user or service account.
+        email: the user's address, or the service account's name.
+        account_id: the account the credential belongs to.
+        account_admin: may see billing and every workspace of the account.
+        workspaces: workspace name to role (``admin`` or ``member``).
+        credential_id: id of the API key, for audit and revocation.
+    """
+
+    subject: str
+    email: str
+    account_id: str
+    account_admin: bool
+    workspaces: Mapping[str, str]
+    credential_id: str
+
+
+class Authenticator(Protocol):
+    """Turns a presented secret into a Principal."""
+
+    def cached(self, token: str) -> Principal | None:
+        """The principal when it was verified recently and not revoked since; never blocks."""
+
+    async def verify(self, token: str) -> Principal:
+        """Verify a secret.
+
+        Raises:
+            AuthenticationFailed: malformed, unknown, expired or revoked.
+        """
