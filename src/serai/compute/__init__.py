@@ -1,0 +1,1 @@
+"""Sandboxes: from what a client wants to what runs, and back after a crash."""

@@ -1,0 +1,343 @@
+"""The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from serai.compute import records
+from serai.compute.kind import SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.live import LiveSandbox, LiveTable
+from serai.compute.ports import Routes, RunningSandbox, UsageSpans
+from serai.compute.records import SandboxRow
+from serai.kernel.clock import now, parse_rfc3339, rfc3339
+from serai.kernel.errors import BadRequest, Conflict, ServiceUnavailable
+from serai.resources import documents
+from serai.resources.documents import Document
+from serai.resources.kind import Body
+from serai.resources.store import Actor, DocumentStore, already_exists
+from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan, UnknownImage
+from serai.store.database import Database
+
+ENDED = frozenset({"TERMINATED", "FAILED"})
+log = structlog.get_logger(__name__)
+
+
+class SandboxController:
+    """Creates, replaces, wakes, stops and deletes sandboxes; one change per name at a time."""
+
+    def __init__(
+        self,
+        db: Database,
+        store: DocumentStore,
+        runtime: Runtime,
+        spans: UsageSpans,
+        routes: Routes,
+    ) -> None:
+        self.db = db
+        self.store = store
+        self.runtime = runtime
+        self.spans = spans
+        self.routes = routes
+        self.live = LiveTable()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def create(
+        self, actor: Actor, account_id: str, body: Body, *, if_not_exist: bool
+    ) -> Document:
+        """Create a sandbox; answers when its API can be reached.
+
+        Args:
+            actor: who, and in which workspace.
+            account_id: who pays.
+            body: checked by ``DocumentStore.wanted``.
+            if_not_exist: answer with the existing one instead of a conflict.
+
+        Raises:
+            Conflict: the name is taken.
+            BadRequest: the image cannot be provided here.
+            ServiceUnavailable: the runtime failed; nothing is left behind.
+        """
+        workspace, name = actor.workspace, body["metadata"]["name"]
+        async with self.live.lock(workspace, name):
+            await self._expire_if_due(workspace, name)
+            existing = await self.db.read(
+                lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
+            )
+            if existing is not None and existing.status not in ENDED:
+                if if_not_exist:
+                    return existing
+                raise already_exists(SANDBOXES, name)
+            document = await self.db.write(
+                lambda conn: self._insert(conn, actor, account_id, body, existing)
+            )
+            return await self._start_new(document)
+
+    def _insert(
+        self,
+        conn: Connection,
+        actor: Actor,
+        account_id: str,
+        body: Body,
+        ended: Document | None,
+    ) -> Document:
+        if ended is not None:
+            documents.drop(conn, ended.id)
+            records.drop(conn, ended.id)
+        document = self.store.create(conn, SANDBOXES, actor, body)
+        moment = now()
+        expiry = expiry_of(body, moment)
+        records.add(
+            conn,
+            SandboxRow(
+                id=document.id,
+                workspace=actor.workspace,
+                account_id=account_id,
+                name=document.name,
+                memory_mb=body["spec"]["runtime"]["memory"],
+                phase="creating",
+                handle=None,
+                expires_at=rfc3339(expiry.at) if expiry.at else None,
+                last_active_at=rfc3339(moment),
+            ),
+        )
+        return document
+
+    async def _start_new(self, document: Document) -> Document:
+        try:
+            return await self.start(document)
+        except RuntimeProblem as problem:
+            await self.db.write(lambda conn: _forget(conn, document.id))
+            raise _explain(problem, document, self.runtime.images()) from problem
+
+    async def start(self, document: Document) -> Document:
+        """Run the sandbox of a document and publish it; the caller holds the name's lock.
+
+        Raises:
+            RuntimeProblem: it cannot run; the row is unchanged.
+        """
+        handle = await self.runtime.create(self._plan(document))
+        try:
+            changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
+        except BaseException:
+            await self.runtime.stop(handle)
+            raise
+        self.announce(records.running(row, handle), changed, row)
+        return changed
+
+    def _plan(self, document: Document) -> SandboxPlan:
+        body = self.store.reveal(SANDBOXES, document)
+        runtime = body["spec"]["runtime"]
+        environment = {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
+        return SandboxPlan(
+            id=document.id,
+            hostname=document.name,
+            image=runtime["image"],
+            memory_mb=runtime["memory"],
+            environment=environment,
+        )
+
+    def _started(
+        self, conn: Connection, document: Document, handle: SandboxHandle
+    ) -> tuple[Document, SandboxRow]:
+        moment = now()
+        current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
+        changed = self.store.with_status(conn, current, "DEPLOYED", state="RUNNING")
+        stamp = rfc3339(moment)
+        records.change(conn, document.id, phase="running", handle=handle, last_active_at=stamp)
+        row = records.need(conn, document.id)
+        self.spans.open(conn, records.running(row, handle), moment)
+        return changed, row
+
+    def announce(self, running: RunningSandbox, document: Document, row: SandboxRow) -> None:
+        """Let requests reach a running sandbox and watch for its end."""
+        body = msgspec.json.decode(document.body)
+        active_at = parse_rfc3339(row.last_active_at)
+        self.live.put(
+            LiveSandbox(
+                sandbox=running,
+                active_at=active_at,
+                expires_at=parse_rfc3339(row.expires_at) if row.expires_at else None,
+                idle=expiry_of(body, active_at).idle,
+            )
+        )
+        self.routes.publish(running)
+
+    async def replace(self, actor: Actor, name: str, shape: object) -> Document:
+        """Replace metadata and spec without touching what runs.
+
+        Raises:
+            NotFound: no such sandbox.
+            BadRequest: image or memory differ; they belong to the running sandbox.
+        """
+        async with self.live.lock(actor.workspace, name):
+            await self._expire_if_due(actor.workspace, name)
+            document, expiry = await self.db.write(
+                lambda conn: self._replaced(conn, actor, name, shape)
+            )
+            live = self.live.by_id.get(document.id)
+            if live is not None:
+                live.expires_at, live.idle = expiry.at, expiry.idle
+            return document
+
+    def _replaced(
+        self, conn: Connection, actor: Actor, name: str, shape: object
+    ) -> tuple[Document, Expiry]:
+        old = self.store.need(conn, SANDBOXES, actor.workspace, name)
+        if old.status in ENDED:
+            raise Conflict(
+                f"Sandbox {name!r} has ended ({old.status}); create it again.",
+                code="SANDBOX_TERMINATED",
+            )
+        before: Body = msgspec.json.decode(old.body)
+        body = self.store.wanted(SANDBOXES, shape, name)
+        _keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        document = self.store.replace(conn, SANDBOXES, actor, old, body)
+        document = self.store.with_status(conn, document, old.status, state=before.get("state"))
+        same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
+        expiry = expiry_of(body, parse_rfc3339(document.created_at) if same_ttl else now())
+        stamp = rfc3339(expiry.at) if expiry.at else None
+        records.change(conn, document.id, expires_at=stamp)
+        return document, expiry
+
+    async def delete(self, workspace: str, name: str) -> Document:
+        """Stop a sandbox for good. Its record stays readable for a while as ``TERMINATED``.
+
+        Raises:
+            NotFound: no such sandbox, or it has ended already.
+        """
+        async with self.live.lock(workspace, name):
+            return await self._terminate(workspace, name)
+
+    async def _terminate(self, workspace: str, name: str) -> Document:
+        def mark(conn: Connection) -> tuple[Document, SandboxRow | None]:
+            document = self.store.need(conn, SANDBOXES, workspace, name)
+            row = records.get(conn, document.id)
+            if document.status != "TERMINATED":
+                document = self.store.with_status(conn, document, "DELETING", state=None)
+                records.change(conn, document.id, phase="deleting")
+            return document, row
+
+        document, row = await self.db.write(mark)
+        if document.status == "TERMINATED":
+            return document
+        return await self.finish_delete(document, row)
+
+    async def finish_delete(self, document: Document, row: SandboxRow | None) -> Document:
+        """Second half of a delete: also run for those that a crash left half deleted."""
+        live = self.live.remove(document.id)
+        if live is not None:
+            self.routes.withdraw(live.sandbox)
+        handle = row.handle if row is not None else None
+        if handle is not None:
+            await self.runtime.stop(handle)
+        ended = await self.db.write(lambda conn: self._ended(conn, document))
+        self._spawn(self.runtime.destroy(document.id, handle))
+        return ended
+
+    def _ended(self, conn: Connection, document: Document) -> Document:
+        moment = now()
+        self.spans.close(conn, document.id, moment)
+        until = moment + retention_of(msgspec.json.decode(document.body))
+        records.change(
+            conn, document.id, phase="terminated", handle=None, expires_at=rfc3339(until)
+        )
+        return self.store.with_status(conn, document, "TERMINATED", state=None)
+
+    async def wake(self, workspace: str, name: str) -> RunningSandbox | None:
+        """The running sandbox of that name, started first when it was stopped.
+
+        Returns:
+            ``None`` when there is no such sandbox, or it has ended.
+
+        Raises:
+            ServiceUnavailable: it cannot be started.
+        """
+        async with self.live.lock(workspace, name):
+            await self._expire_if_due(workspace, name)
+            live = self.live.by_name.get((workspace, name))
+            if live is not None:
+                return live.sandbox
+            document = await self.db.read(
+                lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
+            )
+            if document is None or document.status != "DEPLOYED":
+                return None
+            try:
+                await self.start(document)
+            except RuntimeProblem as problem:
+                raise ServiceUnavailable(f"Sandbox {name!r} cannot start: {problem}") from problem
+            live = self.live.by_name.get((workspace, name))
+            return live.sandbox if live is not None else None
+
+    def touch(self, sandbox_id: str) -> None:
+        """A request used the sandbox."""
+        live = self.live.by_id.get(sandbox_id)
+        if live is not None:
+            live.active_at = now()
+
+    async def expire(self, workspace: str, name: str) -> None:
+        """End the sandbox if its time is over."""
+        live = self.live.by_name.get((workspace, name))
+        if live is not None and live.due(now()):
+            async with self.live.lock(workspace, name):
+                await self._expire_if_due(workspace, name)
+
+    async def _expire_if_due(self, workspace: str, name: str) -> None:
+        live = self.live.by_name.get((workspace, name))
+        if live is not None and live.due(now()):
+            log.info("sandbox_expired", workspace=workspace, sandbox=name)
+            await self._terminate(workspace, name)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background_done)
+
+    def _background_done(self, task: "asyncio.Task[None]") -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("sandbox_cleanup_failed", exc_info=task.exception())
+
+    async def drain(self) -> None:
+        """Wait for file removals that are still going on."""
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+def _forget(conn: Connection, sandbox_id: str) -> None:
+    documents.drop(conn, sandbox_id)
+    records.drop(conn, sandbox_id)
+
+
+def _explain(
+    problem: RuntimeProblem, document: Document, images: list[str]
+) -> BadRequest | ServiceUnavailable:
+    if not isinstance(problem, UnknownImage):
+        return ServiceUnavailable(
+            f"Sandbox {document.name!r} could not be started: {problem}",
+            code="SANDBOX_START_FAILED",
+        )
+    image = msgspec.json.decode(document.body)["spec"]["runtime"]["image"]
+    return BadRequest(
+        f"spec.runtime.image {image[:120]!r} is not available here. "
+        f"Available: {', '.join(images)}.",
+        code="INVALID_IMAGE",
+        details={"requested_image": image, "supported_images": images},
+    )
+
+
+def _keep_fixed(before: Body, wanted: Body) -> None:
+    """What belongs to the running sandbox cannot be replaced under it."""
+    for field in ("image", "memory"):
+        if wanted[field] != before[field]:
+            raise BadRequest(
+                f"spec.runtime.{field} cannot change from {before[field]!r} to "
+                f"{str(wanted[field])[:120]!r} while the sandbox lives: delete it and create it "
+                "again."
+            )
+    wanted.pop("extraArgs", None)
+    if "extraArgs" in before:
+        wanted["extraArgs"] = before["extraArgs"]

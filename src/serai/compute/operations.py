@@ -1,0 +1,80 @@
+"""Sandboxes over HTTP."""
+
+from litestar import Response, delete, get, post, put
+from litestar.types import ControllerRouterHandler
+
+from serai.api.exchange import AnyRequest, decode_body, flag, json_response
+from serai.compute.controller import SandboxController
+from serai.compute.kind import SANDBOXES, name_unnamed
+from serai.kernel.errors import NotFound
+from serai.resources import documents
+from serai.resources.operations import (
+    ResourceContext,
+    actor_of,
+    caller_of,
+    read_operations,
+    render,
+)
+from serai.wire.sandboxes import Sandbox
+
+
+def sandbox_operations(
+    context: ResourceContext, controller: SandboxController
+) -> list[ControllerRouterHandler]:
+    """Every operation on sandboxes."""
+    listing, _ = read_operations(context, SANDBOXES)
+    return [listing, *_reads(context, controller), *_writes(controller)]
+
+
+def _reads(
+    context: ResourceContext, controller: SandboxController
+) -> list[ControllerRouterHandler]:
+    @get("/v0/sandboxes/{name:str}")
+    async def get_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
+        workspace = caller_of(request).workspace
+        await controller.expire(workspace, name)
+        document = await context.db.read(
+            lambda conn: context.store.need(conn, SANDBOXES, workspace, name)
+        )
+        return render(context, SANDBOXES, request, document)
+
+    @get("/v0/sandboxes/by-external-id/{external_id:str}")
+    async def get_sandbox_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
+        workspace = caller_of(request).workspace
+        document = await context.db.read(
+            lambda conn: documents.find_external(conn, workspace, SANDBOXES.name, external_id)
+        )
+        if document is None:
+            raise NotFound(
+                f"There is no sandbox with external id {external_id[:80]!r} in this workspace.",
+                code="SANDBOX_NOT_FOUND",
+            )
+        return render(context, SANDBOXES, request, document)
+
+    return [get_sandbox, get_sandbox_by_external_id]
+
+
+def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
+    @post("/v0/sandboxes", status_code=200)
+    async def create_sandbox(request: AnyRequest) -> Response[bytes]:
+        caller = caller_of(request)
+        actor, account_id = actor_of(caller), caller.principal.account_id
+        shape = await decode_body(request, Sandbox)
+        name_unnamed(shape)
+        body = controller.store.wanted(SANDBOXES, shape)
+        if_not_exist = flag(request, "createIfNotExist")
+        document = await controller.create(actor, account_id, body, if_not_exist=if_not_exist)
+        return json_response(document.body.encode())
+
+    @put("/v0/sandboxes/{name:str}")
+    async def replace_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
+        shape = await decode_body(request, Sandbox)
+        document = await controller.replace(actor_of(caller_of(request)), name, shape)
+        return json_response(document.body.encode())
+
+    @delete("/v0/sandboxes/{name:str}", status_code=200)
+    async def delete_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
+        document = await controller.delete(caller_of(request).workspace, name)
+        return json_response(document.body.encode())
+
+    return [create_sandbox, replace_sandbox, delete_sandbox]

@@ -1,0 +1,43 @@
+"""What compute needs from its siblings; the composition root passes implementations in."""
+
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+from sqlalchemy import Connection
+
+from serai.runtime.port import SandboxHandle
+
+
+class RunningSandbox(msgspec.Struct, frozen=True, kw_only=True):
+    """A sandbox that runs now. ``memory_mb`` is in MiB."""
+
+    id: str
+    account_id: str
+    workspace: str
+    name: str
+    memory_mb: int
+    handle: SandboxHandle
+
+
+class UsageSpans(Protocol):
+    """Where running time is metered; called inside the transaction that changes the state."""
+
+    def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
+        """The sandbox runs from ``at`` on. Repeatable."""
+
+    def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
+        """The sandbox ran until ``at``. Repeatable."""
+
+    def abandon(self, conn: Connection, sandbox_id: str, now: datetime) -> None:
+        """The sandbox was found dead at ``now``; it ran until it was last known to."""
+
+
+class Routes(Protocol):
+    """Where the gateway learns what it can reach."""
+
+    def publish(self, sandbox: RunningSandbox) -> None:
+        """Requests for this sandbox may be sent to its handle's sockets."""
+
+    def withdraw(self, sandbox: RunningSandbox) -> None:
+        """No more requests for this sandbox."""

@@ -1,0 +1,186 @@
+"""Keeping rows and reality the same: after a crash, at the end of a life, when one dies."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+from sqlalchemy import Connection
+
+from serai.compute import records
+from serai.compute.controller import SandboxController
+from serai.compute.kind import SANDBOXES
+from serai.compute.live import LiveSandbox
+from serai.compute.ports import RunningSandbox
+from serai.compute.records import SandboxRow
+from serai.kernel.clock import now, rfc3339
+from serai.resources import documents
+from serai.resources.documents import Document
+from serai.runtime.port import RuntimeProblem
+
+EXPIRY_SECONDS = 0.5
+CHECK_SECONDS = 5.0
+log = structlog.get_logger(__name__)
+
+
+class Reconciler:
+    """Repairs at start, then ends what is due and notices what died, until stopped."""
+
+    def __init__(self, controller: SandboxController) -> None:
+        self.controller = controller
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Adopt what still runs, mark what does not, then begin the loops."""
+        rows, found = await self.controller.db.read(_rows_and_documents)
+        unfinished = [row for row in rows if not await self._adopt(row, found.get(row.id))]
+        self._tasks = [
+            asyncio.create_task(self._repair(unfinished, {row.id for row in rows})),
+            asyncio.create_task(self._every(EXPIRY_SECONDS, self._expire_due)),
+            asyncio.create_task(self._every(CHECK_SECONDS, self._check)),
+        ]
+
+    async def stop(self) -> None:
+        """End the loops, then every running sandbox; they start again on their next request."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        running = [live.sandbox for live in self.controller.live.by_id.values()]
+        await asyncio.gather(*(self._suspend(sandbox) for sandbox in running))
+        await self.controller.drain()
+
+    async def _suspend(self, sandbox: RunningSandbox) -> None:
+        self.controller.live.remove(sandbox.id)
+        self.controller.routes.withdraw(sandbox)
+        try:
+            await self.controller.runtime.stop(sandbox.handle)
+        except RuntimeProblem:
+            log.exception("sandbox_stop_failed", sandbox=sandbox.name)
+            return
+        await self.controller.db.write(lambda conn: self._stopped(conn, sandbox.id, clean=True))
+
+    def _stopped(self, conn: Connection, sandbox_id: str, *, clean: bool) -> None:
+        controller, moment = self.controller, now()
+        row = records.get(conn, sandbox_id)
+        if row is None or row.phase != "running":
+            return
+        if clean:
+            controller.spans.close(conn, sandbox_id, moment)
+        else:
+            controller.spans.abandon(conn, sandbox_id, moment)
+        records.change(conn, sandbox_id, phase="stopped", handle=None)
+        document = documents.find(conn, row.workspace, SANDBOXES.name, row.name)
+        if document is not None and document.id == sandbox_id:
+            controller.store.with_status(conn, document, document.status, state="STANDBY")
+
+    async def _adopt(self, row: SandboxRow, document: Document | None) -> bool:
+        """Take a row over as it is; False when it needs repair."""
+        if row.phase in {"stopped", "terminated"}:
+            return True
+        if row.phase != "running" or row.handle is None or document is None:
+            return False
+        if not await self.controller.runtime.alive(row.handle):
+            await self.controller.db.write(lambda conn: self._stopped(conn, row.id, clean=False))
+            return True
+        running = records.running(row, row.handle)
+        await self.controller.db.write(
+            lambda conn: self.controller.spans.open(conn, running, now())
+        )
+        self.controller.announce(running, document, row)
+        log.info("sandbox_adopted", workspace=row.workspace, sandbox=row.name)
+        return True
+
+    async def _repair(self, rows: list[SandboxRow], known: set[str]) -> None:
+        for row in rows:
+            try:
+                await self._finish(row)
+            except Exception:
+                log.exception("sandbox_repair_failed", sandbox=row.name)
+        runtime = self.controller.runtime
+        for sandbox_id in await runtime.leftovers():
+            row_now = await self.controller.db.read(
+                lambda conn, wanted=sandbox_id: records.get(conn, wanted)  # type: ignore[misc]
+            )
+            if row_now is None or row_now.phase == "terminated":
+                with suppress(RuntimeProblem):
+                    await runtime.destroy(sandbox_id, None)
+
+    async def _finish(self, row: SandboxRow) -> None:
+        """A crash left this one half created or half deleted: finish it."""
+        controller = self.controller
+        async with controller.live.lock(row.workspace, row.name):
+            document = await controller.db.read(
+                lambda conn: documents.find(conn, row.workspace, SANDBOXES.name, row.name)
+            )
+            if document is None or document.id != row.id:
+                await controller.runtime.destroy(row.id, row.handle)
+                await controller.db.write(lambda conn: records.drop(conn, row.id))
+            elif row.phase == "deleting":
+                await controller.finish_delete(document, row)
+            else:
+                await controller.runtime.destroy(row.id, row.handle)
+                await controller.start(document)
+        log.info("sandbox_repaired", workspace=row.workspace, sandbox=row.name, phase=row.phase)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await step()
+            except Exception:
+                log.exception("reconcile_failed", every_seconds=seconds)
+
+    async def _expire_due(self) -> None:
+        moment = now()
+        for live in list(self.controller.live.by_id.values()):
+            if live.due(moment):
+                await self.controller.expire(live.sandbox.workspace, live.sandbox.name)
+
+    async def _check(self) -> None:
+        """Notice dead sandboxes, remember activity, and drop records past their retention."""
+        for live in list(self.controller.live.by_id.values()):
+            if not await self.controller.runtime.alive(live.sandbox.handle):
+                await self._died(live)
+        await self._save_activity()
+        moment = rfc3339(now())
+        ended = await self.controller.db.read(lambda conn: records.past_retention(conn, moment))
+        if ended:
+            await self.controller.db.write(lambda conn: _drop_records(conn, ended))
+
+    async def _died(self, live: LiveSandbox) -> None:
+        sandbox = live.sandbox
+        async with self.controller.live.lock(sandbox.workspace, sandbox.name):
+            if self.controller.live.by_id.get(sandbox.id) is not live:
+                return
+            log.warning("sandbox_died", workspace=sandbox.workspace, sandbox=sandbox.name)
+            self.controller.live.remove(sandbox.id)
+            self.controller.routes.withdraw(sandbox)
+            await self.controller.runtime.stop(sandbox.handle)
+            await self.controller.db.write(
+                lambda conn: self._stopped(conn, sandbox.id, clean=False)
+            )
+
+    async def _save_activity(self) -> None:
+        moments = {
+            live.sandbox.id: rfc3339(live.active_at)
+            for live in self.controller.live.by_id.values()
+            if live.idle is not None
+        }
+        if moments:
+            await self.controller.db.write(lambda conn: _save_moments(conn, moments))
+
+
+def _rows_and_documents(conn: Connection) -> tuple[list[SandboxRow], dict[str, Document]]:
+    found = documents.every(conn, SANDBOXES.name)
+    return records.every(conn), {document.id: document for document in found}
+
+
+def _drop_records(conn: Connection, ended: list[str]) -> None:
+    for sandbox_id in ended:
+        documents.drop(conn, sandbox_id)
+        records.drop(conn, sandbox_id)
+
+
+def _save_moments(conn: Connection, moments: dict[str, str]) -> None:
+    for sandbox_id, moment in moments.items():
+        records.change(conn, sandbox_id, last_active_at=moment)

@@ -1,0 +1,103 @@
+"""Rows of sandboxes, as functions of a Connection.
+
+``phase`` is where a sandbox stands between what is wanted and what runs: ``creating``,
+``running``, ``stopped`` (starts on the next request), ``deleting``, ``terminated`` (only its
+record is left, until ``expires_at``).
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from serai.compute.ports import RunningSandbox
+from serai.runtime.port import SandboxHandle
+from serai.store.tables.sandboxes import sandboxes
+
+Phase = Literal["creating", "running", "stopped", "deleting", "terminated"]
+
+
+class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the platform knows of one sandbox. Times are RFC 3339 text."""
+
+    id: str
+    workspace: str
+    account_id: str
+    name: str
+    memory_mb: int
+    phase: Phase
+    handle: SandboxHandle | None
+    expires_at: str | None
+    last_active_at: str
+
+
+FIELDS = SandboxRow.__struct_fields__
+COLUMNS = [sandboxes.c[name] for name in FIELDS]
+
+
+def _parse(row: Any) -> SandboxRow:
+    values = dict(zip(FIELDS, row, strict=True))
+    if values["handle"] is not None:
+        values["handle"] = msgspec.json.decode(values["handle"], type=SandboxHandle)
+    return SandboxRow(**values)
+
+
+def add(conn: Connection, row: SandboxRow) -> None:
+    """Insert a row."""
+    values = {name: getattr(row, name) for name in FIELDS}
+    values["handle"] = _text(row.handle)
+    conn.execute(insert(sandboxes).values(values))
+
+
+def get(conn: Connection, sandbox_id: str) -> SandboxRow | None:
+    """The row of a sandbox, by id."""
+    row = conn.execute(select(*COLUMNS).where(sandboxes.c.id == sandbox_id)).first()
+    return _parse(row) if row is not None else None
+
+
+def need(conn: Connection, sandbox_id: str) -> SandboxRow:
+    """The row of a sandbox that must exist."""
+    row = get(conn, sandbox_id)
+    if row is None:
+        raise LookupError(f"no row for sandbox {sandbox_id}")
+    return row
+
+
+def running(row: SandboxRow, handle: SandboxHandle) -> RunningSandbox:
+    """A row that runs, as the siblings of compute see it."""
+    return RunningSandbox(
+        id=row.id,
+        account_id=row.account_id,
+        workspace=row.workspace,
+        name=row.name,
+        memory_mb=row.memory_mb,
+        handle=handle,
+    )
+
+
+def every(conn: Connection) -> list[SandboxRow]:
+    """All rows, for the reconciler."""
+    return [_parse(row) for row in conn.execute(select(*COLUMNS))]
+
+
+def change(conn: Connection, sandbox_id: str, **values: Any) -> None:
+    """Set some columns of a row."""
+    if "handle" in values:
+        values["handle"] = _text(values["handle"])
+    conn.execute(update(sandboxes).where(sandboxes.c.id == sandbox_id).values(values))
+
+
+def past_retention(conn: Connection, moment: str) -> list[str]:
+    """Ids of terminated sandboxes whose records may go."""
+    c = sandboxes.c
+    query = select(c.id).where(c.phase == "terminated", c.expires_at <= moment)
+    return list(conn.execute(query).scalars())
+
+
+def drop(conn: Connection, sandbox_id: str) -> None:
+    """Delete a row."""
+    conn.execute(delete(sandboxes).where(sandboxes.c.id == sandbox_id))
+
+
+def _text(handle: SandboxHandle | None) -> str | None:
+    return msgspec.json.encode(handle).decode() if handle is not None else None

@@ -1,0 +1,58 @@
+"""The first account, workspace, admin and key of a new data directory."""
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from serai.identity import accounts
+from serai.identity.keys import new_key
+from serai.store.secrets import Vault
+from serai.store.tables.identity import api_keys, users, workspaces
+
+ADMIN_EMAIL = "admin@localhost"
+KEY_NAME = "bootstrap"
+
+
+class Bootstrapped(msgspec.Struct, frozen=True):
+    """``admin_key`` is the key to hand out; ``None`` when an earlier start has handed it out."""
+
+    workspace: str
+    admin_key: str | None
+
+
+def bootstrap(
+    conn: Connection, vault: Vault, workspace: str, wanted_key: str | None
+) -> Bootstrapped:
+    """Make what a first start needs, or add the wanted key and workspace to what is there.
+
+    Repeatable: a later start with the same settings changes nothing.
+
+    Args:
+        conn: inside a write transaction.
+        vault: for the key's digest.
+        workspace: name of the workspace to have.
+        wanted_key: the operator's own key for the admin; random when ``None``.
+    """
+    admin = conn.execute(select(users).where(users.c.email == ADMIN_EMAIL)).one_or_none()
+    if admin is None:
+        account_id = accounts.create_account(conn, "default")
+        admin_id = accounts.create_user(conn, account_id, ADMIN_EMAIL, account_admin=True)
+    else:
+        account_id, admin_id = admin.account_id, admin.id
+    there = select(workspaces.c.name).where(workspaces.c.name == workspace)
+    if conn.execute(there).one_or_none() is None:
+        accounts.create_workspace(conn, account_id, workspace, ADMIN_EMAIL)
+        accounts.grant(conn, workspace, admin_id, "admin")
+    return Bootstrapped(workspace, _key(conn, vault, admin_id, wanted_key, first=admin is None))
+
+
+def _key(
+    conn: Connection, vault: Vault, admin_id: str, wanted: str | None, *, first: bool
+) -> str | None:
+    if wanted is None:
+        if not first:
+            return None
+        wanted = new_key()
+    known = select(api_keys.c.id).where(api_keys.c.digest == vault.digest(wanted))
+    if conn.execute(known).one_or_none() is None:
+        accounts.store_key(conn, vault, admin_id, KEY_NAME, wanted)
+    return wanted

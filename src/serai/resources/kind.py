@@ -1,0 +1,45 @@
+"""What makes one kind of resource differ from another."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from serai.resources.masking import Slot
+
+Body = dict[str, Any]
+
+
+def no_secrets(body: Body) -> Iterator[Slot]:
+    """For kinds that hold no secrets."""
+    yield from ()
+
+
+def nothing_to_check(body: Body) -> None:
+    """For kinds whose shape says all there is to say."""
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of resource.
+
+    Attributes:
+        name: as the store knows it, for example ``agent``.
+        title: in messages, for example ``integration connection``.
+        path: below ``/v0``, for example ``agents`` or ``integrations/connections``.
+        shape: the Struct of its body.
+        paged: whether lists are pages from 2026-04-28 on; others are bare arrays for ever.
+        status: status of a new document; empty when the kind has none.
+        has_url: whether ``metadata.url`` leads to it through the gateway.
+        prepare: completes defaults and checks a wanted body, in place; raises BadRequest.
+        secrets: where in a body secret values stand.
+    """
+
+    name: str
+    title: str
+    path: str
+    shape: type[Any]
+    paged: bool = True
+    status: str = "DEPLOYED"
+    has_url: bool = True
+    prepare: Callable[[Body], None] = nothing_to_check
+    secrets: Callable[[Body], Iterator[Slot]] = no_secrets

@@ -1,0 +1,36 @@
+"""Lists as each API version shows them."""
+
+from typing import Any, get_args
+
+from sqlalchemy import Connection
+
+from serai.api.pages import LIMIT_DEFAULT, PageQuery, join_array, join_page, parse_page_query
+from serai.api.versions import PAGES_SINCE, at_least
+from serai.kernel.cursors import CursorCodec
+from serai.resources import documents
+from serai.resources.kind import Kind
+from serai.wire.common import Status
+
+STATUSES: tuple[str, ...] = get_args(Status)
+
+
+def answer_list(
+    conn: Connection, cursors: CursorCodec, kind: Kind, workspace: str, version: str, params: Any
+) -> bytes:
+    """The JSON of a list: a page for paged kinds since ``PAGES_SINCE``, else a bare array.
+
+    Raises:
+        BadRequest: a parameter is not understood, or the cursor is of another query or too old.
+    """
+    query = parse_page_query(params, STATUSES)
+    if not kind.paged or not at_least(version, PAGES_SINCE):
+        return join_array(documents.bodies(conn, workspace, kind.name, query))
+    scope = query.fingerprint(f"{workspace}/{kind.name}")
+    after = cursors.decode(scope, query.cursor) if query.cursor else None
+    page = documents.page(conn, workspace, kind.name, query, after, query.limit or LIMIT_DEFAULT)
+    more = page.more and not _is_last_page(query)
+    return join_page(page.items, cursors.encode(scope, page.last) if more else None, page.total)
+
+
+def _is_last_page(query: PageQuery) -> bool:
+    return query.from_end

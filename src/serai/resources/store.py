@@ -1,0 +1,221 @@
+"""Creating, replacing and reading documents: the part that is the same for every kind."""
+
+import msgspec
+from sqlalchemy import Connection
+
+from serai.kernel.clock import now, rfc3339
+from serai.kernel.errors import BadRequest, Conflict, NotFound
+from serai.kernel.ids import token
+from serai.kernel.names import check_external_id, check_labels, check_name
+from serai.resources import documents
+from serai.resources.documents import Document
+from serai.resources.kind import Body, Kind
+from serai.resources.masking import put_back, take_out
+from serai.store.secrets import Vault
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Who changes a document, and where."""
+
+    workspace: str
+    email: str
+
+
+class DocumentStore:
+    """Documents of every kind. All methods run inside the caller's transaction.
+
+    ``origin`` is put before the path of a resource to make its ``metadata.url``.
+    """
+
+    def __init__(self, vault: Vault, origin: str) -> None:
+        self._vault = vault
+        self.origin = origin
+
+    def wanted(self, kind: Kind, shape: object, name: str | None = None) -> Body:
+        """A checked body from what a client sent; read-only fields are dropped.
+
+        Args:
+            kind: of the document.
+            shape: the decoded Struct.
+            name: the name in the path, which the body may repeat but not contradict.
+
+        Raises:
+            BadRequest: a rule is broken; names the field and the rule.
+        """
+        sent: Body = msgspec.to_builtins(shape)
+        metadata = sent["metadata"]
+        kept = {k: v for k in WRITABLE if (v := metadata.get(k)) is not None}
+        if name is not None and kept.setdefault("name", name) != name:
+            raise BadRequest(
+                f"metadata.name {kept['name'][:80]!r} differs from the name in the path, "
+                f"{name[:80]!r}; a resource cannot be renamed."
+            )
+        _check_metadata(kept)
+        body: Body = {"metadata": kept, "spec": sent["spec"]}
+        kind.prepare(body)
+        return body
+
+    def create(
+        self, conn: Connection, kind: Kind, actor: Actor, body: Body, status: str | None = None
+    ) -> Document:
+        """Insert a new document.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        name = body["metadata"]["name"]
+        if documents.find(conn, actor.workspace, kind.name, name) is not None:
+            raise already_exists(kind, name)
+        moment = rfc3339(now())
+        document_id = token(16)
+        stamp = {"createdAt": moment, "createdBy": actor.email}
+        document = self._document(
+            kind, actor, body, document_id, stamp, {}, 1, kind.status if status is None else status
+        )
+        documents.add(conn, document)
+        return document
+
+    def replace(
+        self, conn: Connection, kind: Kind, actor: Actor, old: Document, body: Body
+    ) -> Document:
+        """Replace a document's spec and metadata; masked secrets keep their values."""
+        before = msgspec.json.decode(old.body)["metadata"]
+        stamp = {key: before[key] for key in ("createdAt", "createdBy") if key in before}
+        document = self._document(
+            kind, actor, body, old.id, stamp, self.secrets(old), old.generation + 1, old.status
+        )
+        documents.save(conn, document)
+        return document
+
+    def need(self, conn: Connection, kind: Kind, workspace: str, name: str) -> Document:
+        """The document of that name.
+
+        Raises:
+            NotFound: there is none in this workspace.
+        """
+        document = documents.find(conn, workspace, kind.name, name)
+        if document is None:
+            raise not_found(kind, name)
+        return document
+
+    def with_status(
+        self, conn: Connection, document: Document, status: str, **fields: str | None
+    ) -> Document:
+        """Save a new status and other top-level fields (``None`` removes one)."""
+        body = msgspec.json.decode(document.body)
+        body["status"] = status
+        for key, value in fields.items():
+            body.pop(key, None)
+            if value is not None:
+                body[key] = value
+        changed = msgspec.structs.replace(
+            document, status=status, body=msgspec.json.encode(body).decode()
+        )
+        documents.save(conn, changed)
+        return changed
+
+    def secrets(self, document: Document) -> dict[str, str]:
+        """The real values of a document's masked slots, by slot key."""
+        if document.secrets is None:
+            return {}
+        plain = self._vault.unseal(document.secrets, _context(document))
+        return msgspec.json.decode(plain, type=dict[str, str])
+
+    def reveal(self, kind: Kind, document: Document) -> Body:
+        """The body with its secrets in clear: for the platform, and admins who ask."""
+        body: Body = msgspec.json.decode(document.body)
+        put_back(kind.secrets(body), self.secrets(document))
+        return body
+
+    def relocate(self, conn: Connection, kind: Kind) -> None:
+        """Give every document of a kind its URL below the current origin."""
+        for document in documents.every(conn, kind.name):
+            body = msgspec.json.decode(document.body)
+            url = self._url(kind, document.workspace, document.name)
+            if body["metadata"].get("url") != url:
+                body["metadata"]["url"] = url
+                text = msgspec.json.encode(body).decode()
+                documents.save(conn, msgspec.structs.replace(document, body=text))
+
+    def _document(
+        self,
+        kind: Kind,
+        actor: Actor,
+        wanted: Body,
+        document_id: str,
+        stamp: dict[str, str],
+        known: dict[str, str],
+        generation: int,
+        status: str,
+    ) -> Document:
+        body: Body = msgspec.json.decode(msgspec.json.encode(wanted))
+        moment = rfc3339(now())
+        metadata = body["metadata"]
+        metadata.setdefault("displayName", metadata["name"])
+        metadata |= {"createdAt": moment} | stamp
+        metadata |= {"updatedAt": moment, "updatedBy": actor.email, "workspace": actor.workspace}
+        if kind.has_url:
+            metadata["url"] = self._url(kind, actor.workspace, metadata["name"])
+        if status:
+            body["status"] = status
+        taken = take_out(kind.secrets(body), known)
+        document = Document(
+            id=document_id,
+            workspace=actor.workspace,
+            kind=kind.name,
+            name=metadata["name"],
+            external_id=metadata.get("externalId"),
+            status=status,
+            generation=generation,
+            created_at=metadata["createdAt"],
+            updated_at=moment,
+            search=_searchable(metadata),
+            body=msgspec.json.encode(body).decode(),
+            secrets=None,
+        )
+        if not taken:
+            return document
+        sealed = self._vault.seal(msgspec.json.encode(taken), _context(document))
+        return msgspec.structs.replace(document, secrets=sealed)
+
+    def _url(self, kind: Kind, workspace: str, name: str) -> str:
+        return f"{self.origin}/{workspace}/{kind.path}/{name}"
+
+
+WRITABLE = ("name", "displayName", "externalId", "labels")
+
+
+def already_exists(kind: Kind, name: str) -> Conflict:
+    """The answer to a create whose name is taken."""
+    code = f"{kind.name.upper()}_ALREADY_EXISTS"
+    return Conflict(f"A {kind.title} named {name!r} exists already in this workspace.", code=code)
+
+
+def not_found(kind: Kind, name: str) -> NotFound:
+    """The answer when a workspace has no such document."""
+    code = f"{kind.name.upper()}_NOT_FOUND"
+    return NotFound(f"There is no {kind.title} named {name[:80]!r} in this workspace.", code=code)
+
+
+def _check_metadata(metadata: Body) -> None:
+    if "name" not in metadata:
+        raise BadRequest("metadata.name is missing: give the resource a name.")
+    check_name(metadata["name"])
+    if "externalId" in metadata:
+        check_external_id(metadata["externalId"])
+    if len(metadata.get("displayName", "")) > DISPLAY_NAME_MAX:
+        raise BadRequest(f"metadata.displayName is longer than {DISPLAY_NAME_MAX} characters.")
+    check_labels(metadata.get("labels") or {})
+
+
+DISPLAY_NAME_MAX = 63
+
+
+def _context(document: Document) -> str:
+    return f"document/{document.id}"
+
+
+def _searchable(metadata: Body) -> str:
+    labels = metadata.get("labels") or {}
+    words = [metadata["name"], metadata.get("displayName", ""), metadata.get("externalId", "")]
+    return "\n".join([*words, *labels.keys(), *labels.values()]).lower()
