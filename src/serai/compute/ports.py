@@ -29,8 +29,8 @@ class UsageSpans(Protocol):
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
         """The sandbox ran until ``at``. Repeatable."""
 
-    def abandon(self, conn: Connection, sandbox_id: str, now: datetime) -> None:
-        """The sandbox was found dead at ``now``; it ran until it was last known to."""
+    def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
+        """After our own restart: those alive went on running; others ran until last metered."""
 
 
 class Routes(Protocol):

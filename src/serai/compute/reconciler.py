@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
@@ -34,6 +35,10 @@ class Reconciler:
         """Adopt what still runs, mark what does not, then begin the loops."""
         rows, found = await self.controller.db.read(_rows_and_documents)
         unfinished = [row for row in rows if not await self._adopt(row, found.get(row.id))]
+        alive = list(self.controller.live.by_id)
+        await self.controller.db.write(
+            lambda conn: self.controller.spans.recover(conn, alive, now())
+        )
         self._tasks = [
             asyncio.create_task(self._repair(unfinished, {row.id for row in rows})),
             asyncio.create_task(self._every(EXPIRY_SECONDS, self._expire_due)),
@@ -57,17 +62,15 @@ class Reconciler:
         except RuntimeProblem:
             log.exception("sandbox_stop_failed", sandbox=sandbox.name)
             return
-        await self.controller.db.write(lambda conn: self._stopped(conn, sandbox.id, clean=True))
+        await self.controller.db.write(lambda conn: self._stopped(conn, sandbox.id, ended=now()))
 
-    def _stopped(self, conn: Connection, sandbox_id: str, *, clean: bool) -> None:
-        controller, moment = self.controller, now()
+    def _stopped(self, conn: Connection, sandbox_id: str, *, ended: datetime | None) -> None:
+        controller = self.controller
         row = records.get(conn, sandbox_id)
         if row is None or row.phase != "running":
             return
-        if clean:
-            controller.spans.close(conn, sandbox_id, moment)
-        else:
-            controller.spans.abandon(conn, sandbox_id, moment)
+        if ended is not None:
+            controller.spans.close(conn, sandbox_id, ended)
         records.change(conn, sandbox_id, phase="stopped", handle=None)
         document = documents.find(conn, row.workspace, SANDBOXES.name, row.name)
         if document is not None and document.id == sandbox_id:
@@ -80,12 +83,9 @@ class Reconciler:
         if row.phase != "running" or row.handle is None or document is None:
             return False
         if not await self.controller.runtime.alive(row.handle):
-            await self.controller.db.write(lambda conn: self._stopped(conn, row.id, clean=False))
+            await self.controller.db.write(lambda conn: self._stopped(conn, row.id, ended=None))
             return True
         running = records.running(row, row.handle)
-        await self.controller.db.write(
-            lambda conn: self.controller.spans.open(conn, running, now())
-        )
         self.controller.announce(running, document, row)
         log.info("sandbox_adopted", workspace=row.workspace, sandbox=row.name)
         return True
@@ -157,7 +157,7 @@ class Reconciler:
             self.controller.routes.withdraw(sandbox)
             await self.controller.runtime.stop(sandbox.handle)
             await self.controller.db.write(
-                lambda conn: self._stopped(conn, sandbox.id, clean=False)
+                lambda conn: self._stopped(conn, sandbox.id, ended=now())
             )
 
     async def _save_activity(self) -> None:

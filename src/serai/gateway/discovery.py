@@ -1,0 +1,116 @@
+"""Filling the route table from the store: derived state, repaired in full now and then."""
+
+import asyncio
+
+import structlog
+from sqlalchemy import Connection
+
+from serai.compute.ports import RunningSandbox
+from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.identity.accounts import account_of_workspace
+from serai.resources import documents
+from serai.resources.documents import Document
+from serai.resources.kinds import CONNECTIONS, MODELS
+from serai.resources.store import DocumentStore
+from serai.store.database import Database
+
+REPAIR_SECONDS = 30.0
+PROVIDER_URLS = {
+    "openai": "https://api.openai.com",
+    "mistral": "https://api.mistral.ai",
+    "deepseek": "https://api.deepseek.com",
+    "xai": "https://api.x.ai",
+    "groq": "https://api.groq.com/openai",
+    "cerebras": "https://api.cerebras.ai",
+}
+"""Providers whose own API has the OpenAI shape; others need ``spec.config.baseUrl``."""
+
+log = structlog.get_logger(__name__)
+
+
+class Discovery:
+    """Keeps the gateway's routes equal to what the store and the running sandboxes say."""
+
+    def __init__(self, db: Database, store: DocumentStore, routes: RouteTable) -> None:
+        self._db = db
+        self._store = store
+        self._routes = routes
+
+    def publish(self, sandbox: RunningSandbox) -> None:
+        """Requests for this sandbox may be sent to its sockets."""
+        key = (sandbox.workspace, sandbox.name)
+        self._routes.sandboxes[key] = sandbox_route(sandbox)
+
+    def withdraw(self, sandbox: RunningSandbox) -> None:
+        """No more requests for this sandbox; a newer one of the same name stays."""
+        key = (sandbox.workspace, sandbox.name)
+        route = self._routes.sandboxes.get(key)
+        if route is not None and route.resource_id == sandbox.id:
+            del self._routes.sandboxes[key]
+
+    async def refresh_models(self) -> None:
+        """Read every model and its connection anew."""
+        fresh = await self._db.read(self._model_routes)
+        if fresh != self._routes.models:
+            self._routes.models = fresh
+
+    def changed(self, kind: str, document: Document, gone: bool) -> None:
+        """A document changed: models and connections make routes."""
+        if kind in {MODELS.name, CONNECTIONS.name}:
+            self._routes.models = self._db.read_now(self._model_routes)
+
+    async def repair(self) -> None:
+        """Compare in full for ever."""
+        while True:
+            await asyncio.sleep(REPAIR_SECONDS)
+            try:
+                await self.refresh_models()
+            except Exception:
+                log.exception("route_repair_failed")
+
+    def _model_routes(self, conn: Connection) -> dict[tuple[str, str], ModelRoute]:
+        connections = {(d.workspace, d.name): d for d in documents.every(conn, CONNECTIONS.name)}
+        routes = {}
+        for document in documents.every(conn, MODELS.name):
+            route = self._model_route(conn, document, connections)
+            if route is not None:
+                routes[document.workspace, document.name] = route
+        return routes
+
+    def _model_route(
+        self, conn: Connection, model: Document, connections: dict[tuple[str, str], Document]
+    ) -> ModelRoute | None:
+        spec = self._store.reveal(MODELS, model)["spec"]
+        names = spec.get("integrationConnections") or []
+        document = connections.get((model.workspace, names[0])) if names else None
+        if document is None or not spec["enabled"]:
+            return None
+        connection = self._store.reveal(CONNECTIONS, document)["spec"]
+        runtime = spec.get("runtime") or {}
+        provider = runtime.get("type") or connection["integration"]
+        config = connection.get("config") or {}
+        base_url = config.get("baseUrl") or PROVIDER_URLS.get(connection["integration"])
+        if base_url is None:
+            return None
+        return ModelRoute(
+            account_id=account_of_workspace(conn, model.workspace),
+            workspace=model.workspace,
+            name=model.name,
+            resource_id=model.id,
+            provider=provider,
+            base_url=base_url.rstrip("/"),
+            api_key=(connection.get("secret") or {}).get("apiKey", ""),
+            model=runtime.get("model"),
+        )
+
+
+def sandbox_route(sandbox: RunningSandbox) -> SandboxRoute:
+    """The gateway's view of a running sandbox."""
+    return SandboxRoute(
+        account_id=sandbox.account_id,
+        workspace=sandbox.workspace,
+        name=sandbox.name,
+        resource_id=sandbox.id,
+        api_socket=sandbox.handle.api_socket,
+        port_socket=sandbox.handle.port_socket,
+    )
