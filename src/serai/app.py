@@ -1,0 +1,317 @@
+"""The composition root: the only module, with the commands, that knows every other."""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from socket import socket
+
+import msgspec
+import structlog
+import uvicorn
+import uvloop
+from litestar import Response, get
+from litestar.types import ASGIApp, ControllerRouterHandler
+from sqlalchemy import Connection
+
+import serai
+from serai.api.app import create_app
+from serai.api.exchange import json_response
+from serai.api.versions import RELEASES, VersionRegistry
+from serai.compute.controller import SandboxController
+from serai.compute.kind import SANDBOXES
+from serai.compute.operations import sandbox_operations
+from serai.compute.ports import RunningSandbox
+from serai.compute.reconciler import Reconciler
+from serai.connect.authority import Authority
+from serai.connect.banner import banner
+from serai.connect.proxy import ConnectProxy
+from serai.gateway.discovery import Discovery, sandbox_route
+from serai.gateway.gateway import Gateway
+from serai.gateway.protocol import gateway_protocol
+from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.usage import ModelUsage
+from serai.identity.authenticator import KeyAuthenticator
+from serai.identity.bootstrap import Bootstrapped, bootstrap
+from serai.identity.caller import Guard
+from serai.identity.principal import Principal
+from serai.kernel import instance
+from serai.kernel.clock import now
+from serai.kernel.cursors import CursorCodec
+from serai.kernel.instance import Instance
+from serai.kernel.settings import Settings
+from serai.logs import configure_logs
+from serai.metering.models import ModelCall, UsageBuffer
+from serai.metering.operations import billing_operations
+from serai.metering.prices import PriceList
+from serai.metering.spans import TICK, SpanMeter
+from serai.resources.kinds import DOCUMENT_KINDS
+from serai.resources.operations import ResourceContext, read_operations, write_operations
+from serai.resources.store import DocumentStore
+from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.unavailable import UnavailableRuntime
+from serai.store.database import Database
+from serai.store.secrets import Vault
+
+DRAIN_SECONDS = 5
+log = structlog.get_logger("serai")
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code. The caller holds the data directory."""
+    configure_logs(settings)
+    return uvloop.run(Platform(settings).serve())
+
+
+class Platform:
+    """Every part of one Serai process, put together and started in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.vault = Vault.open(settings.data_dir / "master.key")
+        self.db = Database(settings.data_dir / "serai.db")
+        self.store = DocumentStore(self.vault, settings.origin)
+        self.authenticator = KeyAuthenticator(self.db, self.vault)
+        self.authority = Authority(settings.data_dir)
+        self.connect = ConnectProxy(self.authority)
+        self.routes = RouteTable()
+        self.discovery = Discovery(self.db, self.store, self.routes)
+        self.meter = SpanMeter()
+        self.usage = UsageBuffer()
+        self.prices = PriceList.load(_prices_file(settings))
+        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def serve(self) -> int:
+        """Start everything, serve until a signal comes, stop everything."""
+        booted = await self._open()
+        controller = SandboxController(
+            self.db, self.store, self.runtime, SandboxSpans(self.meter), self.discovery
+        )
+        reconciler = Reconciler(controller)
+        await reconciler.start()
+        self.tasks += [
+            asyncio.create_task(self.discovery.repair()),
+            asyncio.create_task(self.usage.run(self.db)),
+            asyncio.create_task(self._tick()),
+        ]
+        gateway = self._gateway(controller)
+        server = Server(self._config(gateway, self._application(controller)))
+        try:
+            await server.serve_until_signal(lambda: self._ready(booted))
+        finally:
+            await self._close(gateway, reconciler)
+        return 0
+
+    async def _open(self) -> Bootstrapped:
+        settings = self.settings
+        self.db.open()
+        booted = await self.db.write(
+            lambda conn: bootstrap(conn, self.vault, settings.workspace, settings.admin_api_key)
+        )
+        if booted.admin_key is not None:
+            instance.write_admin_key(settings.data_dir, booted.admin_key)
+        self.authority.prepare(os.environ)
+        await self.db.write(self._relocate)
+        await self.discovery.refresh_models()
+        try:
+            await self.runtime.start()
+        except RuntimeProblem as problem:
+            log.warning("sandboxes_unavailable", reason=str(problem))
+            self.runtime = UnavailableRuntime(str(problem))
+        return booted
+
+    def _relocate(self, conn: Connection) -> None:
+        for kind in (*DOCUMENT_KINDS, SANDBOXES):
+            if kind.has_url:
+                self.store.relocate(conn, kind)
+
+    def _gateway(self, controller: SandboxController) -> Gateway:
+        async def find_sandbox(workspace: str, name: str) -> SandboxRoute | None:
+            sandbox = await controller.wake(workspace, name)
+            return sandbox_route(sandbox) if sandbox is not None else None
+
+        def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
+            self.usage.add(_model_call(route, usage))
+
+        def on_sandbox_activity(route: SandboxRoute) -> None:
+            controller.touch(route.resource_id)
+
+        return Gateway(
+            self.routes,
+            self.authenticator,
+            on_model_usage=on_model_usage,
+            on_sandbox_activity=on_sandbox_activity,
+            connect=self.connect,
+            find_sandbox=find_sandbox,
+        )
+
+    def _application(self, controller: SandboxController) -> ASGIApp:
+        cursors = CursorCodec(self.vault.digest("cursors"))
+        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed)
+        handlers: list[ControllerRouterHandler] = [
+            self._health(controller),
+            *sandbox_operations(context, controller),
+            *billing_operations(self.db, self.prices),
+        ]
+        for kind in DOCUMENT_KINDS:
+            handlers += read_operations(context, kind)
+            handlers += write_operations(context, kind)
+        return create_app(
+            handlers,
+            VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
+            [lambda app: Guard(app, self.authenticator)],
+            self.settings.max_body_bytes,
+        )
+
+    def _health(self, controller: SandboxController) -> ControllerRouterHandler:
+        @get("/health")
+        async def health() -> Response[bytes]:
+            body = {
+                "status": "ok",
+                "version": serai.__version__,
+                "sandboxes": {"running": len(controller.live.by_id)},
+                "isolation": self.runtime.isolation,
+            }
+            return json_response(msgspec.json.encode(body))
+
+        return health
+
+    def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,  # type: ignore[arg-type]
+            host=self.settings.host,
+            port=self.settings.port,
+            http=gateway_protocol(gateway),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+
+    def _ready(self, booted: Bootstrapped) -> None:
+        settings = self.settings
+        instance.publish(
+            settings.data_dir,
+            Instance(
+                pid=os.getpid(),
+                url=settings.origin,
+                host=settings.host,
+                port=settings.port,
+                workspace=settings.workspace,
+                version=serai.__version__,
+                started_at=now(),
+            ),
+        )
+        gc.freeze()
+        log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
+        if settings.banner:
+            shown = booted.admin_key if settings.admin_api_key is None else None
+            text = banner(settings.origin, shown, settings.workspace, settings.data_dir)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK.total_seconds())
+            try:
+                await self.db.write(lambda conn: self.meter.tick(conn, now()))
+            except Exception:
+                log.exception("usage_tick_failed")
+
+    async def _close(self, gateway: Gateway, reconciler: Reconciler) -> None:
+        log.info("stopping", sandboxes=len(reconciler.controller.live.by_id))
+        gateway.close()
+        await self.connect.close()
+        await reconciler.stop()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.runtime.close()
+        self.db.close()
+        log.info("stopped")
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once."""
+
+    async def serve_until_signal(self, ready: Callable[[], None]) -> None:
+        """Listen, call ``ready``, and answer until SIGTERM or SIGINT, then drain."""
+        self._ready = ready
+        await self.serve()
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals on the loop; uvicorn's own way raises them again at the end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
+class SandboxSpans:
+    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``."""
+
+    def __init__(self, meter: SpanMeter) -> None:
+        self._meter = meter
+
+    def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
+        """The sandbox runs from ``at`` on."""
+        self._meter.open(
+            conn,
+            resource_id=sandbox.id,
+            account_id=sandbox.account_id,
+            workspace=sandbox.workspace,
+            name=sandbox.name,
+            memory_mb=sandbox.memory_mb,
+            at=at,
+        )
+
+    def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
+        """The sandbox ran until ``at``."""
+        self._meter.close(conn, sandbox_id, at)
+
+    def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
+        """After our own restart."""
+        self._meter.recover(conn, alive, now)
+
+
+def _model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
+    return ModelCall(
+        account_id=route.account_id,
+        workspace=route.workspace,
+        resource_id=route.resource_id,
+        model_name=route.name,
+        request_id=usage.request_id,
+        started=usage.started,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+        counted=usage.counted,
+        status=usage.status,
+        provider=route.provider,
+    )
+
+
+def _prices_file(settings: Settings) -> Path | None:
+    path = settings.data_dir / "prices.toml"
+    return path if path.exists() else None

@@ -1,0 +1,41 @@
+"""The runtime of a machine that cannot isolate sandboxes: everything else still works."""
+
+from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+
+
+class UnavailableRuntime:
+    """Refuses every sandbox with the reason why this machine cannot run any."""
+
+    name = "unavailable"
+
+    def __init__(self, reason: str) -> None:
+        self.isolation = f"none: {reason}"
+        self._reason = reason
+
+    async def start(self) -> None:
+        """Nothing to make ready."""
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    def images(self) -> list[str]:
+        """None can be provided."""
+        return []
+
+    async def create(self, plan: SandboxPlan) -> SandboxHandle:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def alive(self, handle: SandboxHandle) -> bool:
+        """Nothing runs."""
+        return False
+
+    async def stop(self, handle: SandboxHandle) -> None:
+        """Nothing runs."""
+
+    async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        """Nothing is left."""
+
+    async def leftovers(self) -> list[str]:
+        """Nothing is left."""
+        return []
