@@ -25,7 +25,8 @@ def is_hosted(host: str) -> bool:
 def without_bypasses(no_proxy: Iterable[str]) -> list[str]:
     """Entries of a NO_PROXY list except those that would let a client past our proxy.
 
-    An entry matches a host when it equals it or is one of its parent domains; ``*`` matches all.
+    Clients differ in what an entry matches; the widest reading counts: any ending of the host's
+    name (requests, httpx), and ``*`` everything.
     """
     return [entry for entry in no_proxy if not _bypasses(entry)]
 
@@ -34,4 +35,4 @@ def _bypasses(entry: str) -> bool:
     domain = entry.strip().lower().lstrip("*").strip(".").partition(":")[0]
     if not domain:
         return "*" in entry
-    return any(host == domain or host.endswith(f".{domain}") for host in SERVED)
+    return any(host.endswith(domain) for host in SERVED)
