@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 from typing import NoReturn
 
@@ -163,6 +164,7 @@ def _first_process(
         os.chdir(birth.directory)
         rootfs.build(place.setup, place.map_fd, user_xattr=not place.root_outside)
         rootfs.enter()
+        _forget_host()
         if place.root_outside:
             linux.unshare(linux.CLONE_NEWUSER)
         os.write(says, b"u")
@@ -176,6 +178,14 @@ def _first_process(
         os.write(says, b"e" + f"{error}".encode())
         os._exit(1)
     _serve(place, birth, api, port)
+
+
+def _forget_host() -> None:
+    """Import nothing any more: every path now leads to files of untrusted code."""
+    linux.set_title("sandboxd")
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
+    sys.path.clear()
+    sys.path_importer_cache.clear()
 
 
 def _settle(place: Place, birth: Birth) -> None:

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from serai.runtime.messages import Hierarchy, Limits
@@ -113,11 +114,11 @@ def _usable(
 def _prepare(base: Path, wanted: set[str], name: str, *, unified: bool) -> list[Hierarchy]:
     if unified:
         wanted = _delegate(base, name)
-    (base / name).mkdir(exist_ok=True)
-    if unified and wanted:
-        _enable(base / name, wanted)
     if not wanted:
         return []
+    (base / name).mkdir(exist_ok=True)
+    if unified:
+        _enable(base / name, wanted)
     controllers = tuple(sorted(wanted))
     return [Hierarchy(parent=str(base / name), controllers=controllers, unified=unified)]
 
@@ -195,3 +196,12 @@ def _kill_all(group: Path) -> None:
             os.kill(int(pid), 9)
     except (OSError, ValueError):
         return
+
+
+def forget(hierarchies: Iterable[Hierarchy]) -> None:
+    """Remove the parents of our groups where no sandbox is left."""
+    for hierarchy in hierarchies:
+        try:
+            Path(hierarchy.parent).rmdir()
+        except OSError:
+            continue

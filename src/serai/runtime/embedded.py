@@ -17,6 +17,7 @@ from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
 _ID = re.compile(r"[a-z0-9]{1,32}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _TRIAL = "trial"
 _MEMORY_PER_CORE_MB = 2048
 _SMALLEST_MEMORY_MB = 32
@@ -79,6 +80,8 @@ class EmbeddedRuntime:
             channel, self._channel = self._channel, None
             if channel is not None:
                 await channel.close()
+        if self._setup is not None:
+            await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
 
     def images(self) -> list[str]:
         """The image references this host can provide."""
@@ -93,6 +96,10 @@ class EmbeddedRuntime:
         """
         _check_id(plan.id)
         image.require(plan.image)
+        if not _HOSTNAME.fullmatch(plan.hostname):
+            raise RuntimeProblem(
+                f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
+            )
         if plan.memory_mb < _SMALLEST_MEMORY_MB:
             raise RuntimeProblem(
                 f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"

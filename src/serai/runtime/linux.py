@@ -36,6 +36,7 @@ MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_IDMAP = 0x100000
 
+_PR_SET_NAME = 15
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
@@ -167,6 +168,19 @@ def prctl(option: int, *arguments: object) -> int:
     values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
     values += [ctypes.c_ulong(0)] * (4 - len(values))
     return _checked(LIBC.prctl(ctypes.c_int(option), *values), f"prctl({option})")
+
+
+def set_title(title: str) -> None:
+    """Replace this process's command line, as others see it, and its short name.
+
+    The old one holds paths of the host, and everyone inside a sandbox may read it.
+    """
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[45]), int(fields[46])
+    text = title.encode()[: end - start - 1]
+    ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
+    prctl(_PR_SET_NAME, title.encode())
 
 
 def set_capabilities(mask: int) -> None:
