@@ -18,14 +18,17 @@ import traceback
 from collections.abc import Mapping
 from typing import NoReturn
 
+from serai.sandboxd.file_routes import FileRoutes
 from serai.sandboxd.http import Connection
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.process_routes import ProcessRoutes
 from serai.sandboxd.processes import Limits, ProcessTable
 from serai.sandboxd.relay import PortClient
 from serai.sandboxd.router import Router
+from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.system_routes import SystemRoutes
+from serai.sandboxd.uploads import Uploads
 
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
@@ -116,6 +119,9 @@ def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, Process
     router = Router()
     SystemRoutes(table).add_to(router)
     ProcessRoutes(table).add_to(router)
+    SearchRoutes(paths, table.limits.keepalive).add_to(router)
+    uploads = os.path.join(variables.get("TMPDIR") or "/tmp", ".serai-uploads")  # noqa: S108
+    FileRoutes(paths, Uploads(uploads)).add_to(router)
     return router, table
 
 

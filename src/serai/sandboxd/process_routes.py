@@ -10,9 +10,10 @@ import msgspec
 
 from serai.kernel.errors import BadRequest, NotFound, SeraiError
 from serai.sandboxd.errors import Unprocessable
-from serai.sandboxd.http import Answer, Request, Stream, json_answer
+from serai.sandboxd.http import Answer, Stream, json_answer
 from serai.sandboxd.logs import DROPPED, STDERR, STDOUT, LineSplitter, Position
 from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process, ProcessTable
+from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
 from serai.sandboxd.sockets import listeners
 from serai.wire.sandbox_api import (

@@ -9,7 +9,8 @@ methods are both a plain-text 404, HEAD of a readable path is always 200, and OP
 import re
 from collections.abc import Awaitable, Callable
 
-from serai.sandboxd.http import Answer, Request, Response
+from serai.sandboxd.http import Answer, Response
+from serai.sandboxd.requests import Request
 
 RouteHandler = Callable[[Request], Awaitable[Answer]]
 

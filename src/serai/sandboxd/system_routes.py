@@ -8,8 +8,9 @@ import time
 from serai import __version__
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest
-from serai.sandboxd.http import Answer, Request, json_answer
+from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.processes import ProcessTable
+from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
 from serai.sandboxd.sockets import ports_of
 from serai.wire.sandbox_api import Health, PortList, UpgradeStatus
