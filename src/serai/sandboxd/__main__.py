@@ -50,7 +50,7 @@ def main() -> None:
         {
             "id": "local",
             "hostname": socket.gethostname(),
-            "environment": dict(os.environ),
+            "environment": {**os.environ, "HOME": arguments.home},
             "home": arguments.home,
             "workdir": arguments.workdir,
             "limits": Limits(stop_grace=arguments.stop_grace, keepalive=arguments.keepalive),

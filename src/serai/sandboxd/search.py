@@ -12,18 +12,8 @@ from serai.sandboxd.paths import text
 from serai.wire.sandbox_api import ContentMatch, FindMatch, FuzzyMatch
 
 DEFAULT_EXCLUDED = frozenset(
-    [
-        "node_modules",
-        "vendor",
-        ".git",
-        "dist",
-        "build",
-        "target",
-        "__pycache__",
-        ".venv",
-        ".next",
-        "coverage",
-    ]
+    ("node_modules", "vendor", ".git", "dist", "build")
+    + ("target", "__pycache__", ".venv", ".next", "coverage")
 )
 CONTENT_LIMIT = 64 * 1024 * 1024
 """Larger files are not searched."""
