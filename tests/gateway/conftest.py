@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+
 from serai.gateway.limits import Limits
 
 from .world import Client, World

@@ -5,6 +5,7 @@ import json
 
 import msgspec
 import pytest
+
 from serai.gateway.limits import Limits
 
 from .world import KEY, Client, World, plain
@@ -76,9 +77,7 @@ async def test_no_key_sends_no_authorization(world: World, client: Client) -> No
     assert "authorization" not in world.model.requests[0].headers
 
 
-async def test_model_is_replaced_and_the_rest_keeps_its_bytes(
-    world: World, client: Client
-) -> None:
+async def test_model_is_replaced_and_the_rest_keeps_its_bytes(world: World, client: Client) -> None:
     raw = b'{ "model" : "llm" , "seed":12345678901234567890, "x":[1.50,  "\\u00e9 \xc3\xa9"] }'
     await ask(client, content=raw)
     sent = world.model.requests[0].body

@@ -3,6 +3,7 @@
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
+
 from serai.gateway.usage import AnswerMeter, StreamMeter
 
 GAPS = [b"\n\n", b"\r\n\r\n", b"\r\r"]

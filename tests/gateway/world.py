@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+
 from serai.gateway.gateway import Gateway
 from serai.gateway.limits import Limits
 from serai.gateway.protocol import gateway_protocol

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from serai.gateway.credentials import Credential, present
@@ -114,7 +115,7 @@ class Exchange:
             self.credential = credential
             principal = self.gateway.authenticator.cached(credential.token)
             if principal is None:
-                self.spawn(self._verify(credential.token))
+                self.spawn(partial(self._verify, credential.token))
                 return
             self.principal = principal
             self.admitted()
@@ -145,13 +146,13 @@ class Exchange:
         )
 
     # -- background steps
-    def spawn(self, step: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run an asynchronous step; its failure becomes the answer."""
         self.task = self.client.loop.create_task(self._guard(step))
 
-    async def _guard(self, step: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await step
+            await step()
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -174,7 +175,7 @@ class Exchange:
         self.framed = chunked
         upstream = self.gateway.pool.take(address)
         if upstream is None:
-            self.spawn(self._connect())
+            self.spawn(self._connect)
         else:
             self.attach(upstream)
 
@@ -328,7 +329,7 @@ class Exchange:
         if self.done:
             return
         if upstream.reused and not upstream.heard and self.repeatable():
-            self.spawn(self._connect())
+            self.spawn(self._connect)
             return
         self.flush()
         self.fail(UpstreamBroken(f"The {self.label()} failed: {reason}."))

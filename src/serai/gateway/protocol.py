@@ -101,7 +101,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._detached = False
         self._mark = 0.0
         """When the current wait (for a request, its headers, or a dropped body) began."""
+        self._read = 0
+        self._before = 0
+        """Size of the read in which the current head began."""
         self._fed = 0
+        """Bytes read since then."""
         self._fresh = True
         self._drain: asyncio.Future[None] | None = None
 
@@ -138,6 +142,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if self._detached or self.parser is None:
             return
+        self._read = len(data)
         self._fed += len(data)
         try:
             self.parser.feed_data(data)
@@ -170,6 +175,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head = self._fields = []
         self._mark = self.loop.time()
         self._fed = 0
+        self._before = self._read
         self._fresh = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -233,7 +239,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 f"The request target may have at most {limits.url_bytes} bytes."
             )
         elif len(headers) > limits.header_count or (
-            self._fed > limits.header_bytes
+            self._fed + self._before > limits.header_bytes
             and sum(len(name) + len(value) for name, value in headers) > limits.header_bytes
         ):
             request.problem = self._headers_too_large()

@@ -47,7 +47,7 @@ class SandboxExchange(Exchange):
         route = self.gateway.routes.sandboxes.get((target.workspace, target.name))
         self.demand_access(route.account_id if route else None)
         if route is None:
-            self.spawn(self._find())
+            self.spawn(self._find)
         else:
             self.open(route)
 
