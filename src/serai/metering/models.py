@@ -83,12 +83,19 @@ class UsageBuffer:
         """``add(call: ModelCall)``: remember a call; a plain list append, it never blocks."""
 
     def flush(self) -> list[UsageEvent]:
-        """Everything added since the last flush, summed per resource, dimension and second."""
-        calls = self._calls.copy()
+        """Everything added since the last flush, summed per resource, dimension and second.
+
+        An event starts with the first of its calls.
+        """
+        calls = list(filter(_sound, self._calls))
         self._calls.clear()
+        first: dict[tuple[str, int], int] = {}
+        for call in calls:
+            second, start = (call.resource_id, int(call.started)), int(call.started * SECOND)
+            first[second] = min(start, first.get(second, start))
         amounts: dict[tuple[Series, int], int] = defaultdict(int)
-        for call in filter(_sound, calls):
-            start = int(call.started) * SECOND
+        for call in calls:
+            start = first[call.resource_id, int(call.started)]
             for dimension, amount in amounts_of(call):
                 amounts[_series(call, dimension), start] += amount
         return self._events(amounts)

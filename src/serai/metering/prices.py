@@ -28,6 +28,7 @@ from serai.metering.dimensions import (
 
 EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 PLACES = Decimal("1e-12")
+FINEST = Decimal("1e-24")
 ALWAYS = date(1970, 1, 1)
 
 
@@ -180,5 +181,5 @@ def _check(number: int, price: Price) -> None:
     amount = price.amount
     if not amount.is_finite() or amount < 0:
         raise InvalidPrices(f"{where}: the price must be zero or more.")
-    if amount >= 10**9 or amount != round(amount, 24):
+    if amount >= 10**9 or amount != amount.quantize(FINEST, context=EXACT):
         raise InvalidPrices(f"{where}: the price must be below 10^9 with at most 24 places.")
