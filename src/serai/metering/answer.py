@@ -78,15 +78,15 @@ class Sums:
 
     def __init__(self, prices: PriceList) -> None:
         self._prices = prices
-        self.costs: dict[int, list[Decimal]] = defaultdict(list)
-        self.usages: dict[int, list[Decimal]] = defaultdict(list)
+        self.costs: dict[int, Decimal] = {}
+        self.usages: dict[int, Decimal] = {}
 
     def add(self, amount: Amount) -> None:
         """Price an amount and add it to its bucket."""
         rate = self._prices.rate(amount.dimension, amount.provider, amount.model, amount.day)
+        _add(self.costs, amount.bucket, cost_of(amount.quantity, rate))
         unit = Decimal(DIMENSIONS[amount.dimension].scale)
-        self.costs[amount.bucket].append(cost_of(amount.quantity, rate))
-        self.usages[amount.bucket].append(EXACT.divide(Decimal(amount.quantity), unit))
+        _add(self.usages, amount.bucket, EXACT.divide(amount.quantity, unit))
 
     def cost(self, bucket: int | None = None) -> float:
         """The published cost of a bucket, or of all."""
@@ -143,10 +143,15 @@ def _entries(
     ]
 
 
-def _published(parts: dict[int, list[Decimal]], bucket: int | None) -> float:
+def _add(parts: dict[int, Decimal], bucket: int, amount: Decimal) -> None:
+    before = parts.get(bucket)
+    parts[bucket] = amount if before is None else EXACT.add(before, amount)
+
+
+def _published(parts: dict[int, Decimal], bucket: int | None) -> float:
     if bucket is not None:
-        return published(total(parts[bucket])) if bucket in parts else 0.0
-    return published(total([part for some in parts.values() for part in some]))
+        return published(parts[bucket]) if bucket in parts else 0.0
+    return published(total(parts.values()))
 
 
 def _time(ms: int) -> str:

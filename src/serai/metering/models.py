@@ -87,18 +87,21 @@ class UsageBuffer:
 
         An event starts with the first of its calls.
         """
-        calls = list(filter(_sound, self._calls))
+        seconds: dict[tuple[str, int], _Second] = {}
+        for call in filter(_sound, self._calls):
+            key = call.resource_id, int(call.started)
+            second = seconds.get(key)
+            if second is None:
+                second = seconds[key] = _Second(call)
+            second.add(call)
         self._calls.clear()
-        first: dict[tuple[str, int], int] = {}
-        for call in calls:
-            second, start = (call.resource_id, int(call.started)), int(call.started * SECOND)
-            first[second] = min(start, first.get(second, start))
-        amounts: dict[tuple[Series, int], int] = defaultdict(int)
-        for call in calls:
-            start = first[call.resource_id, int(call.started)]
-            for dimension, amount in amounts_of(call):
-                amounts[_series(call, dimension), start] += amount
-        return self._events(amounts)
+        return self._events(
+            {
+                (_series(second.call, dimension), second.start): amount
+                for second in seconds.values()
+                for dimension, amount in second.amounts.items()
+            }
+        )
 
     async def save(self, db: Database) -> int:
         """Write what was added and what waits from failed writes. Returns events written.
@@ -158,6 +161,20 @@ class UsageBuffer:
             )
             for (series, start), amount in amounts.items()
         ]
+
+
+class _Second:
+    """The calls of one model in one second."""
+
+    def __init__(self, call: ModelCall) -> None:
+        self.call = call
+        self.start = int(call.started * SECOND)
+        self.amounts: dict[str, int] = defaultdict(int)
+
+    def add(self, call: ModelCall) -> None:
+        self.start = min(self.start, int(call.started * SECOND))
+        for dimension, amount in amounts_of(call):
+            self.amounts[dimension] += amount
 
 
 def amounts_of(call: ModelCall) -> Iterable[tuple[str, int]]:

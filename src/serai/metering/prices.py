@@ -8,7 +8,7 @@ grouped, and ``n`` published parts differ from their published total by at most
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from functools import lru_cache
@@ -161,7 +161,7 @@ def cost_of(quantity: int, rate: Decimal) -> Decimal:
     return EXACT.multiply(Decimal(quantity), rate)
 
 
-def total(amounts: Sequence[Decimal]) -> Decimal:
+def total(amounts: Iterable[Decimal]) -> Decimal:
     """The exact sum."""
     with localcontext(EXACT):
         return sum(amounts, Decimal(0))

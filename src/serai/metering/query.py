@@ -14,6 +14,7 @@ from serai.metering.times import DAY, EPOCH, millis
 from serai.metering.windows import LONGEST, RESOLUTIONS, fitting_resolution
 
 GROUPINGS = ("workspace", "resource_type", "resource_name", "resource_uuid", "billing_dimension")
+RESOURCE = frozenset({"resource_name", "resource_uuid"})
 MAX_GROUPINGS = 3
 MAX_LIMIT = 100
 FARTHEST = timedelta(days=3660)
@@ -64,10 +65,14 @@ class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
         return "billing_dimension" in self.group_by
 
     @property
+    def of_resource(self) -> bool:
+        """Whether it is about single resources, so that sums of workspaces do not help."""
+        return not RESOURCE.isdisjoint(self.filters)
+
+    @property
     def by_resource(self) -> bool:
-        """Whether single resources matter, not only their sum."""
-        wanted = {"resource_name", "resource_uuid"}
-        return not wanted.isdisjoint(self.group_by) or not wanted.isdisjoint(self.filters)
+        """Whether its groups are told from the usage of single resources."""
+        return self.of_resource or not RESOURCE.isdisjoint(self.group_by)
 
 
 def parse_query(params: Mapping[str, list[str]], now: datetime) -> MetricsQuery:

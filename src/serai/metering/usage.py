@@ -132,32 +132,36 @@ class UsageReader:
     ) -> Iterator[Amount]:
         fixed = bucket_of(self._query.resolution, piece.start)
         bucket = _bucket(piece, self._query.resolution) if bucketed else None
+        detailed = self._query.by_resource if bucketed else self._query.of_resource
         kinds = [usage_series.c.dimension, usage_series.c.provider, usage_series.c.model]
         by = [*columns, *kinds, *([] if bucket is None else [bucket])]
         table = _TABLES[piece.source]
         query = (
             select(*by, func.sum(_quantity(piece)).label("quantity"))
             .join_from(usage_series, table, usage_series.c.id == table.c.series_id)
-            .where(*self._conditions(piece), *chosen, *_range(piece))
+            .where(*self._conditions(piece, detailed), *chosen, *_range(piece))
             .group_by(*by)
         )
+        day = piece.day
         for row in self._conn.execute(query):
             *values, quantity = row
             number = fixed if bucket is None else values.pop()
             dimension, provider, model = values[-3:]
             key = tuple(values[:-3])
-            yield Amount(key, number, dimension, provider, model, piece.day, quantity)
+            yield Amount(key, number, dimension, provider, model, day, quantity)
 
     def _group_rows(self, wanted: tuple[str, ...]) -> Iterator[Sequence[Any]]:
         columns = [COLUMNS[name] for name in self._query.group_by]
         more = [edge(COLUMNS[name]) for name in wanted for edge in (func.min, func.max)]
         for piece in self._pieces:
             used = exists(_used(piece))
-            query = select(*columns, *more).where(*self._conditions(piece), used)
+            query = select(*columns, *more).where(
+                *self._conditions(piece, self._query.by_resource), used
+            )
             yield from self._conn.execute(query.group_by(*columns))
 
-    def _conditions(self, piece: Piece) -> list[ColumnElement[bool]]:
-        detailed = piece.source == EVENTS or self._query.by_resource
+    def _conditions(self, piece: Piece, detailed: bool) -> list[ColumnElement[bool]]:
+        detailed = detailed or piece.source == EVENTS
         conditions: list[ColumnElement[bool]] = [
             usage_series.c.account_id == self._scope.account_id,
             usage_series.c.total.is_(not detailed),
