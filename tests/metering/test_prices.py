@@ -1,7 +1,9 @@
 """Prices: which one applies, what is refused, and that parts add up."""
 
+import tomllib
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -107,3 +109,13 @@ def test_published_parts_stay_within_the_rounding_rule(quantities):
     parts = [Decimal(repr(published(cost_of(quantity, rate)))) for quantity in quantities]
     whole = Decimal(repr(published(cost_of(sum(quantities), rate))))
     assert abs(sum(parts) - whole) <= (len(parts) + 1) * Decimal("0.5e-12")
+
+
+def test_the_documented_price_list_is_valid():
+    text = (Path(__file__).parents[2] / "docs/reference/billing.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+    prices = PriceList.of(tomllib.loads(example, parse_float=Decimal))
+    assert prices.currency == "EUR"
+    assert prices.changes == [date(2027, 1, 1)]
+    rate = prices.rate(SANDBOX_RUNTIME, "", "", DAY)
+    assert cost_of(1024 * 1000, rate) == Decimal("0.000008")
