@@ -57,9 +57,9 @@ def connected(server: Server, workdir: Path, interpreter: str) -> Run:
     def run(program: str, *arguments: str, wrapper: tuple[str, ...] = ()) -> str:
         script = workdir / program
         script.write_bytes((PROGRAMS / program).read_bytes())
+        command = [interpreter, str(script), *arguments]
         done = subprocess.run(
-            [*COMMAND, "exec", *server.options(), "--", *wrapper]
-            + [interpreter, str(script), *arguments],
+            [*COMMAND, "exec", *server.options(), "--", *wrapper, *command],
             cwd=workdir,
             env=environment(SERAI_ADMIN_API_KEY=KEY, HOME=str(workdir)),
             stdin=subprocess.DEVNULL,
