@@ -151,10 +151,10 @@ class Layers:
     def prepare(self) -> tuple[str, dict[str, str]]:
         """Build what is missing: the skeleton of ``/`` and the masks by system directory."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        skeleton = self._layer("root", self._build_skeleton)
+        skeleton = self._layer("root", _signature(), self._build_skeleton)
         masks = {}
         if any(Path("/usr", part).is_dir() for part in _HIDDEN_BELOW_USR):
-            masks["usr"] = str(self._layer("usr", self._build_mask))
+            masks["usr"] = str(self._layer("usr", repr(_HIDDEN_BELOW_USR), self._build_mask))
         return str(skeleton), masks
 
     def prune(self, used: set[str]) -> None:
@@ -163,16 +163,16 @@ class Layers:
             if str(path) not in used:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _layer(self, name: str, build: Callable[[Path], None]) -> Path:
-        draft = self._folder / f".draft-{name}-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o755)
-        draft.chmod(0o755)
-        build(draft)
-        final = self._folder / f"{name}-{_digest(draft)}"
-        if final.is_dir():
-            shutil.rmtree(draft)
-        else:
+    def _layer(self, name: str, made_of: str, build: Callable[[Path], None]) -> Path:
+        """The layer made of what ``made_of`` describes; built aside and moved into place."""
+        whole = f"{made_of}\0{self._owner}\0{self._opaque}"
+        final = self._folder / f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+        if not final.is_dir():
+            draft = self._folder / f".draft-{name}"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            draft.chmod(0o755)
+            build(draft)
             draft.rename(final)
         return final
 
@@ -246,13 +246,18 @@ def _walk(root: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _digest(root: Path) -> str:
-    summary = hashlib.sha256()
-    for path in sorted(_walk(root)):
-        stat = path.lstat()
-        summary.update(f"{path.relative_to(root)}\0{stat.st_mode}\0{stat.st_uid}\0".encode())
-        if path.is_symlink():
-            summary.update(os.readlink(path).encode())
-        elif path.is_file():
-            summary.update(path.read_bytes())
-    return summary.hexdigest()[:16]
+def _signature() -> str:
+    """Everything the skeleton depends on: our own tables and the state of the host's files."""
+    parts = [repr((_SYSTEM_DIRECTORIES, _DIRECTORIES, _USER_OWNED, _ETC_GENERATED))]
+    parts += [f"{name}:{Path('/', name).is_symlink()}" for name in _SYSTEM_DIRECTORIES]
+    for name in _ETC_ALLOWED:
+        top = Path("/etc", name)
+        if top.is_symlink() or top.exists():
+            parts += [_state_of(path) for path in (top, *_walk(top))]
+    return "\n".join(parts)
+
+
+def _state_of(path: Path) -> str:
+    stat = path.lstat()
+    target = os.readlink(path) if path.is_symlink() else ""
+    return f"{path} {stat.st_mode} {stat.st_size} {stat.st_mtime_ns} {target}"
