@@ -203,7 +203,8 @@ def _settle(place: Place, birth: Birth) -> None:
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
     _write_identity(birth.hostname)
-    privileges.set_limits(birth.limits, without_cgroups=not place.setup.hierarchies)
+    hierarchies = place.setup.hierarchies
+    privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
     os.chdir(birth.workdir)

@@ -17,6 +17,7 @@ from serai.runtime.port import RuntimeProblem
 
 _BOOT = "import sys;sys.path[:]={path};from serai.runtime.launcher import main;main({fd})"
 _GREETING_SECONDS = 30
+_LOG_BYTES = 1 << 20
 
 
 class LauncherGone(RuntimeProblem):
@@ -134,6 +135,9 @@ class Channel:
 def _spawn(descriptor: int, log: Path) -> "subprocess.Popen[bytes]":
     path = [entry for entry in sys.path if os.path.isabs(entry)]
     code = _BOOT.format(path=json.dumps(path), fd=descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _LOG_BYTES:
+            log.unlink()
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", code],
