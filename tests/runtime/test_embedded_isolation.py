@@ -52,7 +52,8 @@ async def test_files_of_the_host_are_out_of_reach(
     assert await output(handle, "ls -A /usr/local/etc /usr/etc 2>/dev/null | grep -v :; true") == ""
     assert "serai" not in (await output(handle, "cat /proc/self/mountinfo")).replace("overlay", "")
     assert str(data_dir) not in await output(handle, "cat /proc/self/mountinfo /proc/1/mountinfo")
-    assert (await output(handle, "cat /proc/1/cmdline")).rstrip("\0") == "sandboxd"
+    assert await output(handle, "cat /proc/1/cmdline | tr '\\0' '|'") == "sandboxd|"
+    assert await output(handle, "cat /proc/1/comm") == "sandboxd"
     assert (await shell(handle, "ls /proc/1/root/../../work"))[0] != 0
 
 

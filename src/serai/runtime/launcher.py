@@ -110,13 +110,13 @@ def _reap() -> None:
 def _user_map(base: int) -> int | None:
     """A user namespace to show the host's files with, or None where that does not work."""
     ready, tell = os.pipe()
+    wait, hold = os.pipe()
     pid = os.fork()
     if pid == 0:
-        linux.unshare(linux.CLONE_NEWUSER)
-        os.write(tell, b"u")
-        signal.pause()
-        os._exit(0)
+        os.close(hold)
+        _hold_user_namespace(tell, wait)
     os.close(tell)
+    os.close(wait)
     try:
         if os.read(ready, 1) != b"u":
             return None
@@ -125,8 +125,18 @@ def _user_map(base: int) -> int | None:
         return user_namespace if _can_map_mounts(user_namespace) else None
     finally:
         os.close(ready)
-        os.kill(pid, signal.SIGKILL)
+        os.close(hold)
         os.waitpid(pid, 0)
+
+
+def _hold_user_namespace(tell: int, wait: int) -> NoReturn:
+    """Live in a new user namespace until the launcher has it, or is dead."""
+    try:
+        linux.unshare(linux.CLONE_NEWUSER)
+        os.write(tell, b"u")
+        os.read(wait, 1)
+    finally:
+        os._exit(0)
 
 
 def _can_map_mounts(user_namespace: int) -> bool:
