@@ -140,6 +140,12 @@ async def test_root_inside_owns_the_system_and_tools_work(handle: SandboxHandle)
     await output(handle, "script -qc true /dev/null >/dev/null")
 
 
+async def test_certificates_are_there(handle: SandboxHandle) -> None:
+    script = "import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 0)"
+    expected = "True" if Path("/etc/ssl/certs/ca-certificates.crt").exists() else "False"
+    assert await output(handle, f"python3 -c '{script}'") == expected
+
+
 async def test_memory_is_limited(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
     handle = await runtime.create(plan(memory_mb=96))
     code, _ = await shell(handle, "python3 -c 'x = bytearray(300 << 20)'")

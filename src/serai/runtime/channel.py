@@ -34,6 +34,7 @@ class Channel:
         self._requests = itertools.count(1)
         self._reader: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
+        self._broken = False
         self.facts: tuple[str, ...] = ()
 
     @classmethod
@@ -70,7 +71,7 @@ class Channel:
     @property
     def is_open(self) -> bool:
         """Whether the launcher still listens."""
-        return self._reader is not None and not self._reader.done()
+        return not self._broken and self._reader is not None and not self._reader.done()
 
     async def bear(self, birth: Birth) -> Trace:
         """Have a sandbox started; ``birth.request`` is chosen here.
@@ -85,6 +86,7 @@ class Channel:
             await self._send(frame(msgspec.structs.replace(birth, request=number)))
             answer = await future
         except OSError as error:
+            self._broken = True
             raise LauncherGone("the sandbox launcher ended") from error
         finally:
             self._waiting.pop(number, None)

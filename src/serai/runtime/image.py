@@ -28,7 +28,7 @@ _ETC_ALLOWED = (
     "debian_version",
     "fonts",
     "gai.conf",
-    "java-17-openjdk/security",
+    "java-*-openjdk",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -50,6 +50,7 @@ _ETC_ALLOWED = (
     "terminfo",
     "timezone",
 )
+"""Names or patterns below ``/etc``: what programs need to start and to trust certificates."""
 _ETC_GENERATED = {
     "passwd": (
         "root:x:0:0:root:/root:/bin/bash\n"
@@ -209,17 +210,24 @@ class Layers:
 
 
 def _copy_etc(etc: Path) -> None:
-    for name in _ETC_ALLOWED:
-        source, target = Path("/etc", name), etc / name
+    for source in _allowed_of_etc():
+        target = etc / source.relative_to("/etc")
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True, ignore=_unreadable)
-        elif source.exists() or source.is_symlink():
+        else:
             shutil.copy2(source, target, follow_symlinks=_leaves_the_image(source))
     for name, text in _ETC_GENERATED.items():
         (etc / name).write_text(text)
         (etc / name).chmod(0o640 if name == "shadow" else 0o644)
     (etc / "mtab").symlink_to("../proc/self/mounts")
+
+
+def _allowed_of_etc() -> Iterator[Path]:
+    for pattern in _ETC_ALLOWED:
+        for path in sorted(Path("/etc").glob(pattern)):
+            if path.is_dir() or path.is_file() or path.is_symlink():
+                yield path
 
 
 def _leaves_the_image(source: Path) -> bool:
@@ -250,10 +258,8 @@ def _signature() -> str:
     """Everything the skeleton depends on: our own tables and the state of the host's files."""
     parts = [repr((_SYSTEM_DIRECTORIES, _DIRECTORIES, _USER_OWNED, _ETC_GENERATED))]
     parts += [f"{name}:{Path('/', name).is_symlink()}" for name in _SYSTEM_DIRECTORIES]
-    for name in _ETC_ALLOWED:
-        top = Path("/etc", name)
-        if top.is_symlink() or top.exists():
-            parts += [_state_of(path) for path in (top, *_walk(top))]
+    for top in _allowed_of_etc():
+        parts += [_state_of(path) for path in (top, *_walk(top))]
     return "\n".join(parts)
 
 

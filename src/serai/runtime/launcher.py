@@ -161,6 +161,7 @@ def main(channel: int) -> None:
     """Run the launcher on a connected socket; its first message is the Setup."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    linux.set_title("serai-launcher")
     os.umask(0o022)
     unframer, bodies = Unframer(), list[bytes]()
     while not bodies:
