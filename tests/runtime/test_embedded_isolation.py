@@ -121,6 +121,7 @@ async def test_privileges_are_gone(handle: SandboxHandle) -> None:
 
 
 async def test_nothing_was_inherited(handle: SandboxHandle) -> None:
+    await output(handle, "true")  # so that it serves, and setting it up is over
     links = Path(f"/proc/{_pid(handle)}/fd").iterdir()
     open_files = {link.name: str(link.readlink()) for link in links}
     extra = {n: f for n, f in open_files.items() if int(n) > 4 and not f.startswith("socket:")}
