@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import traceback
+from types import ModuleType
 from typing import NoReturn, cast
 
 import msgspec
@@ -150,6 +151,9 @@ def _can_map_mounts(user_namespace: int) -> bool:
 
 
 def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
+    # asyncio then does without TLS, which nothing in a sandbox's first process speaks: OpenSSL
+    # would be mapped into every one of them.
+    sys.modules["ssl"] = cast(ModuleType, None)
     entry = importlib.import_module(setup.entry)
     entry.preload()
     map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
