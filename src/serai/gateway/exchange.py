@@ -373,4 +373,7 @@ class Exchange:
         if task is not None and not task.done() and task is not asyncio.current_task():
             task.cancel()
         if self.principal is not None:
-            self.closed()
+            try:
+                self.closed()
+            except Exception:
+                log.exception("a hook failed at the end of request %s", self.request_id)
