@@ -87,9 +87,9 @@ class Exchange:
         self.done = False
 
     def _request_id(self) -> str:
-        for name, value in self.request.headers:
-            if name == b"x-request-id" and valid_request_id(value):
-                return value.decode("ascii")
+        given = self.request.index.get(b"x-request-id")
+        if given is not None and valid_request_id(given):
+            return given.decode("ascii")
         return self.gateway.next_request_id()
 
     # -- what subclasses fill in
@@ -105,7 +105,7 @@ class Exchange:
         """Authenticate and go on; never raises."""
         try:
             credential = present(
-                self.request.headers, self.target.query, in_query=self._token_in_query()
+                self.request.index, self.target.query, in_query=self._token_in_query()
             )
             if credential is None:
                 raise AuthenticationRequired(

@@ -2,6 +2,8 @@
 
 import re
 
+import msgspec
+
 from serai.gateway.credentials import Credential, is_ours
 from serai.gateway.problems import status_line
 from serai.gateway.upstream import Answer, Headers
@@ -144,5 +146,5 @@ def copy_answer(answer: Answer, out: list[bytes]) -> None:
             if named:
                 kept = [field for field in answer.headers if field[0] not in named]
                 del out[:]
-                copy_answer(answer._replace(headers=kept), out)
+                copy_answer(msgspec.structs.replace(answer, headers=kept), out)
                 return
