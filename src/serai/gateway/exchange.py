@@ -173,7 +173,7 @@ class Exchange:
         self.address = address
         self.head = head
         self.framed = chunked
-        upstream = self.gateway.pool.take(address)
+        upstream = self.gateway.pool.take(address, repeatable=self.repeatable())
         if upstream is None:
             self.spawn(self._connect)
         else:
@@ -354,6 +354,8 @@ class Exchange:
             self.cut(problem)
             return
         self.status = problem.status
+        if problem.status == 400:
+            self.request.keep_alive = False  # who sends such requests may also mean to smuggle
         if not self.request.complete and self.request.expects:
             self.request.keep_alive = False
         self._leave()

@@ -74,7 +74,7 @@ def provider_path(rest: bytes) -> bytes:
         raise RouteNotFound(
             "A model's URL needs an API path after its name, for example /v1/chat/completions."
         )
-    if _DOTS.search(rest):
+    if (b"." in rest or b"%2" in rest) and _DOTS.search(rest):
         raise BadRequest("The path of a model call may not contain '.' or '..' segments.")
     return rest if _VERSION.match(rest) else b"/v1" + rest
 

@@ -63,15 +63,29 @@ class Pool:
         self._idle: dict[Address, list[Upstream]] = {}
         self._tls = tls
 
-    def take(self, address: Address) -> Upstream | None:
-        """The idle connection used last, if there is one."""
+    def take(self, address: Address, *, repeatable: bool) -> Upstream | None:
+        """The idle connection used last, if there is a usable one.
+
+        Args:
+            address: where it must lead.
+            repeatable: the request may be sent again if the connection turns out to be dead;
+                otherwise only a connection used a moment ago will do.
+        """
         idle = self._idle.get(address)
         while idle:
             upstream = idle.pop()
-            if not upstream.transport.is_closing():
-                upstream.reused = True
-                return upstream
+            if upstream.transport.is_closing():
+                continue
+            if not repeatable and self._old(upstream):
+                idle.append(upstream)
+                return None
+            upstream.reused = True
+            return upstream
         return None
+
+    def _old(self, upstream: Upstream) -> bool:
+        now = asyncio.get_running_loop().time()
+        return now - upstream.idle_since > self.limits.upstream_idle_unsafe
 
     def give_back(self, upstream: Upstream) -> None:
         """Keep a connection whose answer is complete for the next request."""

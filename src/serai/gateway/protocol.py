@@ -110,6 +110,8 @@ class GatewayProtocol(ReadingProtocol):
         exchange.begin()
         if was_complete or request.pending:
             self._replay(request, was_complete)
+            if was_complete and isinstance(request.sink, Nobody):
+                self._dropped(request)
 
     def _replay(self, request: Request, was_complete: bool) -> None:
         """Hand over the body that came while the request waited in line."""
@@ -137,6 +139,7 @@ class GatewayProtocol(ReadingProtocol):
             self._finished(request)
 
     def _finished(self, request: Request) -> None:
+        request.sink = None  # the two hold each other: leave no cycle to the collector
         if not request.keep_alive:
             self.transport.close()
             return

@@ -108,6 +108,8 @@ class Upstream(asyncio.Protocol):
         self._until_close = False
         self._empty = False
         self._interim = False
+        self._headed = False
+        self._head_bytes = 0
         self._complete = False
         self._fields: Headers = self.headers
 
@@ -121,6 +123,8 @@ class Upstream(asyncio.Protocol):
             self.close()
             return
         self.heard = True
+        if not self._headed:
+            self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -131,6 +135,8 @@ class Upstream(asyncio.Protocol):
             return
         if self._complete and self.caller is caller:
             self._settle(caller)
+        elif not self._headed and self._head_bytes > self.pool.limits.upstream_head_bytes:
+            self._break("the head of its answer is too large")
         else:
             caller.flush()
 
@@ -203,6 +209,7 @@ class Upstream(asyncio.Protocol):
             if status != 101:
                 caller.interim(status, self.headers)
             return
+        self._headed = True
         self.keep = self.parser.should_keep_alive()
         self._empty = self._complete = caller.head_only or status == 204 or status == 304
         index = dict(self.headers)
