@@ -9,8 +9,8 @@ from typing import Protocol
 
 from serai.gateway.limits import Limits
 from serai.gateway.models import Origin, origin_of
+from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
-from serai.gateway.upstream import Pool
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
 

@@ -74,12 +74,12 @@ def provider_path(rest: bytes) -> bytes:
         raise RouteNotFound(
             "A model's URL needs an API path after its name, for example /v1/chat/completions."
         )
-    if _DOTS.search(rest):
+    if (b"." in rest or b"%2" in rest) and _DOTS.search(rest):
         raise BadRequest("The path of a model call may not contain '.' or '..' segments.")
     return rest if _VERSION.match(rest) else b"/v1" + rest
 
 
-class Rewritten(NamedTuple):
+class Rewritten(msgspec.Struct, frozen=True, gc=False):
     """A model call's body as the provider gets it.
 
     Attributes:
@@ -199,7 +199,8 @@ class ModelExchange(Exchange):
             raise BadRequest("An HTTP/1.1 request needs a Host header.")
         if body and self._is_json():
             completions = self.path.endswith(b"/completions")
-            body, self.strip = rewrite(body, route.model, completions=completions)
+            rewritten = rewrite(body, route.model, completions=completions)
+            body, self.strip = rewritten.body, rewritten.strip
         origin = self.gateway.origin(route.base_url)
         head = self._head(route, origin, copied, body)
         self.sent = True
@@ -239,12 +240,8 @@ class ModelExchange(Exchange):
 
     # -- the answer
     def answered(self, answer: Answer) -> None:
-        kind = encoding = b""
-        for name, value in answer.headers:
-            if name == b"content-type":
-                kind = value.lower()
-            elif name == b"content-encoding":
-                encoding = value
+        kind = answer.index.get(b"content-type", b"").lower()
+        encoding = answer.index.get(b"content-encoding", b"")
         self.streamed = kind.startswith(b"text/event-stream")
         if encoding in (b"", b"identity") and not answer.empty:
             if self.streamed:
