@@ -20,7 +20,7 @@ def test_a_number_and_a_unit(number: int, unit: str) -> None:
 
 @given(st.text().filter(lambda text: not re.fullmatch("[0-9]{1,9}[smhdw]", text)))
 def test_anything_else_names_the_field(text: str) -> None:
-    with pytest.raises(BadRequest, match="^spec.ttl "):
+    with pytest.raises(BadRequest, match=r"^spec\.ttl "):
         parse_duration(text, "spec.ttl")
 
 
