@@ -15,10 +15,11 @@ pytestmark = pytest.mark.sandbox
 @pytest.fixture
 def init(tmp_path: Path):  # type: ignore[no-untyped-def]
     (tmp_path / "work").mkdir()
+    unshare = ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child"]
+    arguments = ["--api-socket", str(tmp_path / "api"), "--port-socket", str(tmp_path / "port")]
+    arguments += ["--workdir", str(tmp_path / "work")]
     outer = subprocess.Popen(
-        ["unshare", "--fork", "--pid", "--mount-proc", "--kill-child", sys.executable, "-m"]
-        + ["serai.sandboxd", "--api-socket", str(tmp_path / "api")]
-        + ["--port-socket", str(tmp_path / "port"), "--workdir", str(tmp_path / "work")]
+        [*unshare, sys.executable, "-m", "serai.sandboxd", *arguments],
     )
     sandbox = Sandbox(tmp_path / "api", tmp_path / "port", outer.pid, tmp_path / "work")
     try:

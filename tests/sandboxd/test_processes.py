@@ -10,21 +10,8 @@ import pytest
 from .client import Sandbox, eventually
 
 KEYS = [
-    "pid",
-    "name",
-    "command",
-    "status",
-    "startedAt",
-    "completedAt",
-    "exitCode",
-    "workingDir",
-    "logs",
-    "stdout",
-    "stderr",
-    "restartOnFailure",
-    "maxRestarts",
-    "restartCount",
-    "keepAlive",
+    *("pid", "name", "command", "status", "startedAt", "completedAt", "exitCode", "workingDir"),
+    *("logs", "stdout", "stderr", "restartOnFailure", "maxRestarts", "restartCount", "keepAlive"),
 ]
 
 

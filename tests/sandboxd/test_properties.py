@@ -3,6 +3,7 @@
 import asyncio
 import posixpath
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from urllib.parse import quote
 
 from hypothesis import given
@@ -84,7 +85,7 @@ def test_splitter_loses_nothing_and_keeps_lines_short(
 def test_splitter_does_not_depend_on_how_output_arrives(data: bytes, draw: st.DataObject) -> None:
     cuts = sorted(draw.draw(st.lists(st.integers(0, len(data)), max_size=6)))
     bounds = [0, *cuts, len(data)]
-    pieces = [(STDOUT, data[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    pieces = [(STDOUT, data[a:b]) for a, b in pairwise(bounds)]
     assert split(pieces, 16) == split([(STDOUT, data)], 16)
 
 
@@ -101,8 +102,14 @@ def drain(log: LogBuffer, position: Position) -> list[tuple[int, bytes]]:
     return found
 
 
-@given(st.lists(st.one_of(st.tuples(st.sampled_from([0, 1]), st.binary(min_size=1, max_size=9000)),
-                          st.none()), max_size=40))  # fmt: skip
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from([0, 1]), st.binary(min_size=1, max_size=9000)), st.none()
+        ),
+        max_size=40,
+    )
+)
 def test_readers_see_everything_once_in_order(
     steps: "list[tuple[int, bytes] | None]",
 ) -> None:
@@ -152,7 +159,7 @@ async def parsed(body: bytes, cut: int, boundary: bytes) -> list[tuple[str, byte
         st.tuples(st.from_regex(r"[a-z]{1,5}", fullmatch=True), st.binary(max_size=60)),
         min_size=1,
         max_size=4,
-    ),  # fmt: skip
+    ),
     st.integers(1, 50),
     st.binary(max_size=10),
 )

@@ -9,8 +9,9 @@ import msgspec
 
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.downloads import download
+from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import Unprocessable
-from serai.sandboxd.files import TEXT_LIMIT, Draft, Files, parse_permissions, status_of
+from serai.sandboxd.files import TEXT_LIMIT, Files, parse_permissions, status_of
 from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.multipart import FormReader, boundary_of
 from serai.sandboxd.paths import Location, Paths, text

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from serai.sandboxd.drafts import TEMPORARY
 from serai.sandboxd.errors import Unprocessable, reason
-from serai.sandboxd.files import TEMPORARY
 
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x100, 0x200, 0x400, 0x800

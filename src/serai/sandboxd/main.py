@@ -57,6 +57,7 @@ def preload() -> None:
     loop = asyncio.SelectorEventLoop()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
+    build({}, Reaper())  # compiles the route patterns, which forks then share
     gc.collect()
     gc.freeze()
 
