@@ -70,6 +70,21 @@ def test_client_that_leaves_a_streaming_exec(sandbox: Sandbox) -> None:
     assert sandbox.wait("left")["stdout"] == "on\noff\n"
 
 
+def test_waiting_calls_whose_client_died_are_dropped(sandbox: Sandbox) -> None:
+    before = open_files(sandbox)
+    body = b'{"command": "sleep 30", "waitForCompletion": true}'
+    for _ in range(10):
+        with sandbox.raw() as raw:
+            size = len(body)
+            raw.sendall(b"POST /process HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size + body)
+            time.sleep(0.02)
+    sleeping = [p for p in sandbox.call("GET", "/process").json if p["status"] == "running"]
+    assert len(sleeping) == 10
+    eventually(lambda: open_files(sandbox) <= before + 2 * len(sleeping))
+    for process in sleeping:
+        sandbox.call("DELETE", f"/process/{process['pid']}/kill")
+
+
 def open_files(sandbox: Sandbox) -> int:
     return len(list(Path(f"/proc/{sandbox.pid}/fd").iterdir()))
 

@@ -10,6 +10,7 @@ just arriving.
 import asyncio
 import contextlib
 import http
+import select
 import sys
 import traceback
 from collections import deque
@@ -25,6 +26,8 @@ from serai.wire.sandbox_api import ErrorAnswer
 
 HEADER_LIMIT = 256 * 1024
 """Bytes of request line and headers together."""
+HANGUP_SECONDS = 1.0
+"""How often a connection whose client sends no more is checked for being dead."""
 BODY_HIGH_WATER = 256 * 1024
 """Unread body bytes after which the socket is paused."""
 JSON_TYPE = "application/json; charset=utf-8"
@@ -130,7 +133,20 @@ class Connection(asyncio.Protocol):
         busy = self._task is not None and self._request is None
         if not busy and self._task is not None:
             self._task.cancel()
+        if busy:
+            self._check_hangup()
         return busy
+
+    def _check_hangup(self) -> None:
+        """Tell a client that closed its half from one that is gone; nobody waits for the latter."""
+        if self.closed:
+            return
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), 0)
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
+            self.transport.abort()
+        else:
+            asyncio.get_running_loop().call_later(HANGUP_SECONDS, self._check_hangup)
 
     def data_received(self, data: bytes) -> None:
         try:

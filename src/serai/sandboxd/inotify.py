@@ -46,6 +46,13 @@ def _fail(action: str) -> OSError:
     return OSError(code, f"{action}: {os.strerror(code)}")
 
 
+def _unnamed(directory: str, name: str) -> bool:
+    """Whether an event is about a file without a name: the kernel calls those ``#<inode>``."""
+    if not name.startswith("#") or not name[1:].isdecimal():
+        return False
+    return not os.path.lexists(os.path.join(directory, name))
+
+
 class Watcher:
     """Watches one directory, or all below it; changes are read from :attr:`queue`.
 
@@ -148,6 +155,8 @@ class Watcher:
             self._paths.pop(watch, None)
             return
         if path is None:
+            return
+        if _unnamed(path, name):
             return
         if name.startswith(TEMPORARY):
             if mask & _MOVED_FROM:

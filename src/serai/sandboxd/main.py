@@ -74,8 +74,10 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
     code = 1
     try:
         _become_init()
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(_run(api, port, config))
+        # No asyncio.run: at its end it would wait for threads that hang in a dead file system.
+        loop = asyncio.SelectorEventLoop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_run(api, port, config))
         code = 0
     except BaseException:
         traceback.print_exc(file=sys.stderr)
@@ -85,6 +87,7 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
 
 def _become_init() -> None:
     """Adopt orphans, and let nobody in the sandbox read this process's memory or environment."""
+    os.umask(0o022)
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getpid() != 1:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
