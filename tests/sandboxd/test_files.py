@@ -172,6 +172,16 @@ def test_directories(sandbox: Sandbox, tmp_path: Path) -> None:
     assert one.json["message"] == "File deleted successfully"
 
 
+def test_deep_directories(sandbox: Sandbox, tmp_path: Path) -> None:
+    script = "import os\nfor i in range(1500): os.mkdir('d'); os.chdir('d')"
+    answer = sandbox.run(f'python3 -c "{script}"', workingDir=str(tmp_path))
+    assert answer["exitCode"] == 0
+    assert sandbox.call("GET", f"/filesystem-find/{tmp_path}?type=directory").status == 200
+    gone = sandbox.call("DELETE", f"/filesystem/{tmp_path}/d?recursive=true")
+    assert gone.status in (200, 422)
+    assert sandbox.run("rm -rf d", workingDir=str(tmp_path))["exitCode"] == 0
+
+
 def test_trees(sandbox: Sandbox, tmp_path: Path) -> None:
     files = {"x.txt": "1", "deep/er/y.txt": "2"}
     answer = sandbox.call("PUT", f"/filesystem/tree/{tmp_path}/t", {"files": files})

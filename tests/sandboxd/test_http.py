@@ -51,6 +51,25 @@ def test_unknown_routes_are_plain_text(sandbox: Sandbox) -> None:
         assert answer.headers["content-type"] == "text/plain"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/process/%FF",
+        "/process/%FF/logs/stream",
+        "/filesystem/%FF%FE",
+        "/filesystem-find/%FF",
+        "/network/process/%C2%B2/ports",
+        "/network/process/" + "9" * 5000 + "/ports",
+        "/filesystem-multipart/%FF/parts",
+        "/%FF",
+        "/filesystem-find/.?maxResults=" + "9" * 5000,
+        "/process/x/wait?timeout=nan",
+    ],
+)
+def test_odd_paths_get_an_ordinary_answer(sandbox: Sandbox, path: str) -> None:
+    assert sandbox.call("GET", path).status in (200, 400, 404)
+
+
 def test_options_head_and_redirects(sandbox: Sandbox) -> None:
     assert sandbox.call("OPTIONS", "/any/thing").status == 204
     for path in ("/health", "/process/zzz", "/filesystem/zzz", "/filesystem/tree/x"):

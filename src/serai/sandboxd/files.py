@@ -203,6 +203,8 @@ class Files:
                 remove_tree(place.real)
             else:
                 os.rmdir(place.real)
+        except RecursionError:
+            raise Unprocessable(f"{what}: it is nested too deeply, use 'rm -rf'") from None
         except OSError as error:
             raise refused(what, "remove", text(place.real), error) from error
         return directory

@@ -21,6 +21,7 @@ import msgspec
 
 from serai.kernel.errors import SeraiError
 from serai.sandboxd.errors import HeadersTooLarge
+from serai.sandboxd.paths import text
 from serai.sandboxd.requests import Disconnected, Request
 from serai.wire.sandbox_api import ErrorAnswer
 
@@ -80,7 +81,7 @@ def json_answer(value: object, status: int = 200) -> Response:
 
 def error_answer(error: SeraiError) -> Response:
     """An error in the envelope of this API."""
-    answer = json_answer(ErrorAnswer(error=error.message), error.status)
+    answer = json_answer(ErrorAnswer(error=text(error.message)), error.status)
     answer.headers = dict(error.headers)
     return answer
 

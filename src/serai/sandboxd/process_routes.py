@@ -10,7 +10,7 @@ import msgspec
 
 from serai.kernel.errors import BadRequest, NotFound, SeraiError
 from serai.sandboxd.errors import Unprocessable
-from serai.sandboxd.http import JSON_TYPE, Answer, Stream, json_answer
+from serai.sandboxd.http import JSON_TYPE, Answer, Stream, error_answer, json_answer
 from serai.sandboxd.logs import DROPPED, STDERR, STDOUT, LineSplitter, Position
 from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process, ProcessTable
 from serai.sandboxd.requests import Request
@@ -249,7 +249,9 @@ class ProcessRoutes:
         identifier = request.params["id"]
         process = self._table.find(identifier)
         if process is None:  # clients expect 200 here: the stream itself carries the error
-            return json_answer({"error": f"process with Identifier {identifier} not found"})
+            answer = error_answer(NotFound(f"process with Identifier {identifier} not found"))
+            answer.status = 200
+            return answer
         return Stream(self._lines(process), "text/plain; charset=utf-8")
 
     async def _lines(self, process: Process) -> AsyncIterator[bytes]:
