@@ -152,6 +152,9 @@ def test_limits(sandbox: Sandbox) -> None:
 def test_http_1_0_and_close(sandbox: Sandbox) -> None:
     answer = exchange(sandbox, b"GET /health HTTP/1.0\r\n\r\n", half_close=False)
     assert answer.startswith(b"HTTP/1.1 200")
+    listing = exchange(sandbox, b"GET /process HTTP/1.0\r\n\r\n", half_close=False)
+    assert b"Transfer-Encoding" not in listing
+    assert isinstance(json.loads(listing.partition(b"\r\n\r\n")[2]), list)
     closing = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert exchange(sandbox, closing, half_close=False).startswith(b"HTTP/1.1 200")
 

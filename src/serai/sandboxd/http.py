@@ -184,6 +184,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         request = self._request
         assert request is not None
+        request.knows_chunks = self._parser.get_http_version() != "1.0"
         request.begin(self._parser.get_method().decode(), self._parser.should_keep_alive())
         self._waiting.append(request)
         if self._task is None:
@@ -249,12 +250,17 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         keep = True
-        with contextlib.suppress(Disconnected, asyncio.CancelledError):
+        try:
             while keep and self._waiting and not self.closed:
                 request = self._active = self._waiting.popleft()
                 keep = await self._serve_one(request)
                 self._active = None
                 self.update_reading()
+        except (Disconnected, asyncio.CancelledError):
+            keep = False
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            self.transport.abort()
         self._task = self._active = None
         if not keep or self._eof or self.closed:
             self.transport.close()
@@ -294,8 +300,10 @@ class Connection(asyncio.Protocol):
         return b"" if request.keep_alive else b"Connection: close\r\n"
 
     async def _send_stream(self, request: Request, answer: Stream) -> None:
-        chunked = answer.length is None
-        tail = b"Transfer-Encoding: chunked\r\n"
+        chunked = answer.length is None and request.knows_chunks
+        tail = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        if answer.length is None and not chunked:  # the end of the connection ends the body
+            request.keep_alive = False
         if answer.length is not None:
             tail = b"Content-Length: %d\r\n" % answer.length
         start = head(
@@ -324,7 +332,7 @@ class Connection(asyncio.Protocol):
                     await self.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         if chunked:
             await self.write(b"0\r\n\r\n")
-        elif sent != answer.length:
+        elif answer.length is not None and sent != answer.length:
             raise OSError(f"body ended after {sent} of {answer.length} bytes")
 
     @staticmethod

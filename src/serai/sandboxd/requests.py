@@ -46,6 +46,7 @@ class Request:
         self.path = ""
         self.headers: dict[str, str] = {}
         self.keep_alive = True
+        self.knows_chunks = True
         self.params: dict[str, str] = {}
 
     def add_url(self, data: bytes) -> None:
