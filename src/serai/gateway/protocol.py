@@ -39,6 +39,8 @@ class GatewayProtocol(ReadingProtocol):
     with the new transport.
     """
 
+    __slots__ = ("_drain", "_pumping")
+
     def __init__(
         self,
         config: Config,
@@ -376,4 +378,4 @@ class GatewayProtocol(ReadingProtocol):
 
 def gateway_protocol(gateway: Gateway) -> type[asyncio.Protocol]:
     """The protocol class to give to ``uvicorn.Config(http=…)``."""
-    return type("BoundGatewayProtocol", (GatewayProtocol,), {"gateway": gateway})
+    return type("BoundGatewayProtocol", (GatewayProtocol,), {"gateway": gateway, "__slots__": ()})

@@ -21,6 +21,24 @@ from serai.kernel.errors import BadRequest, MethodNotAllowed, SeraiError
 class ReadingProtocol(HttpToolsProtocol):
     """Parses, judges heads, and puts requests in line; its subclass handles them."""
 
+    # with slots the instance's dictionary stays small enough for CPython's fast attribute access
+    __slots__ = (
+        "_active",
+        "_before",
+        "_detached",
+        "_fed",
+        "_fields",
+        "_fresh",
+        "_head",
+        "_incoming",
+        "_last",
+        "_mark",
+        "_queue",
+        "_read",
+        "_trailers",
+        "_tunnel",
+        "client_address",
+    )
     gateway: Gateway
 
     def __init__(
