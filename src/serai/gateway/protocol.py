@@ -77,6 +77,7 @@ class GatewayProtocol(ReadingProtocol):
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
+        self._stalled = self.loop.time()
         if self._tunnel is not None:
             self._tunnel.pause_writing()
         elif self._active is not None and self._active.sink is not None:
@@ -84,6 +85,7 @@ class GatewayProtocol(ReadingProtocol):
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
+        self._stalled = 0.0
         if self._tunnel is not None:
             self._tunnel.resume_writing()
         elif self._active is not None and self._active.sink is not None:
@@ -326,6 +328,12 @@ class GatewayProtocol(ReadingProtocol):
     # -- time and shutdown
     def tick(self, now: float) -> None:
         """Enforce the timeouts of this connection."""
+        if self._stalled and now - self._stalled > self.gateway.limits.send_timeout:
+            self.transport.abort()
+            return
+        if self.transport.is_closing():
+            self._stalled = self._stalled or now
+            return
         if self._tunnel is not None or self._active is not None:
             if self._active is not None and self._active.sink is not None:
                 self._active.sink.tick(now)

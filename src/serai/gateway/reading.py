@@ -35,6 +35,7 @@ class ReadingProtocol(HttpToolsProtocol):
         "_mark",
         "_queue",
         "_read",
+        "_stalled",
         "_trailers",
         "_tunnel",
         "client_address",
@@ -69,6 +70,8 @@ class ReadingProtocol(HttpToolsProtocol):
         self._fed = 0
         """Bytes read since then."""
         self._fresh = True
+        self._stalled = 0.0
+        """When the client stopped reading what we send; 0 while it reads."""
 
     # -- what the subclass does with it
     def _start(self, request: Request) -> None:
