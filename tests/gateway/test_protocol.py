@@ -27,6 +27,7 @@ def limits() -> Limits:
         header_count=30,
         url_bytes=2048,
         discard_timeout=0.3,
+        send_timeout=0.3,
         pipeline_depth=50,
     )
 
@@ -316,6 +317,20 @@ async def test_long_request_is_not_idle(world: World, client: Client) -> None:
 
     world.api.handler = late
     assert (await client.ask(f"{BOX}/x")).body == b"late"
+
+
+async def test_client_that_never_reads_is_cut_off(world: World, client: Client) -> None:
+    async def flood(request, reader, writer) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
+        while True:
+            writer.write(b"y" * 65536)
+            await writer.drain()
+
+    world.api.handler = flood
+    client.writer.transport.pause_reading()
+    client.send(f"{BOX}/x")
+    while not world.api.closed:
+        await asyncio.sleep(0.02)
 
 
 async def test_refused_upload_that_goes_on_is_cut(world: World, client: Client) -> None:

@@ -113,7 +113,7 @@ class Gateway:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        self.pool.sweep(now)
+        self.pool.sweep()
         for connection in list(self._watched):
             connection.tick(now)
         self._timer = None

@@ -25,6 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         discard_bytes: request body thrown away after an early answer before closing.
         discard_timeout: the same in time.
         pipeline_depth: requests of one connection that may wait behind the current one.
+        send_timeout: how long a client may leave what we sent unread before it is cut off.
         tick: resolution of all timeouts.
     """
 
@@ -44,4 +45,5 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     discard_bytes: int = 64 * 1024 * 1024
     discard_timeout: float = 5.0
     pipeline_depth: int = 256
+    send_timeout: float = 300.0
     tick: float = 1.0

@@ -76,7 +76,7 @@ def provider_path(rest: bytes) -> bytes:
         )
     if (b"." in rest or b"%2" in rest) and _DOTS.search(rest):
         raise BadRequest("The path of a model call may not contain '.' or '..' segments.")
-    return rest if _VERSION.match(rest) else b"/v1" + rest
+    return rest if rest.startswith(b"/v1/") or _VERSION.match(rest) else b"/v1" + rest
 
 
 class Rewritten(msgspec.Struct, frozen=True, gc=False):
@@ -163,10 +163,11 @@ class ModelExchange(Exchange):
             return
         self._check_announced()
         self.heard = self.client.loop.time()
-        self.invite_body()
+        if self.request.expects:
+            self.invite_body()
 
     def _check_announced(self) -> None:
-        length = self.request.header(b"content-length")
+        length = self.request.index.get(b"content-length")
         if length is not None and int(length) > self.gateway.limits.model_body_bytes:
             raise self._too_large()
 
@@ -208,8 +209,8 @@ class ModelExchange(Exchange):
         self.dispatch(origin.address, head, chunked=False)
 
     def _is_json(self) -> bool:
-        kind = self.request.header(b"content-type")
-        return kind is None or b"json" in kind.lower()
+        kind = self.request.index.get(b"content-type", b"json")
+        return b"json" in kind or b"json" in kind.lower()
 
     def _head(self, route: ModelRoute, origin: Origin, copied: Copied, body: bytes) -> bytes:
         path = join(origin.path + self.path, self.credential.query)
@@ -257,8 +258,9 @@ class ModelExchange(Exchange):
         super().received(data if self.meter is None else self.meter.feed(data))
 
     def settled(self) -> None:
-        if self.meter is not None:
-            super().received(self.meter.end())
+        rest = b"" if self.meter is None else self.meter.end()
+        if rest:
+            super().received(rest)
         super().settled()
 
     def cut(self, problem: SeraiError) -> None:

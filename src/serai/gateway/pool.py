@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+from time import monotonic
 from typing import cast
 
 from serai.gateway.limits import Limits
@@ -61,6 +62,7 @@ class Pool:
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         self.limits = limits
         self._idle: dict[Address, list[Upstream]] = {}
+        self._unsafe = limits.upstream_idle_unsafe
         self._tls = tls
 
     def take(self, address: Address, *, repeatable: bool) -> Upstream | None:
@@ -76,16 +78,12 @@ class Pool:
             upstream = idle.pop()
             if upstream.transport.is_closing():
                 continue
-            if not repeatable and self._old(upstream):
+            if not repeatable and monotonic() - upstream.idle_since > self._unsafe:
                 idle.append(upstream)
                 return None
             upstream.reused = True
             return upstream
         return None
-
-    def _old(self, upstream: Upstream) -> bool:
-        now = asyncio.get_running_loop().time()
-        return now - upstream.idle_since > self.limits.upstream_idle_unsafe
 
     def give_back(self, upstream: Upstream) -> None:
         """Keep a connection whose answer is complete for the next request."""
@@ -97,7 +95,7 @@ class Pool:
         if len(idle) >= self.limits.upstream_idle_count:
             upstream.close()
         else:
-            upstream.idle_since = asyncio.get_running_loop().time()
+            upstream.idle_since = monotonic()
             idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
@@ -110,8 +108,9 @@ class Pool:
         if not idle:
             del self._idle[upstream.address]
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         """Close connections that were idle for too long."""
+        now = monotonic()
         for idle in list(self._idle.values()):
             for upstream in list(idle):
                 if now - upstream.idle_since > self.limits.upstream_idle:

@@ -39,6 +39,8 @@ class GatewayProtocol(ReadingProtocol):
     with the new transport.
     """
 
+    __slots__ = ("_drain", "_pumping")
+
     def __init__(
         self,
         config: Config,
@@ -75,6 +77,7 @@ class GatewayProtocol(ReadingProtocol):
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
+        self._stalled = self.loop.time()
         if self._tunnel is not None:
             self._tunnel.pause_writing()
         elif self._active is not None and self._active.sink is not None:
@@ -82,6 +85,7 @@ class GatewayProtocol(ReadingProtocol):
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
+        self._stalled = 0.0
         if self._tunnel is not None:
             self._tunnel.resume_writing()
         elif self._active is not None and self._active.sink is not None:
@@ -324,6 +328,12 @@ class GatewayProtocol(ReadingProtocol):
     # -- time and shutdown
     def tick(self, now: float) -> None:
         """Enforce the timeouts of this connection."""
+        if self._stalled and now - self._stalled > self.gateway.limits.send_timeout:
+            self.transport.abort()
+            return
+        if self.transport.is_closing():
+            self._stalled = self._stalled or now
+            return
         if self._tunnel is not None or self._active is not None:
             if self._active is not None and self._active.sink is not None:
                 self._active.sink.tick(now)
@@ -376,4 +386,4 @@ class GatewayProtocol(ReadingProtocol):
 
 def gateway_protocol(gateway: Gateway) -> type[asyncio.Protocol]:
     """The protocol class to give to ``uvicorn.Config(http=…)``."""
-    return type("BoundGatewayProtocol", (GatewayProtocol,), {"gateway": gateway})
+    return type("BoundGatewayProtocol", (GatewayProtocol,), {"gateway": gateway, "__slots__": ()})

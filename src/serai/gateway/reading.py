@@ -21,6 +21,25 @@ from serai.kernel.errors import BadRequest, MethodNotAllowed, SeraiError
 class ReadingProtocol(HttpToolsProtocol):
     """Parses, judges heads, and puts requests in line; its subclass handles them."""
 
+    # with slots the instance's dictionary stays small enough for CPython's fast attribute access
+    __slots__ = (
+        "_active",
+        "_before",
+        "_detached",
+        "_fed",
+        "_fields",
+        "_fresh",
+        "_head",
+        "_incoming",
+        "_last",
+        "_mark",
+        "_queue",
+        "_read",
+        "_stalled",
+        "_trailers",
+        "_tunnel",
+        "client_address",
+    )
     gateway: Gateway
 
     def __init__(
@@ -51,6 +70,8 @@ class ReadingProtocol(HttpToolsProtocol):
         self._fed = 0
         """Bytes read since then."""
         self._fresh = True
+        self._stalled = 0.0
+        """When the client stopped reading what we send; 0 while it reads."""
 
     # -- what the subclass does with it
     def _start(self, request: Request) -> None:

@@ -88,6 +88,28 @@ class Caller(Protocol):
 class Upstream(asyncio.Protocol):
     """One connection; serves one Caller at a time."""
 
+    __slots__ = (
+        "_complete",
+        "_empty",
+        "_fields",
+        "_head_bytes",
+        "_headed",
+        "_interim",
+        "_trailers",
+        "_until_close",
+        "address",
+        "caller",
+        "headers",
+        "heard",
+        "idle_since",
+        "keep",
+        "parser",
+        "pool",
+        "reused",
+        "sending",
+        "transport",
+    )
+
     def __init__(self, address: Address, pool: "Pool") -> None:
         self.address = address
         self.pool = pool
