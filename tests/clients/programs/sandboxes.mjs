@@ -1,8 +1,11 @@
 // The official TypeScript SDK: a sandbox's whole life. With an argument, the SDK is told about the
 // server in code, as `initialize({proxy})`, instead of by the environment.
 import assert from "node:assert/strict";
+import { File } from "node:buffer";
 import { randomUUID } from "node:crypto";
 import { SandboxInstance, initialize, settings } from "@blaxel/core";
+
+globalThis.File ??= File; // Node 18 has it here only; the SDK's writeBinary wants it as a global.
 
 const proxy = process.argv[2];
 if (proxy) {
