@@ -37,5 +37,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The origin in every URL we hand out, without a trailing slash."""
         if self.public_url:
             return self.public_url.rstrip("/")
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return local_origin(self.host, self.port)
+
+
+def local_origin(host: str, port: int) -> str:
+    """``http://host:port`` for a client on this machine: wildcards and localhost become loopback.
+
+    ``::`` becomes ``::1``, as listening on it need not include IPv4.
+    """
+    reachable = {"0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}  # noqa: S104
+    address = reachable.get(host, host)
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"

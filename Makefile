@@ -1,0 +1,76 @@
+# Everything a person does with a checkout. `make` alone lists it.
+# More arguments for the command behind a target: make test ARGS="-k proxy -x"
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+ARGS ?=
+
+BIN := .venv/bin
+STATE ?= $(CURDIR)/.serai
+DEMO := .cache/demo-venv
+LLM := .cache/llm-venv
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header --no-annotate --quiet $(ARGS)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: up
+up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
+	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
+
+.PHONY: test
+test: .venv/.dev ## Run all tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: .venv/.dev ## Check style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: bench
+bench: .venv/.dev ## Measure the gateway and the sandboxes
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: demo
+demo: .venv/.runtime $(DEMO)/.ready ## Run the official Python SDK against a server of its own
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+.PHONY: demo-llm
+demo-llm: .venv/.runtime $(DEMO)/.ready $(LLM)/.ready ## The demo with a small language model on this machine
+	@$(BIN)/python -m examples.demo --llm $(ARGS)
+
+.PHONY: lock
+lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versions)
+	@$(LOCK) pyproject.toml -o requirements/runtime.lock
+	@$(LOCK) requirements/build.in -c requirements/runtime.lock -o requirements/build.lock
+	@$(LOCK) pyproject.toml --group dev -c requirements/runtime.lock -c requirements/build.lock \
+		-o requirements/dev.lock
+	@$(LOCK) requirements/demo-llm.in -o requirements/demo-llm.lock
+	@$(LOCK) requirements/clients.in -o requirements/clients.lock
+	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
+
+.PHONY: clean
+clean: ## Remove environments and caches; state in .serai stays
+	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.runtime: pyproject.toml requirements/runtime.lock requirements/build.lock scripts/venv
+	@scripts/venv .venv requirements/runtime.lock --project
+	@touch $@
+
+.venv/.dev: pyproject.toml requirements/dev.lock requirements/build.lock scripts/venv
+	@scripts/venv .venv requirements/dev.lock --project
+	@touch $@
+
+$(DEMO)/.ready: requirements/clients.lock scripts/venv
+	@scripts/venv $(DEMO) requirements/clients.lock
+	@touch $@
+
+$(LLM)/.ready: requirements/demo-llm.lock scripts/venv
+	@SOURCES=llama-cpp-python scripts/venv $(LLM) requirements/demo-llm.lock
+	@touch $@

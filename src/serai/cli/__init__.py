@@ -1,0 +1,29 @@
+"""The `serai` command. Heavy modules are imported by the command that needs them."""
+
+import click
+
+import serai
+from serai.cli.clients import env_command, exec_command
+from serai.cli.status import status_command
+from serai.cli.up import up_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(serai.__version__, prog_name="serai")
+def main() -> None:
+    """Serai: a self-hosted platform for AI agents that speaks the Blaxel APIs.
+
+    \b
+    Start a server:            serai up
+    Run a client against it:   serai exec -- python app.py
+    Or set up your shell:      eval "$(serai env)"
+
+    Settings come from flags, then SERAI_* variables (SERAI_PORT, SERAI_DATA_DIR, …), then
+    serai.toml in the working directory, then serai.toml in the data directory.
+    """
+
+
+main.add_command(up_command)
+main.add_command(status_command)
+main.add_command(env_command)
+main.add_command(exec_command)

@@ -1,0 +1,80 @@
+"""`serai up`: run the server in the foreground."""
+
+import errno
+import socket
+import sys
+
+import click
+
+from serai.cli.options import common_options, load_settings
+from serai.kernel import instance
+from serai.kernel.instance import AlreadyRunning, DataDirectoryError, DataDirectoryLock
+from serai.kernel.settings import Settings
+
+
+@click.command("up")
+@common_options
+@click.option("--workspace", metavar="NAME", help="Workspace made on first start.  [default: main]")
+@click.option("--public-url", metavar="URL", help="Origin by which clients reach the server.")
+@click.option("--banner/--no-banner", default=None, help="Print how to connect when ready.")
+@click.option("--log-format", metavar="FORMAT", help="console or json.  [default: console]")
+@click.option(
+    "--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]"
+)
+def up_command(**flags: str | bool | None) -> None:
+    """Start the server and serve until SIGINT or SIGTERM.
+
+    The first start creates the data directory, an account, a workspace, an admin and an API key,
+    and prints how to connect.
+    """
+    settings = load_settings(**flags)
+    try:
+        instance.prepare_data_dir(settings.data_dir)
+        lock = DataDirectoryLock(settings.data_dir)
+    except (DataDirectoryError, AlreadyRunning) as error:
+        raise click.ClickException(str(error)) from error
+    try:
+        sys.exit(_serve(settings))
+    finally:
+        lock.release()
+
+
+def _serve(settings: Settings) -> int:
+    instance.withdraw(settings.data_dir)
+    check_port(settings.host, settings.port)
+    from serai.app import run
+
+    try:
+        return run(settings)
+    finally:
+        instance.withdraw(settings.data_dir)
+
+
+def check_port(host: str, port: int) -> None:
+    """Find out before anything starts that the address cannot be listened on.
+
+    Raises:
+        click.ClickException: it is taken, not allowed, or not this machine's.
+    """
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise click.ClickException(_port_problem(host, port, error)) from error
+
+
+def _port_problem(host: str, port: int, error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"the host {host!r} is not an address of this machine: {error.strerror}; see --host."
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is used by another program. "
+            f"Choose another port: serai up --port {port + 1 if port < 65535 else 8080}"
+        )
+    if error.errno == errno.EACCES:
+        return f"this user may not listen on port {port}; choose one above 1023 with --port."
+    return f"cannot listen on {host} port {port}: {error.strerror}; see --host and --port."

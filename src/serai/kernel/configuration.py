@@ -1,0 +1,219 @@
+"""Where settings come from: flags, then ``SERAI_*`` variables, then ``serai.toml``."""
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from serai.kernel.settings import Settings
+
+FILE = "serai.toml"
+PREFIX = "SERAI_"
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
+_WORKSPACE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_BOOLEANS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+
+class ConfigurationError(Exception):
+    """A setting is unknown or has a value we cannot use; the message names source and fix."""
+
+
+class Value(NamedTuple):
+    """A setting as found, with the place to name when it is wrong."""
+
+    raw: Any
+    source: str
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path) -> Settings:
+    """Merge all sources into the settings of one process.
+
+    Args:
+        flags: command-line values by setting name; None means not given.
+        environ: the environment, for ``SERAI_*``, ``XDG_DATA_HOME`` and ``HOME``.
+        directory: working directory: relative paths start here and its ``serai.toml`` is read.
+            The data directory's ``serai.toml`` is read too, and stands below it.
+
+    Raises:
+        ConfigurationError: an unknown key, a value of the wrong type or out of range, or a
+            ``serai.toml`` that is no TOML.
+    """
+    found = _file_values(directory / FILE)
+    found |= _environment_values(environ)
+    found |= _flag_values(flags)
+    data_dir = _data_dir(found.get("data_dir"), environ, directory)
+    if data_dir != directory:
+        found = _data_dir_values(data_dir / FILE) | found
+    values = {name: _parse(name, value) for name, value in found.items() if name != "data_dir"}
+    return Settings(data_dir=data_dir, **values)
+
+
+def workspace_name(text: str) -> str:
+    """Check a workspace name: at most 49 of ``a-z``, ``0-9`` and single inner hyphens.
+
+    Raises:
+        ValueError: the name breaks the rule.
+    """
+    if len(text) > 49 or not _WORKSPACE.fullmatch(text):
+        raise ValueError(
+            "must be 1 to 49 characters: lower-case letters, digits and single hyphens between them"
+        )
+    return text
+
+
+def _file_values(path: Path) -> dict[str, Value]:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot read {path}: {error}") from error
+    for key in content:
+        if key not in _PARSERS:
+            raise ConfigurationError(f"{path} has the unknown key {key!r}{_suggestion(key)}")
+    return {
+        key: Value(_from_file(key, raw, path.parent), f"{key} in {path}")
+        for key, raw in content.items()
+    }
+
+
+def _from_file(key: str, raw: Any, directory: Path) -> Any:
+    """A data directory in a file is relative to that file, not to who reads it."""
+    if key == "data_dir" and isinstance(raw, str):
+        return str(directory / Path(raw).expanduser())
+    return raw
+
+
+def _data_dir_values(path: Path) -> dict[str, Value]:
+    values = _file_values(path)
+    if "data_dir" in values:
+        raise ConfigurationError(f"{path} sets data_dir, but it lies in the data directory itself")
+    return values
+
+
+def _environment_values(environ: Mapping[str, str]) -> dict[str, Value]:
+    names = ((name, PREFIX + name.upper()) for name in _PARSERS)
+    return {
+        name: Value(environ[variable], variable)
+        for name, variable in names
+        if environ.get(variable)
+    }
+
+
+def _flag_values(flags: Mapping[str, Any]) -> dict[str, Value]:
+    return {
+        name: Value(raw, "--" + name.replace("_", "-"))
+        for name, raw in flags.items()
+        if raw is not None
+    }
+
+
+def _data_dir(value: Value | None, environ: Mapping[str, str], directory: Path) -> Path:
+    if value is None:
+        return _default_data_dir(environ)
+    if not isinstance(value.raw, str | Path) or not str(value.raw):
+        raise ConfigurationError(f"{value.source} is {value.raw!r}: must be a directory's path")
+    return directory / Path(value.raw).expanduser()
+
+
+def _default_data_dir(environ: Mapping[str, str]) -> Path:
+    """``$XDG_DATA_HOME/serai``; a relative value of that variable is ignored, as its spec says."""
+    base = Path(environ.get("XDG_DATA_HOME") or "")
+    if not base.is_absolute():
+        base = Path(environ.get("HOME") or Path.home()) / ".local" / "share"
+    return base / "serai"
+
+
+def _parse(name: str, value: Value) -> Any:
+    try:
+        return _PARSERS[name](value.raw)
+    except ValueError as error:
+        shown = "…" if name == "admin_api_key" else repr(value.raw)
+        raise ConfigurationError(f"{value.source} is {shown}: {error}") from error
+
+
+def _suggestion(key: str) -> str:
+    close = difflib.get_close_matches(key, _PARSERS, n=1)
+    known = ", ".join(sorted(_PARSERS))
+    return f"; did you mean {close[0]!r}?" if close else f"; the known keys are {known}"
+
+
+def _integer(low: int, high: int) -> Callable[[Any], int]:
+    def parse(raw: Any) -> int:
+        number = int(raw) if isinstance(raw, str) and re.fullmatch(r"\d{1,18}", raw) else raw
+        if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return number
+
+    return parse
+
+
+def _choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(raw: Any) -> str:
+        if not isinstance(raw, str) or raw.lower() not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return raw.lower()
+
+    return parse
+
+
+def _boolean(raw: Any) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if not isinstance(raw, str) or raw.lower() not in _BOOLEANS:
+        raise ValueError("must be true or false")
+    return _BOOLEANS[raw.lower()]
+
+
+def _text(check: Callable[[str], str]) -> Callable[[Any], str]:
+    def parse(raw: Any) -> str:
+        if not isinstance(raw, str):
+            raise ValueError("must be text")
+        return check(raw)
+
+    return parse
+
+
+def _host(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError:
+        if not _HOSTNAME.fullmatch(text):
+            raise ValueError("must be an IP address or a host name, without port") from None
+        return text
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    port_is_good = parts.port is None or parts.port > 0  # .port raises ValueError when malformed
+    plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not plain or not port_is_good:
+        raise ValueError("must be an origin such as https://serai.example.com, without a path")
+    return text.rstrip("/")
+
+
+def _api_key(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{1,512}", text):
+        raise ValueError("must be 1 to 512 printable ASCII characters without spaces")
+    return text
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "data_dir": str,
+    "host": _text(_host),
+    "port": _integer(1, 65535),
+    "workspace": _text(workspace_name),
+    "admin_api_key": _text(_api_key),
+    "public_url": _text(_public_url),
+    "banner": _boolean,
+    "log_format": _choice("console", "json"),
+    "log_level": _choice("debug", "info", "warning", "error"),
+    "max_body_bytes": _integer(1024, 1 << 40),
+}
