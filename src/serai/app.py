@@ -47,7 +47,7 @@ from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
 from serai.logs import configure_logs
 from serai.metering.models import ModelCall, UsageBuffer
-from serai.metering.operations import billing_operations
+from serai.metering.endpoints import billing_operations
 from serai.metering.prices import PriceList
 from serai.metering.spans import TICK, SpanMeter
 from serai.resources.kinds import DOCUMENT_KINDS

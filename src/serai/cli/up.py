@@ -1,8 +1,11 @@
 """`serai up`: run the server in the foreground."""
 
 import errno
+import signal
 import socket
 import sys
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -44,10 +47,21 @@ def _serve(settings: Settings) -> int:
     check_port(settings.host, settings.port)
     from serai.app import run
 
+    signal.signal(signal.SIGTERM, _stop)
     try:
         return run(settings)
+    except KeyboardInterrupt:
+        return 0
     finally:
         instance.withdraw(settings.data_dir)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    """End with a clean-up where SIGTERM is not handled: before the server runs, and after it.
+
+    uvicorn raises the signal again once it has stopped; without this it would kill us there.
+    """
+    sys.exit(0)
 
 
 def check_port(host: str, port: int) -> None:

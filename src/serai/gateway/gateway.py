@@ -1,0 +1,128 @@
+"""What all connections of the data plane share."""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Protocol
+
+from serai.gateway.limits import Limits
+from serai.gateway.models import Origin, origin_of
+from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.upstream import Pool
+from serai.gateway.usage import ModelUsage
+from serai.identity.principal import Authenticator, Principal
+
+
+class Connect(Protocol):
+    """Takes over connections whose client sent ``CONNECT host:port``."""
+
+    def take_over(
+        self,
+        transport: asyncio.Transport,
+        target: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        make_protocol: Callable[[], asyncio.Protocol],
+    ) -> None:
+        """Answer the CONNECT and own the transport from here on.
+
+        Args:
+            transport: reading is paused, nothing has been answered, no bytes are left over.
+            target: ``host:port`` as sent.
+            headers: header fields, names in lower case.
+            make_protocol: a fresh server protocol; call its ``connection_made`` with the new
+                transport (for example the one after ``start_tls``).
+        """
+
+
+class Watched(Protocol):
+    """A connection that wants to know when time has passed."""
+
+    def tick(self, now: float) -> None:
+        """``now`` is the loop's clock, in seconds."""
+
+
+async def _none_found(workspace: str, name: str) -> SandboxRoute | None:
+    return None
+
+
+class Gateway:
+    """The data plane's state, shared by the connections of one event loop.
+
+    Args:
+        routes: the snapshot of what can be reached; read on every request.
+        authenticator: turns secrets into callers.
+        on_model_usage: called once for every model call that was sent to a provider, whatever
+            its outcome. Runs on the event loop: it must only append to something.
+        on_sandbox_activity: called when a sandbox request starts and ends, and every ten
+            seconds in between. Runs on the event loop: it must be cheap.
+        connect: serves the CONNECT method; without it CONNECT gets 405.
+        find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
+        limits: sizes and times.
+        tls: context for HTTPS upstreams; by default the system's certificate authorities.
+    """
+
+    def __init__(
+        self,
+        routes: RouteTable,
+        authenticator: Authenticator,
+        *,
+        on_model_usage: Callable[[ModelRoute, Principal, ModelUsage], None],
+        on_sandbox_activity: Callable[[SandboxRoute], None],
+        connect: Connect | None = None,
+        find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.routes = routes
+        self.authenticator = authenticator
+        self.on_model_usage = on_model_usage
+        self.on_sandbox_activity = on_sandbox_activity
+        self.connect = connect
+        self.find_sandbox = find_sandbox or _none_found
+        self.limits = limits or Limits()
+        self.pool = Pool(self.limits, tls)
+        self._origins: dict[str, Origin] = {}
+        self._prefix = secrets.token_hex(6)
+        self._numbers = count(1)
+        self._watched: set[Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next_request_id(self) -> str:
+        """A new request id, unique over restarts; not a secret."""
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+    def origin(self, base_url: str) -> Origin:
+        """The parsed base URL of a provider."""
+        origin = self._origins.get(base_url)
+        if origin is None:
+            origin = self._origins[base_url] = origin_of(base_url)
+        return origin
+
+    def watch(self, connection: Watched) -> None:
+        """Tick this connection until ``unwatch``."""
+        self._watched.add(connection)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self.limits.tick, self._tick, loop)
+
+    def unwatch(self, connection: Watched) -> None:
+        """The connection is gone."""
+        self._watched.discard(connection)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        self.pool.sweep(now)
+        for connection in list(self._watched):
+            connection.tick(now)
+        self._timer = None
+        if self._watched or self.pool.busy():
+            self._timer = loop.call_later(self.limits.tick, self._tick, loop)
+
+    def close(self) -> None:
+        """Close what is idle; call it after the server has shut down."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.pool.close()

@@ -1,0 +1,158 @@
+"""Requests to a sandbox: its API, and the TCP ports inside."""
+
+from typing import TYPE_CHECKING
+
+from serai.gateway.exchange import Exchange
+from serai.gateway.forwarding import (
+    DROPPED_FOR_SANDBOX,
+    Copied,
+    copy_request,
+    own_authorization,
+    status_start,
+)
+from serai.gateway.problems import WorkloadNotFound
+from serai.gateway.request import Request
+from serai.gateway.routes import SandboxRoute
+from serai.gateway.targets import Target, join, port_of
+from serai.gateway.tunnel import TunnelEnd
+from serai.gateway.upstream import Address, Headers
+from serai.kernel.errors import BadRequest
+
+if TYPE_CHECKING:
+    from serai.gateway.protocol import GatewayProtocol
+
+_TOUCH = 10.0
+"""Seconds between activity marks while a request or connection stays open."""
+
+_NOT_TUNNELLED = frozenset({b"connection", b"content-length", b"transfer-encoding", b"upgrade"})
+
+
+class SandboxExchange(Exchange):
+    """Streams both ways untouched; an upgrade becomes a tunnel."""
+
+    __slots__ = ("port", "route", "touched", "tunnel")
+
+    def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
+        super().__init__(client, request, target)
+        self.route: SandboxRoute | None = None
+        self.port = 0
+        self.touched = 0.0
+        self.tunnel: tuple[TunnelEnd, TunnelEnd] | None = None
+
+    def _token_in_query(self) -> bool:
+        return self.request.upgrade or self.target.rest == b"/terminal"
+
+    def admitted(self) -> None:
+        target = self.target
+        route = self.gateway.routes.sandboxes.get((target.workspace, target.name))
+        self.demand_access(route.account_id if route else None)
+        if route is None:
+            self.spawn(self._find)
+        else:
+            self.open(route)
+
+    async def _find(self) -> None:
+        target = self.target
+        route = await self.gateway.find_sandbox(target.workspace, target.name)
+        if route is None:
+            raise WorkloadNotFound(
+                f"No sandbox '{target.name}' is running in workspace '{target.workspace}'. Create"
+                " it first, or check the name."
+            )
+        if not self.done:
+            self.open(route)
+
+    def open(self, route: SandboxRoute) -> None:
+        """Send the request to this sandbox."""
+        self.route = route
+        self.gateway.on_sandbox_activity(route)
+        self.touched = self.client.loop.time()
+        place = port_of(self.target.rest)
+        if place is None:
+            address = Address(route.api_socket, "", 0, False)
+            path = self.target.rest or b"/"
+        else:
+            self.port, path = place
+            if not self.port:
+                raise BadRequest("The port in /port/{n}/… must be a number from 1 to 65535.")
+            address = Address(route.port_socket, "", self.port, False)
+        copied = copy_request(self.request.headers, DROPPED_FOR_SANDBOX)
+        self.dispatch(address, self._head(path, copied), chunked=copied.chunked)
+
+    def _head(self, path: bytes, copied: Copied) -> bytes:
+        if copied.host is None and self.request.http11:
+            raise BadRequest("An HTTP/1.1 request needs a Host header.")
+        host = copied.host or b"sandbox"
+        lines = [self.request.method, b" ", join(path, self.credential.query)]
+        lines += (b" HTTP/1.1\r\nhost: ", host, b"\r\n")
+        lines += copied.lines
+        if self.port:
+            lines += own_authorization(self.request.headers, self.credential)
+            prefix = f"/{self.target.workspace}/sandboxes/{self.target.name}/port/{self.port}"
+            lines += (b"x-forwarded-prefix: ", prefix.encode("latin-1"), b"\r\n")
+        lines += self._forwarded(host, copied)
+        if copied.chunked:
+            lines.append(b"transfer-encoding: chunked\r\n")
+        elif copied.length is not None:
+            lines += (b"content-length: ", copied.length, b"\r\n")
+        if self.request.upgrade:
+            lines.append(b"connection: Upgrade\r\nupgrade: websocket\r\n")
+        elif self.port:
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _forwarded(self, host: bytes, copied: Copied) -> tuple[bytes, ...]:
+        client = self.client.client_address
+        chain = copied.forwarded_for + b", " + client if copied.forwarded_for else client
+        return (
+            b"x-forwarded-for: ",
+            chain,
+            b"\r\nx-forwarded-host: ",
+            host,
+            b"\r\nx-forwarded-proto: ",
+            b"https" if self.client.scheme == "https" else b"http",
+            b"\r\nx-request-id: ",
+            self.request_id.encode("ascii"),
+            b"\r\n",
+        )
+
+    def upgraded(self, headers: Headers, data: bytes) -> None:
+        upstream = self.upstream
+        if not self.request.upgrade or upstream is None:
+            super().upgraded(headers, data)
+            return
+        self.head_sent = True
+        self.status = 101
+        lines = [status_start(101), b"connection: Upgrade\r\nupgrade: websocket\r\n"]
+        for name, value in headers:
+            if name not in _NOT_TUNNELLED:
+                lines += (name, b": ", value, b"\r\n")
+        lines += (b"x-request-id: ", self.request_id.encode("ascii"), b"\r\n\r\n", data)
+        outwards = TunnelEnd(upstream.transport, self._tunnel_over)
+        inwards = TunnelEnd(self.client.transport, self._tunnel_over)
+        self.tunnel = (outwards, inwards)
+        upstream.transport.set_protocol(inwards)
+        self.client.write(b"".join(lines))
+        self.client.enter_tunnel(outwards)
+
+    def _tunnel_over(self) -> None:
+        if not self.done:
+            self.client.close()
+            upstream, self.upstream = self.upstream, None
+            if upstream is not None:
+                upstream.transport.close()
+            self._leave()
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self.route is not None and now - self.touched > _TOUCH:
+            self.touched = now
+            self.gateway.on_sandbox_activity(self.route)
+
+    def label(self) -> str:
+        return f"server on port {self.port} of the sandbox" if self.port else "sandbox API"
+
+    def closed(self) -> None:
+        if self.route is not None:
+            self.gateway.on_sandbox_activity(self.route)

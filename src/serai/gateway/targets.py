@@ -1,0 +1,118 @@
+"""From a raw request target to the thing it addresses.
+
+Everything works on the raw bytes: nothing is percent-decoded and no slashes are merged, because
+``//tmp/x`` and ``%2Ftmp%2Fx`` mean something to the sandbox API.
+"""
+
+from typing import NamedTuple
+from urllib.parse import unquote
+
+KINDS = frozenset({b"agents", b"functions", b"models", b"sandboxes", b"jobs"})
+
+RESERVED = frozenset(
+    {
+        b"",
+        b".well-known",
+        b"api",
+        b"assets",
+        b"console",
+        b"docs",
+        b"favicon.ico",
+        b"health",
+        b"login",
+        b"logout",
+        b"metrics",
+        b"oauth",
+        b"openapi.json",
+        b"preview",
+        b"previews",
+        b"robots.txt",
+        b"run",
+        b"static",
+        b"uploads",
+        b"v0",
+    }
+)
+"""First path segments that never name a workspace; the management API refuses such names."""
+
+
+class Target(NamedTuple):
+    """What a gateway path addresses.
+
+    Attributes:
+        workspace: workspace name, as written.
+        kind: ``agents``, ``functions``, ``models``, ``sandboxes`` or ``jobs``.
+        name: resource name, as written.
+        rest: what follows the name, with its leading slash; empty when nothing follows.
+        query: what follows the ``?``; None without one.
+    """
+
+    workspace: str
+    kind: bytes
+    name: str
+    rest: bytes
+    query: bytes | None
+
+
+def origin_form(url: bytes) -> bytes:
+    """``http://host/path`` as ``/path``; every other target unchanged."""
+    if url[:1] == b"/" or b"://" not in url[:8]:
+        return url
+    slash = url.find(b"/", url.index(b"://") + 3)
+    return b"/" if slash < 0 else url[slash:]
+
+
+def split(url: bytes) -> Target | None:
+    """The target of ``/{workspace}/{kind}/{name}…`` or ``/run/…`` of the same, else None."""
+    path, mark, query = url.partition(b"?")
+    if path[:5] == b"/run/":
+        path = path[4:]
+    parts = path.split(b"/", 4)
+    if len(parts) < 4:
+        return None
+    _, workspace, kind, name = parts[:4]
+    if kind not in KINDS or not name or workspace in RESERVED:
+        return None
+    rest = b"/" + parts[4] if len(parts) == 5 else b""
+    return Target(
+        workspace.decode("latin-1"),
+        kind,
+        name.decode("latin-1"),
+        rest,
+        query if mark else None,
+    )
+
+
+def join(path: bytes, query: bytes | None) -> bytes:
+    """Path and query as a request target."""
+    return path if query is None else path + b"?" + query
+
+
+def port_of(rest: bytes) -> tuple[int, bytes] | None:
+    """Split ``/port/{n}{path}`` into the port and the path inside (``/`` when absent).
+
+    None when the path addresses no port; port 0 when the number is not one.
+    """
+    if not rest.startswith(b"/port/"):
+        return None
+    digits, slash, path = rest[6:].partition(b"/")
+    number = int(digits) if digits.isdigit() and len(digits) <= 5 else 0
+    return (number if number <= 65535 else 0), slash + path if slash else b"/"
+
+
+def take_parameter(query: bytes | None, name: bytes) -> tuple[str | None, bytes | None]:
+    """Take a parameter out of a query: its decoded value, and the query without it.
+
+    The order and spelling of the other parameters stay as they were.
+    """
+    if not query:
+        return None, query
+    value: str | None = None
+    kept = []
+    for pair in query.split(b"&"):
+        key, _, text = pair.partition(b"=")
+        if key == name:
+            value = value or unquote(text.decode("latin-1").replace("+", " "))
+        else:
+            kept.append(pair)
+    return value, b"&".join(kept) or None

@@ -1,0 +1,41 @@
+"""A WebSocket (or any upgraded connection) carried through as raw bytes."""
+
+import asyncio
+from collections.abc import Callable
+
+
+class TunnelEnd(asyncio.Protocol):
+    """Passes everything that arrives on one transport on to the other.
+
+    Args:
+        other: where the bytes go.
+        over: called when this end's connection is gone.
+
+    A half-close is passed on as one where the other transport can do that (TLS cannot).
+    """
+
+    def __init__(self, other: asyncio.Transport, over: Callable[[], None]) -> None:
+        self.other = other
+        self.over = over
+        self.ended = False
+
+    def data_received(self, data: bytes) -> None:
+        if not self.other.is_closing():
+            self.other.write(data)
+
+    def eof_received(self) -> bool:
+        if self.other.is_closing() or not self.other.can_write_eof():
+            return False
+        self.ended = True
+        self.other.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        self.other.pause_reading()
+
+    def resume_writing(self) -> None:
+        if not self.other.is_closing():
+            self.other.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over()

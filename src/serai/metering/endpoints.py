@@ -1,0 +1,62 @@
+"""The Billing API over HTTP: thin handlers around ``operations``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
+
+from serai.api.exchange import AnyRequest, json_response
+from serai.identity.caller import Caller
+from serai.identity.principal import Principal
+from serai.kernel.clock import now
+from serai.metering import operations
+from serai.metering.operations import Params
+from serai.metering.prices import PriceList
+from serai.store.database import Database
+
+
+def billing_operations(db: Database, prices: PriceList) -> list[ControllerRouterHandler]:
+    """Accounts and their metrics. Heavy reads run in a thread, not on the event loop."""
+
+    async def answer(read: Callable[[Connection], Any]) -> Response[bytes]:
+        return json_response(msgspec.json.encode(await db.read_in_thread(read)))
+
+    @get("/v0/accounts")
+    async def list_accounts(request: AnyRequest) -> Response[bytes]:
+        caller = _principal(request)
+        return await answer(lambda conn: operations.list_accounts(conn, caller))
+
+    @get("/v0/accounts/{account_id:str}/metrics")
+    async def get_metrics(request: AnyRequest, account_id: str) -> Response[bytes]:
+        caller, params = _principal(request), _params(request)
+        return await answer(
+            lambda conn: operations.get_account_metrics(
+                conn, caller, account_id, params, prices, now()
+            )
+        )
+
+    @get("/v0/accounts/{account_id:str}/metrics/enums/group-by")
+    async def get_groupings(request: AnyRequest, account_id: str) -> Response[bytes]:
+        values = operations.list_groupings(_principal(request), account_id)
+        return json_response(msgspec.json.encode(values))
+
+    @get("/v0/accounts/{account_id:str}/metrics/enums/resource-types")
+    async def get_resource_types(request: AnyRequest, account_id: str) -> Response[bytes]:
+        caller, params = _principal(request), _params(request)
+        return await answer(
+            lambda conn: operations.list_resource_types(conn, caller, account_id, params, now())
+        )
+
+    return [list_accounts, get_metrics, get_groupings, get_resource_types]
+
+
+def _principal(request: AnyRequest) -> Principal:
+    caller: Caller = request.state["caller"]
+    return caller.principal
+
+
+def _params(request: AnyRequest) -> Params:
+    return {key: list(values) for key, values in request.query_params.dict().items()}

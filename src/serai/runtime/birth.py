@@ -1,0 +1,260 @@
+"""How one sandbox comes to be, told from both sides.
+
+The launcher forks a *midwife* (host side), which prepares directories, sockets and control
+groups, and forks the *first process* (process 1 of the new pid namespace), which builds the
+root file system, moves into it, gives up its privileges and becomes the sandbox API.
+
+Where we are root on the host, the user namespace comes last: every mount is then made by,
+and stays under, the host's root. Otherwise it comes first, as it is what allows the rest.
+
+Words on the pipes: the first process says ``u`` (map my users), then ``r`` (ready) or ``e``
+and a problem; the midwife answers ``u`` with ``g`` (go on), after it wrote the trace.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from importlib.machinery import BuiltinImporter, FrozenImporter
+from pathlib import Path
+from typing import NoReturn
+
+from serai.runtime import cgroups, linux, privileges, processes, rootfs, traces
+from serai.runtime.messages import Birth, Setup, Trace
+
+Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
+TIMEOUT_SECONDS = 30
+_LOG = "/var/log/sandboxd.log"
+
+
+class Place:
+    """What the launcher prepared once for all births."""
+
+    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None) -> None:
+        self.setup = setup
+        self.serve = serve
+        self.map_fd = map_fd
+        self.root_outside = setup.uid_base is not None
+
+
+def attend(place: Place, birth: Birth) -> Trace:
+    """The midwife: start the sandbox, or find that it runs already.
+
+    Raises:
+        OSError: with the failed step as text.
+    """
+    directory = Path(birth.directory)
+    _make_directories(place.setup, directory)
+    with traces.locked(directory):
+        earlier = traces.read_trace(directory)
+        if earlier is not None and traces.is_running(earlier):
+            if earlier.digest == birth.digest:
+                return earlier
+            processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
+        return _start(place, birth, directory)
+
+
+def _make_directories(setup: Setup, directory: Path) -> None:
+    owner = rootfs.Owner(setup.uid_base)
+    names = rootfs.layer_names(setup)
+    for name in names:
+        upper = directory / "layers" / name / "upper"
+        for folder in (upper, upper.with_name("work"), directory / "lower" / name):
+            folder.mkdir(parents=True, exist_ok=True)
+        if upper.lstat().st_uid == 0:
+            upper.chmod(0o755)
+            owner.give(str(upper))
+    for name in setup.masks:
+        (directory / "lower" / f"{name}-mask").mkdir(exist_ok=True)
+    (directory / rootfs.ROOT).mkdir(exist_ok=True)
+
+
+def _start(place: Place, birth: Birth, directory: Path) -> Trace:
+    groups = [cgroups.create(each, birth.id, birth.limits) for each in place.setup.hierarchies]
+    api, port = _listen(birth.api_socket), _listen(birth.port_socket)
+    heard, says = os.pipe()
+    listens, tells = os.pipe()
+    if place.root_outside:
+        linux.unshare(linux.CLONE_NEWPID)
+    else:
+        privileges.enter_own_namespace(linux.CLONE_NEWPID)
+    pid = os.fork()
+    if pid == 0:
+        os.close(heard)
+        os.close(tells)
+        _first_process(place, birth, (api, port), says, listens)
+    os.close(says)
+    os.close(listens)
+    try:
+        return _accompany(place, birth, directory, groups, pid, heard, tells)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+
+
+def _listen(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    Path(path).unlink(missing_ok=True)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(512)
+    return listener
+
+
+def _accompany(
+    place: Place,
+    birth: Birth,
+    directory: Path,
+    groups: list[Path],
+    pid: int,
+    heard: int,
+    tells: int,
+) -> Trace:
+    _expect(heard, b"u")
+    if place.setup.uid_base is not None:
+        privileges.map_range(pid, place.setup.uid_base)
+    for group in groups:
+        cgroups.join(group, pid)
+    trace = Trace(
+        pid=pid,
+        started=processes.start_time(pid) or 0,
+        boot=processes.boot_id(),
+        digest=birth.digest,
+        api_socket=birth.api_socket,
+        port_socket=birth.port_socket,
+        cgroups=tuple(str(group) for group in groups),
+        skeleton=place.setup.skeleton,
+    )
+    traces.write_trace(directory, trace)
+    os.write(tells, b"g")
+    _expect(heard, b"r")
+    return trace
+
+
+def _expect(heard: int, word: bytes) -> None:
+    poll = select.poll()
+    poll.register(heard, select.POLLIN)
+    if not poll.poll(TIMEOUT_SECONDS * 1000):
+        raise OSError(f"the sandbox's first process did not answer in {TIMEOUT_SECONDS} s")
+    said = os.read(heard, 1)
+    if said == word:
+        return
+    if said != b"e":
+        raise OSError("the sandbox's first process ended unexpectedly")
+    problem = b""
+    while part := os.read(heard, 65536):
+        problem += part
+    raise OSError(problem.decode(errors="replace"))
+
+
+def _first_process(
+    place: Place,
+    birth: Birth,
+    sockets: tuple[socket.socket, socket.socket],
+    says: int,
+    listens: int,
+) -> NoReturn:
+    try:
+        os.setsid()
+        linux.unshare(linux.CLONE_NEWNS)
+        os.chdir(birth.directory)
+        rootfs.build(place.setup, place.map_fd, user_xattr=not place.root_outside)
+        rootfs.enter()
+        _forget_host()
+        if place.root_outside:
+            linux.unshare(linux.CLONE_NEWUSER)
+        os.write(says, b"u")
+        if os.read(listens, 1) != b"g":
+            os._exit(1)
+        _settle(place, birth)
+        api, port = _keep_only(sockets, says)
+        os.write(5, b"r")
+        os.close(5)
+    except BaseException as error:
+        os.write(says, b"e" + f"{error}".encode())
+        os._exit(1)
+    _serve(place, birth, api, port)
+
+
+def _forget_host() -> None:
+    """Import nothing any more: every path now leads to files of untrusted code."""
+    linux.set_title("sandboxd")
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+
+
+def _settle(place: Place, birth: Birth) -> None:
+    """The rest of the isolation, as root of the sandbox's own user namespace."""
+    linux.unshare(
+        linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC | linux.CLONE_NEWCGROUP
+    )
+    privileges.become_root_inside(many_users=place.root_outside)
+    os.umask(0o022)
+    linux.raise_loopback()
+    socket.sethostname(birth.hostname)
+    _write_identity(birth.hostname)
+    privileges.set_limits(birth.limits, without_cgroups=not place.setup.hierarchies)
+    os.environ.clear()
+    os.environ.update(birth.environment)
+    os.chdir(birth.workdir)
+    _open_standard_streams()
+    privileges.drop()
+
+
+def _write_identity(hostname: str) -> None:
+    _write_new("/etc/hostname", f"{hostname}\n")
+    _write_new(
+        "/etc/hosts",
+        f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n",
+    )
+
+
+def _write_new(path: str, text: str) -> None:
+    """Write a file of a new sandbox; one that an earlier run changed stays as it is."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except OSError:
+        return
+    os.write(descriptor, text.encode())
+    os.close(descriptor)
+
+
+def _open_standard_streams() -> None:
+    silence = os.open("/dev/null", os.O_RDWR)
+    try:
+        log = os.open(_LOG, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW, 0o640)
+    except OSError:
+        log = silence
+    for source, target in ((silence, 0), (silence, 1), (log, 2)):
+        os.dup2(source, target)
+
+
+def _keep_only(
+    sockets: tuple[socket.socket, socket.socket], says: int
+) -> tuple[socket.socket, socket.socket]:
+    """Close every descriptor but the sockets (3, 4), the pipe to the midwife (5) and 0-2."""
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (*[s.detach() for s in sockets], says)]
+    for target, source in enumerate(high, start=3):
+        os.dup2(source, target, inheritable=False)
+    os.closerange(6, os.sysconf("SC_OPEN_MAX"))
+    return socket.socket(fileno=3), socket.socket(fileno=4)
+
+
+def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) -> NoReturn:
+    config: dict[str, object] = {
+        "id": birth.id,
+        "hostname": birth.hostname,
+        "environment": birth.environment,
+        "home": birth.home,
+        "workdir": birth.workdir,
+    }
+    try:
+        place.serve(api, port, config)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    os._exit(1)

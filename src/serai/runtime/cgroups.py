@@ -1,0 +1,207 @@
+"""Limits through control groups, version 2 or 1, whichever this host lets us write."""
+
+import errno
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from serai.runtime.messages import Hierarchy, Limits
+
+_CONTROLLERS = ("memory", "cpu", "pids")
+_CPU_PERIOD_US = 100_000
+
+
+def create(hierarchy: Hierarchy, sandbox_id: str, limits: Limits) -> Path:
+    """Make the sandbox's group with its limits (again, if it exists)."""
+    group = Path(hierarchy.parent, sandbox_id)
+    group.mkdir(parents=True, exist_ok=True)
+    settings = _unified_settings(limits) if hierarchy.unified else _split_settings(limits)
+    for controller, name, value, required in settings:
+        if controller in hierarchy.controllers:
+            _write(group / name, value, required=required)
+    return group
+
+
+Setting = tuple[str, str, str, bool]
+
+
+def _unified_settings(limits: Limits) -> list[Setting]:
+    quota = limits.cpu_millis * _CPU_PERIOD_US // 1000
+    return [
+        ("memory", "memory.max", str(limits.memory_mb << 20), True),
+        ("memory", "memory.swap.max", "0", False),
+        ("cpu", "cpu.max", f"{quota} {_CPU_PERIOD_US}", True),
+        ("pids", "pids.max", str(limits.processes), True),
+    ]
+
+
+def _split_settings(limits: Limits) -> list[Setting]:
+    quota = limits.cpu_millis * _CPU_PERIOD_US // 1000
+    memory = str(limits.memory_mb << 20)
+    return [
+        ("memory", "memory.limit_in_bytes", memory, True),
+        ("memory", "memory.memsw.limit_in_bytes", memory, False),
+        ("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD_US), True),
+        ("cpu", "cpu.cfs_quota_us", str(quota), True),
+        ("pids", "pids.max", str(limits.processes), True),
+    ]
+
+
+def _write(file: Path, value: str, *, required: bool) -> None:
+    try:
+        file.write_text(value)
+    except OSError:
+        if required:
+            raise
+
+
+def discover(name: str) -> list[Hierarchy]:
+    """The hierarchies in which we may make groups, each with a parent group ``name``."""
+    own = _own_groups()
+    found: list[Hierarchy] = []
+    for mount_point, kind, options, root in _mounts():
+        found += _usable(mount_point, kind, options, root, own, name)
+    covered: set[str] = set()
+    chosen = []
+    for hierarchy in sorted(found, key=lambda each: -len(each.controllers)):
+        if covered.issuperset(hierarchy.controllers):
+            continue
+        chosen.append(hierarchy)
+        covered.update(hierarchy.controllers)
+    return chosen
+
+
+def _own_groups() -> dict[str, str]:
+    """Controller name (``""`` for version 2) to the path of our own group."""
+    groups = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        for controller in names.split(","):
+            groups[controller] = path
+    return groups
+
+
+def _mounts() -> list[tuple[Path, str, set[str], str]]:
+    mounts = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, after = line.split(" - ", 1)
+        kind, _, options = after.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            fields = before.split()
+            mounts.append((Path(fields[4]), kind, set(options.split(",")), fields[3]))
+    return mounts
+
+
+def _usable(
+    mount_point: Path, kind: str, options: set[str], root: str, own: dict[str, str], name: str
+) -> list[Hierarchy]:
+    unified = kind == "cgroup2"
+    wanted = options.intersection(_CONTROLLERS)
+    if not unified and not wanted:
+        return []
+    path = own.get("" if unified else min(wanted), "/")
+    nested = mount_point / os.path.relpath(path, root) if path.startswith(root) else mount_point
+    # At the root of version 2 a service manager that ends our service spares the sandboxes.
+    for base in (mount_point, nested) if unified else (nested,):
+        try:
+            return _prepare(base, wanted, name, unified=unified)
+        except OSError:
+            continue
+    return []
+
+
+def _prepare(base: Path, wanted: set[str], name: str, *, unified: bool) -> list[Hierarchy]:
+    if unified:
+        wanted = _delegate(base, name)
+    if not wanted:
+        return []
+    (base / name).mkdir(exist_ok=True)
+    if unified:
+        _enable(base / name, wanted)
+    controllers = tuple(sorted(wanted))
+    return [Hierarchy(parent=str(base / name), controllers=controllers, unified=unified)]
+
+
+def _delegate(base: Path, name: str) -> set[str]:
+    """Hand the controllers of ``base`` to its children; the ones that worked."""
+    available = (base / "cgroup.controllers").read_text().split()
+    wanted = set(_CONTROLLERS).intersection(available)
+    if wanted <= set((base / "cgroup.subtree_control").read_text().split()):
+        return wanted
+    try:
+        _enable(base, wanted)
+    except OSError as error:
+        if error.errno != errno.EBUSY or not _may_step_aside(base):
+            raise
+        _step_aside(base, base / f"{name}-host")
+        _enable(base, wanted)
+    return wanted
+
+
+def _may_step_aside(base: Path) -> bool:
+    """Whether the group is ours alone: a container's root, or nobody but us in it."""
+    if _own_groups().get("") == "/":
+        return True
+    return {int(pid) for pid in (base / "cgroup.procs").read_text().split()} <= {
+        os.getpid(),
+        os.getppid(),
+    }
+
+
+def _step_aside(base: Path, leaf: Path) -> None:
+    """Move the processes of ``base`` to a leaf: version 2 wants inner groups empty."""
+    leaf.mkdir(exist_ok=True)
+    for pid in (base / "cgroup.procs").read_text().split():
+        try:
+            (leaf / "cgroup.procs").write_text(pid)
+        except ProcessLookupError:
+            continue
+
+
+def _enable(group: Path, controllers: set[str]) -> None:
+    text = " ".join(f"+{controller}" for controller in sorted(controllers))
+    (group / "cgroup.subtree_control").write_text(text)
+
+
+def join(group: Path, pid: int) -> None:
+    """Put a process into a group."""
+    (group / "cgroup.procs").write_text(str(pid))
+
+
+def remove(group: Path, timeout: float = 5.0) -> None:
+    """Kill what is left in a group and remove it; nothing happens when it is not there.
+
+    Raises:
+        OSError: processes in it did not end within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            group.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            _kill_all(group)
+            time.sleep(0.002)
+        else:
+            return
+
+
+def _kill_all(group: Path) -> None:
+    try:
+        for pid in (group / "cgroup.procs").read_text().split():
+            os.kill(int(pid), 9)
+    except (OSError, ValueError):
+        return
+
+
+def forget(hierarchies: Iterable[Hierarchy]) -> None:
+    """Remove the parents of our groups where no sandbox is left."""
+    for hierarchy in hierarchies:
+        try:
+            Path(hierarchy.parent).rmdir()
+        except OSError:
+            continue

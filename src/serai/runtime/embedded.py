@@ -1,0 +1,296 @@
+"""The embedded runtime: sandboxes as namespaces of this machine, without any daemon."""
+
+import asyncio
+import contextlib
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+
+from serai.runtime import cgroups, host, image, processes
+from serai.runtime.channel import Channel, LauncherGone
+from serai.runtime.messages import Birth, Limits, Setup, Trace
+from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.storage import Storage
+from serai.runtime.traces import is_running, locked, read_trace
+
+_ID = re.compile(r"[a-z0-9]{1,32}")
+_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
+_TRIAL = "trial"
+_MEMORY_PER_CORE_MB = 2048
+_SMALLEST_MEMORY_MB = 32
+_KILL_SECONDS = 10.0
+_ATTEMPTS = 3
+
+
+class EmbeddedRuntime:
+    """Starts sandboxes by forking a warm launcher process into namespaces.
+
+    Args:
+        data_dir: where sandboxes keep their files; on a file system that can hold overlays.
+        entry: dotted module of the sandbox API, with ``preload()`` and
+            ``serve(api, port, config)``; imported by the launcher only.
+        max_processes: processes and threads one sandbox may have.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        entry: str = "serai.sandboxd.main",
+        max_processes: int = 4096,
+    ) -> None:
+        self.isolation = "not started"
+        self._storage = Storage(data_dir)
+        self._entry = entry
+        self._max_processes = max_processes
+        self._setup: Setup | None = None
+        self._channel: Channel | None = None
+        self._opening = asyncio.Lock()
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    @property
+    def launcher_pid(self) -> int | None:
+        """Process id of the launcher, while it runs."""
+        return self._channel.pid if self._channel and self._channel.is_open else None
+
+    async def start(self) -> None:
+        """Prepare layers, start the launcher and prove with a trial sandbox that all works.
+
+        Raises:
+            RuntimeProblem: naming the cause and the setting that would help.
+        """
+        try:
+            self._setup = await asyncio.to_thread(self._survey)
+            channel = await self._launcher()
+            await self._try_out()
+        except RuntimeProblem as problem:
+            await self.close()
+            raise host.explain(problem) from problem
+        setup = self._setup
+        self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+
+    async def close(self) -> None:
+        """End the launcher; sandboxes keep running."""
+        async with self._opening:
+            channel, self._channel = self._channel, None
+            if channel is not None:
+                await channel.close()
+        if self._setup is not None:
+            await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
+
+    def images(self) -> list[str]:
+        """The image references this host can provide."""
+        return image.provided()
+
+    async def create(self, plan: SandboxPlan) -> SandboxHandle:
+        """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
+
+        Raises:
+            UnknownImage: naming the images there are.
+            RuntimeProblem: anything else; nothing of the attempt is left.
+        """
+        _check_id(plan.id)
+        image.require(plan.image)
+        if not _HOSTNAME.fullmatch(plan.hostname):
+            raise RuntimeProblem(
+                f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
+            )
+        if plan.memory_mb < _SMALLEST_MEMORY_MB:
+            raise RuntimeProblem(
+                f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
+            )
+        async with self._turn(plan.id):
+            is_new = plan.id not in self._storage.known()
+            try:
+                trace = await self._bear(self._birth(plan))
+            except BaseException:
+                await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
+                raise
+        return SandboxHandle(
+            id=plan.id,
+            api_socket=trace.api_socket,
+            port_socket=trace.port_socket,
+            state=msgspec.json.encode(trace).decode(),
+        )
+
+    async def alive(self, handle: SandboxHandle) -> bool:
+        """Whether the first process of this very run still lives."""
+        return is_running(_trace_of(handle))
+
+    async def stop(self, handle: SandboxHandle) -> None:
+        """Kill the sandbox's first process, and with it every other; its files stay."""
+        _check_id(handle.id)
+        trace = _trace_of(handle)
+        async with self._turn(handle.id):
+            await asyncio.to_thread(self._stop, handle.id, trace)
+
+    async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        """End the sandbox in every run we know of and remove all there is of it."""
+        _check_id(sandbox_id)
+        trace = _trace_of(handle) if handle is not None else None
+        async with self._turn(sandbox_id):
+            await asyncio.to_thread(self._destroy, sandbox_id, trace)
+
+    async def leftovers(self) -> list[str]:
+        """Ids with a directory, a socket or a control group here."""
+        return await asyncio.to_thread(self._leftovers)
+
+    # The host's side
+
+    def _survey(self) -> Setup:
+        storage = self._storage
+        try:
+            storage.prepare()
+            uid_base = host.choose_user_range(storage.root / "uid-base")
+            layers = image.Layers(storage.layers, uid_base, user_xattr=uid_base is None)
+            skeleton, masks = layers.prepare()
+            traces = [read_trace(storage.directory(name)) for name in storage.known()]
+            layers.prune({skeleton, *masks.values(), *(t.skeleton for t in traces if t)})
+            hierarchies = tuple(cgroups.discover(f"serai-{storage.key}"))
+        except OSError as error:
+            raise RuntimeProblem(f"{storage.root}: {error}") from error
+        return Setup(
+            entry=self._entry,
+            hierarchies=hierarchies,
+            uid_base=uid_base,
+            skeleton=skeleton,
+            system=image.system_directories(),
+            masks=masks,
+            python_prefix=image.python_prefix(),
+        )
+
+    async def _launcher(self) -> Channel:
+        """The running launcher; a new one if it died."""
+        async with self._opening:
+            if self._setup is None:
+                raise RuntimeProblem("the embedded runtime was not started: call start() first")
+            if self._channel is None or not self._channel.is_open:
+                if self._channel is not None:
+                    await self._channel.close()
+                self._channel = None
+                self._channel = await Channel.open(self._setup, self._storage.root / "launcher.log")
+            return self._channel
+
+    async def _try_out(self) -> None:
+        plan = SandboxPlan(
+            id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
+        )
+        await self.destroy(_TRIAL, None)
+        handle = await self.create(plan)
+        await self.destroy(_TRIAL, handle)
+
+    def _birth(self, plan: SandboxPlan) -> Birth:
+        api_socket, port_socket = self._storage.sockets(plan.id)
+        defaults = image.environment(plan.hostname)
+        return Birth(
+            request=0,
+            digest=hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32],
+            id=plan.id,
+            hostname=plan.hostname,
+            directory=str(self._storage.directory(plan.id)),
+            api_socket=api_socket,
+            port_socket=port_socket,
+            limits=Limits(
+                memory_mb=plan.memory_mb,
+                cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
+                processes=self._max_processes,
+            ),
+            environment={**defaults, **plan.environment},
+            home=plan.environment.get("HOME", defaults["HOME"]),
+            workdir="/blaxel",
+        )
+
+    async def _bear(self, birth: Birth) -> Trace:
+        """Ask the launcher, and its successor if it dies while asked."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(LauncherGone):
+                return await (await self._launcher()).bear(birth)
+        return await (await self._launcher()).bear(birth)
+
+    def _end(self, trace: Trace) -> None:
+        if not is_running(trace):
+            return
+        if not processes.kill_and_wait(trace.pid, trace.started, _KILL_SECONDS):
+            raise RuntimeProblem(
+                f"process {trace.pid} of a sandbox did not end within {_KILL_SECONDS:.0f} s of "
+                "SIGKILL; it is most likely waiting for a disk"
+            )
+
+    def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
+        """End the run ``trace``, or the current one; remove what only a run needs."""
+        with _locked_if_there(self._storage.directory(sandbox_id)) as directory:
+            current = read_trace(directory)
+            if (run := trace or current) is not None:
+                self._end(run)
+            if current is not None and is_running(current):
+                return
+            self._remove_groups(sandbox_id, current or trace)
+            self._storage.remove_sockets(sandbox_id)
+            (directory / "state.json").unlink(missing_ok=True)
+
+    def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
+        if trace is not None:
+            self._stop(sandbox_id, trace)
+        self._stop(sandbox_id, None)
+        self._storage.remove(sandbox_id)
+
+    def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
+        """Undo a failed create; files of an earlier run stay."""
+        self._stop(sandbox_id, None)
+        if is_new:
+            self._storage.remove(sandbox_id)
+
+    def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
+        parents = [each.parent for each in self._setup.hierarchies] if self._setup else []
+        groups = {Path(parent, sandbox_id) for parent in parents}
+        groups.update(Path(group) for group in (trace.cgroups if trace else ()))
+        for group in groups:
+            try:
+                cgroups.remove(group)
+            except OSError as error:
+                raise RuntimeProblem(f"control group {group} cannot be removed: {error}") from error
+
+    def _leftovers(self) -> list[str]:
+        found = self._storage.known() | self._storage.known_sockets()
+        for hierarchy in self._setup.hierarchies if self._setup else ():
+            with contextlib.suppress(FileNotFoundError):
+                found.update(p.name for p in Path(hierarchy.parent).iterdir() if p.is_dir())
+        return sorted(found)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, sandbox_id: str) -> AsyncIterator[None]:
+        """One operation at a time on one sandbox."""
+        lock = self._turns.setdefault(sandbox_id, asyncio.Lock())
+        async with lock:
+            yield
+
+
+@contextlib.contextmanager
+def _locked_if_there(directory: Path) -> Iterator[Path]:
+    try:
+        lock = locked(directory)
+        lock.__enter__()
+    except FileNotFoundError:
+        yield directory
+        return
+    try:
+        yield directory
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _check_id(sandbox_id: str) -> None:
+    if not _ID.fullmatch(sandbox_id):
+        raise RuntimeProblem(f"id {sandbox_id!r} must be 1 to 32 of a-z and 0-9")
+
+
+def _trace_of(handle: SandboxHandle) -> Trace:
+    try:
+        return msgspec.json.decode(handle.state, type=Trace)
+    except msgspec.DecodeError as error:
+        raise RuntimeProblem(f"the handle of sandbox {handle.id} is not of this runtime") from error

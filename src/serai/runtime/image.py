@@ -1,0 +1,258 @@
+"""The image this runtime can provide: the host's own system directories, without its data.
+
+What a sandbox sees below ``/`` is an overlay over a small skeleton (``/etc`` from an
+allow-list, empty ``/tmp``, ``/root``, …); ``/usr`` and its like are overlays over the host's,
+read-only, so ``python3``, ``node`` or ``git`` work inside when the host has them.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from serai.runtime.port import UnknownImage
+
+BASE_IMAGE = "blaxel/base-image"
+_PROGRAM_OF_IMAGE = {"base-image": "sh", "py-app": "python3", "node": "node"}
+_NAMESPACES = ("", "blaxel", "sandbox")
+
+_SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_HIDDEN_BELOW_USR = ("etc", "local/etc")
+"""Configuration of the host's administrator, which may hold credentials."""
+_ETC_ALLOWED = (
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "java-17-openjdk/security",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "magic.mime",
+    "mime.types",
+    "os-release",
+    "perl",
+    "pki/ca-trust/extracted",
+    "pki/tls/certs",
+    "protocols",
+    "python3",
+    "services",
+    "shells",
+    "ssl/cert.pem",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "timezone",
+)
+_ETC_GENERATED = {
+    "passwd": (
+        "root:x:0:0:root:/root:/bin/bash\n"
+        "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
+        "user:x:1000:1000:user:/home/user:/bin/bash\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    ),
+    "group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n",
+    "shadow": "root:*:19000:0:99999:7:::\nuser:*:19000:0:99999:7:::\n",
+    "nsswitch.conf": (
+        "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
+        "services: files\nprotocols: files\n"
+    ),
+    "host.conf": "multi on\n",
+    "profile": 'export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"\numask 022\n',
+    "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+}
+_DIRECTORIES = {
+    **dict.fromkeys(("app", "blaxel", "dev", "etc", "home", "home/user", "media", "mnt"), 0o755),
+    **dict.fromkeys(("opt", "opt/python", "proc", "run", "srv", "sys", "var"), 0o755),
+    **dict.fromkeys(("var/cache", "var/lib", "var/log"), 0o755),
+    "root": 0o700,
+    "tmp": 0o1777,
+    "run/lock": 0o1777,
+    "var/tmp": 0o1777,
+}
+_USER_OWNED = {"home/user": 1000}
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def provided() -> list[str]:
+    """References of the images this host can honestly provide."""
+    return [
+        f"blaxel/{name}:latest"
+        for name, program in _PROGRAM_OF_IMAGE.items()
+        if program == "sh" or _in_image(program)
+    ]
+
+
+def require(reference: str) -> None:
+    """Accept ``[blaxel/|sandbox/]name[:tag]`` of a provided image.
+
+    Raises:
+        UnknownImage: naming the references that would work.
+    """
+    name, _, _ = reference.partition(":")
+    namespace, _, short = name.rpartition("/")
+    known = provided()
+    if namespace not in _NAMESPACES or f"blaxel/{short}:latest" not in known:
+        raise UnknownImage(
+            f"image {reference!r} cannot be provided by the embedded runtime; "
+            f"use one of: {', '.join(known)}"
+        )
+
+
+def _in_image(program: str) -> bool:
+    if program == "python3" and python_prefix():
+        return True
+    return any(os.access(f"/usr/{part}/{program}", os.X_OK) for part in ("local/bin", "bin"))
+
+
+def python_prefix() -> str:
+    """The Python installation to mount at ``/opt/python``, empty if the host's system has one."""
+    inside_system = any(os.access(f"/usr/{d}/python3", os.X_OK) for d in ("local/bin", "bin"))
+    return "" if inside_system else sys.base_prefix
+
+
+def environment(hostname: str) -> dict[str, str]:
+    """Variables every process starts with, before the sandbox's own."""
+    path = f"/opt/python/bin:{_PATH}" if python_prefix() else _PATH
+    return {
+        "PATH": path,
+        "HOME": "/root",
+        "HOSTNAME": hostname,
+        "LANG": "C.UTF-8",
+        "SHELL": "/bin/bash" if os.access("/bin/bash", os.X_OK) else "/bin/sh",
+        "USER": "root",
+    }
+
+
+def system_directories() -> tuple[str, ...]:
+    """The host's top-level system directories that are directories, not links."""
+    found = [name for name in _SYSTEM_DIRECTORIES if Path("/", name).is_dir()]
+    return tuple(name for name in found if not Path("/", name).is_symlink())
+
+
+class Layers:
+    """The prepared lower layers in ``folder``, owned by the host uid ``owner``.
+
+    A layer is never changed once a sandbox may use it: its name holds a digest of what it is
+    made of, and a new host configuration makes a new layer beside it.
+    """
+
+    def __init__(self, folder: Path, owner: int | None, *, user_xattr: bool) -> None:
+        self._folder = folder
+        self._owner = owner
+        self._opaque = "user.overlay.opaque" if user_xattr else "trusted.overlay.opaque"
+
+    def prepare(self) -> tuple[str, dict[str, str]]:
+        """Build what is missing: the skeleton of ``/`` and the masks by system directory."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        skeleton = self._layer("root", self._build_skeleton)
+        masks = {}
+        if any(Path("/usr", part).is_dir() for part in _HIDDEN_BELOW_USR):
+            masks["usr"] = str(self._layer("usr", self._build_mask))
+        return str(skeleton), masks
+
+    def prune(self, used: set[str]) -> None:
+        """Remove layers and half-built ones that nothing uses any more."""
+        for path in self._folder.iterdir():
+            if str(path) not in used:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _layer(self, name: str, build: Callable[[Path], None]) -> Path:
+        draft = self._folder / f".draft-{name}-{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o755)
+        draft.chmod(0o755)
+        build(draft)
+        final = self._folder / f"{name}-{_digest(draft)}"
+        if final.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.rename(final)
+        return final
+
+    def _build_skeleton(self, root: Path) -> None:
+        for name, mode in _DIRECTORIES.items():
+            (root / name).mkdir(exist_ok=True)
+            (root / name).chmod(mode)
+        self._link_system(root)
+        _copy_etc(root / "etc")
+        self._give_away(root)
+
+    def _link_system(self, root: Path) -> None:
+        for name in _SYSTEM_DIRECTORIES:
+            source = Path("/", name)
+            if source.is_symlink():
+                (root / name).symlink_to(os.readlink(source))
+            elif source.is_dir():
+                (root / name).mkdir(mode=0o755)
+        (root / "var/run").symlink_to("/run")
+        (root / "var/lock").symlink_to("/run/lock")
+
+    def _build_mask(self, root: Path) -> None:
+        for part in _HIDDEN_BELOW_USR:
+            (root / part).mkdir(parents=True, exist_ok=True)
+            os.setxattr(root / part, self._opaque, b"y")
+        self._give_away(root)
+
+    def _give_away(self, root: Path) -> None:
+        if self._owner is None:
+            return
+        for path in (root, *_walk(root)):
+            user = self._owner + _USER_OWNED.get(str(path.relative_to(root)), 0)
+            os.chown(path, user, user, follow_symlinks=False)
+
+
+def _copy_etc(etc: Path) -> None:
+    for name in _ETC_ALLOWED:
+        source, target = Path("/etc", name), etc / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore=_unreadable)
+        elif source.exists() or source.is_symlink():
+            shutil.copy2(source, target, follow_symlinks=_leaves_the_image(source))
+    for name, text in _ETC_GENERATED.items():
+        (etc / name).write_text(text)
+        (etc / name).chmod(0o640 if name == "shadow" else 0o644)
+    (etc / "mtab").symlink_to("../proc/self/mounts")
+
+
+def _leaves_the_image(source: Path) -> bool:
+    """Whether a link's end would be missing inside, so that its content must be copied."""
+    end = source.resolve()
+    return source.is_symlink() and end.is_file() and not end.is_relative_to("/usr")
+
+
+def _unreadable(folder: str, names: list[str]) -> set[str]:
+    """What stays out of a copied directory: anything but readable files, links, folders."""
+    skipped = set()
+    for name in names:
+        path = Path(folder, name)
+        ordinary = path.is_symlink() or path.is_dir() or path.is_file()
+        public = path.is_symlink() or bool(path.lstat().st_mode & 0o004)
+        if not (ordinary and public):
+            skipped.add(name)
+    return skipped
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, directories, files in os.walk(root):
+        for name in sorted(directories + files):
+            yield Path(folder, name)
+
+
+def _digest(root: Path) -> str:
+    summary = hashlib.sha256()
+    for path in sorted(_walk(root)):
+        stat = path.lstat()
+        summary.update(f"{path.relative_to(root)}\0{stat.st_mode}\0{stat.st_uid}\0".encode())
+        if path.is_symlink():
+            summary.update(os.readlink(path).encode())
+        elif path.is_file():
+            summary.update(path.read_bytes())
+    return summary.hexdigest()[:16]

@@ -1,0 +1,169 @@
+"""The launcher: a small process that forks sandboxes from a warm, single-threaded start.
+
+It holds the sandbox API already imported, so a sandbox costs a fork and some system calls.
+It keeps nothing that matters: when it dies, the runtime starts another, and sandboxes go on.
+It ends when the runtime's end of its channel is closed.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import sys
+import traceback
+from typing import NoReturn, cast
+
+import msgspec
+
+from serai.runtime import birth as births
+from serai.runtime import linux, privileges
+from serai.runtime.messages import Answer, Birth, Setup, Unframer, frame
+
+
+class Launcher:
+    """Serves births that arrive on ``channel`` until its other end closes."""
+
+    def __init__(self, channel: int, place: births.Place) -> None:
+        self._channel = channel
+        self._place = place
+        self._incoming = Unframer()
+        self._results: dict[int, tuple[int, bytearray]] = {}
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def run(self) -> None:
+        """Serve until the runtime goes away."""
+        wake, alarm = os.pipe()
+        os.set_blocking(alarm, False)
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(alarm, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._poll.register(wake, select.POLLIN)
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == wake:
+                    os.read(wake, 4096)
+                    _reap()
+                elif descriptor == self._channel:
+                    if not self._hear():
+                        return
+                else:
+                    self._collect(descriptor)
+
+    def _hear(self) -> bool:
+        data = os.read(self._channel, 65536)
+        for body in self._incoming.feed(data):
+            self._fork(msgspec.json.decode(body, type=Birth))
+        return bool(data)
+
+    def _fork(self, birth: Birth) -> None:
+        result, answer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _attend(self._place, birth, answer)
+        os.close(answer)
+        self._results[result] = (birth.request, bytearray())
+        self._poll.register(result, select.POLLIN)
+
+    def _collect(self, descriptor: int) -> None:
+        """Pass a midwife's answer on once she is done, that is, has closed her end."""
+        request, answer = self._results[descriptor]
+        if part := os.read(descriptor, 65536):
+            answer += part
+            return
+        self._poll.unregister(descriptor)
+        os.close(descriptor)
+        del self._results[descriptor]
+        lost = Answer(request=request, problem="the launcher's helper was killed; try again")
+        _write_all(self._channel, bytes(answer) or frame(lost))
+
+
+def _attend(place: births.Place, birth: Birth, answer: int) -> NoReturn:
+    try:
+        os.setsid()
+        trace = births.attend(place, birth)
+        _write_all(answer, frame(Answer(request=birth.request, trace=trace)))
+    except BaseException as error:
+        traceback.print_exc()
+        _write_all(answer, frame(Answer(request=birth.request, problem=str(error) or repr(error))))
+    os._exit(0)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _reap() -> None:
+    """Collect ended children: midwives, and first processes they left to us."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return
+
+
+def _user_map(base: int) -> int | None:
+    """A user namespace to show the host's files with, or None where that does not work."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        linux.unshare(linux.CLONE_NEWUSER)
+        os.write(tell, b"u")
+        signal.pause()
+        os._exit(0)
+    os.close(tell)
+    try:
+        if os.read(ready, 1) != b"u":
+            return None
+        privileges.map_range(pid, base)
+        user_namespace = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        return user_namespace if _can_map_mounts(user_namespace) else None
+    finally:
+        os.close(ready)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _can_map_mounts(user_namespace: int) -> bool:
+    try:
+        mount_fd = linux.clone_mount("/usr")
+        linux.change_mount(mount_fd, linux.MOUNT_ATTR_RDONLY, user_namespace)
+    except OSError:
+        return False
+    os.close(mount_fd)
+    return True
+
+
+def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
+    entry = importlib.import_module(setup.entry)
+    entry.preload()
+    map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
+    facts = () if map_fd is None else ("idmap",)
+    return births.Place(setup, cast(births.Serve, entry.serve), map_fd), facts
+
+
+def main(channel: int) -> None:
+    """Run the launcher on a connected socket; its first message is the Setup."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    os.umask(0o022)
+    unframer, bodies = Unframer(), list[bytes]()
+    while not bodies:
+        data = os.read(channel, 65536)
+        if not data:
+            return
+        bodies = unframer.feed(data)
+    try:
+        place, facts = _prepare(msgspec.json.decode(bodies[0], type=Setup))
+    except Exception as error:
+        _write_all(channel, frame(Answer(request=0, problem=str(error) or repr(error))))
+        sys.exit(1)
+    gc.collect()
+    gc.freeze()
+    _write_all(channel, frame(Answer(request=0, facts=facts)))
+    Launcher(channel, place).run()

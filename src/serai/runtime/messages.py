@@ -1,0 +1,132 @@
+"""What the runtime and its launcher say to each other, and what is kept beside a sandbox.
+
+A message is one JSON object behind its length as four bytes, big-endian.
+"""
+
+import struct
+
+import msgspec
+
+MAX_MESSAGE = 4 << 20
+_LENGTH = struct.Struct("!I")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Ceilings of one sandbox: memory in MiB, CPU in thousandths of a core, processes."""
+
+    memory_mb: int
+    cpu_millis: int
+    processes: int
+
+
+class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
+    """A control group hierarchy: the parent of our groups and what it can limit."""
+
+    parent: str
+    controllers: tuple[str, ...]
+    unified: bool
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same for every sandbox of one data directory.
+
+    Attributes:
+        entry: dotted module with ``preload()`` and ``serve(api, port, config)``.
+        hierarchies: where the sandboxes' control groups go; empty without any.
+        uid_base: first host uid of the range that stands for 0..65535 inside; None maps
+            only our own uid to 0.
+        skeleton: lower layer of ``/``.
+        system: directories of the host shown below ``/``, such as ``usr``.
+        masks: lower layers that hide parts of those, by the same names.
+        python_prefix: host directory mounted at ``/opt/python``; empty for none.
+    """
+
+    entry: str
+    hierarchies: tuple[Hierarchy, ...]
+    uid_base: int | None
+    skeleton: str
+    system: tuple[str, ...]
+    masks: dict[str, str]
+    python_prefix: str
+
+
+class Birth(msgspec.Struct, frozen=True, kw_only=True):
+    """Start one sandbox in ``directory``, answering on the two sockets.
+
+    ``digest`` stands for everything asked for, so that a repeated wish is recognised.
+    """
+
+    request: int
+    digest: str
+    id: str
+    hostname: str
+    directory: str
+    api_socket: str
+    port_socket: str
+    limits: Limits
+    environment: dict[str, str]
+    home: str
+    workdir: str
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True):
+    """How to find a started sandbox again; ``state.json`` and the handle's ``state``.
+
+    Attributes:
+        pid: its first process, as the host sees it.
+        started: start time of that process in clock ticks since boot.
+        boot: the kernel's boot id, so that a reboot ends every match.
+        digest: of the plan it was started with.
+        api_socket, port_socket: see Birth.
+        cgroups: absolute directories.
+        skeleton: the lower layer it runs on, which must stay while it runs.
+    """
+
+    pid: int
+    started: int
+    boot: str
+    digest: str
+    api_socket: str
+    port_socket: str
+    cgroups: tuple[str, ...]
+    skeleton: str
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The launcher's answer: a trace, or the problem as text. Request 0 is its greeting."""
+
+    request: int
+    trace: Trace | None = None
+    problem: str = ""
+    facts: tuple[str, ...] = ()
+
+
+def frame(message: msgspec.Struct) -> bytes:
+    """The message as bytes on the wire."""
+    body = msgspec.json.encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unframer:
+    """Collects bytes and gives back whole message bodies."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Add ``data``; return the bodies that are complete now.
+
+        Raises:
+            ValueError: a length above MAX_MESSAGE, which no peer of ours sends.
+        """
+        self._buffer += data
+        bodies = []
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > MAX_MESSAGE:
+                raise ValueError(f"message of {length} bytes")
+            if len(self._buffer) < _LENGTH.size + length:
+                break
+            bodies.append(bytes(self._buffer[_LENGTH.size : _LENGTH.size + length]))
+            del self._buffer[: _LENGTH.size + length]
+        return bodies

@@ -1,0 +1,79 @@
+"""Taking away: users, capabilities, resource limits, and what may be opened later."""
+
+import os
+import resource
+
+from serai.runtime import linux, seccomp
+from serai.runtime.messages import Limits
+
+_KEPT_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 29, 31)
+"""chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
+net_raw, sys_chroot, audit_write, setfcap: what container runtimes leave, without mknod. They
+count only inside the sandbox's user namespace."""
+_LAST_CAPABILITY = 63
+_OPEN_FILES = 65536
+
+
+def map_range(pid: int, base: int, size: int = 65536) -> None:
+    """Give the user namespace of ``pid`` users and groups 0..size from host id ``base``."""
+    _write(f"/proc/{pid}/uid_map", f"0 {base} {size}\n")
+    _write(f"/proc/{pid}/gid_map", f"0 {base} {size}\n")
+
+
+def enter_own_namespace(flags: int) -> None:
+    """Unshare a user namespace (and ``flags``) in which we, and only we, are root."""
+    user, group = os.geteuid(), os.getegid()
+    linux.unshare(linux.CLONE_NEWUSER | flags)
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"0 {user} 1\n")
+    _write("/proc/self/gid_map", f"0 {group} 1\n")
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
+def become_root_inside(*, many_users: bool) -> None:
+    """Be user and group 0 of the sandbox's own user namespace, in no other group."""
+    if many_users:
+        os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def set_limits(limits: Limits, *, without_cgroups: bool) -> None:
+    """Resource limits per process: always open files and core dumps; more without cgroups."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if without_cgroups:
+        memory = limits.memory_mb << 20
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        processes = _lower(resource.RLIMIT_NPROC, limits.processes)
+        resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
+
+
+def _lower(kind: int, wanted: int) -> int:
+    _, hard = resource.getrlimit(kind)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+
+
+def drop() -> None:
+    """Keep the few capabilities of a container and forbid ever gaining others."""
+    kept = sum(1 << number for number in _KEPT_CAPABILITIES)
+    for number in range(_LAST_CAPABILITY + 1):
+        if not kept >> number & 1:
+            try:
+                linux.prctl(linux.PR_CAPBSET_DROP, number)
+            except OSError:
+                break
+    linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+    linux.set_capabilities(kept)
+    linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    seccomp.install()

@@ -1,0 +1,58 @@
+"""Finding and ending processes by pid and start time, so that a reused pid is never hit."""
+
+import errno
+import os
+import select
+import signal
+import time
+from pathlib import Path
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def start_time(pid: int) -> int | None:
+    """Start time of a running process in ticks since boot; None if gone or a zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def kill_and_wait(pid: int, started: int, timeout: float) -> bool:
+    """SIGKILL the process if it is still the same one; True when it is gone.
+
+    Waits at most ``timeout`` seconds. Ending the first process of a pid namespace ends
+    every other one in it before it is itself gone.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return True
+    try:
+        if start_time(pid) != started:
+            return True
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        return _wait(descriptor, timeout)
+    except ProcessLookupError:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
+        if poll.poll(left * 1000):
+            return True
+    return False

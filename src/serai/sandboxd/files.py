@@ -1,0 +1,341 @@
+"""Files and directories: plain synchronous functions, run in worker threads."""
+
+import errno
+import os
+import stat
+import time
+
+from serai.kernel.errors import BadRequest, NotFound
+from serai.kernel.ids import token
+from serai.sandboxd.errors import Unprocessable, reason, refused
+from serai.sandboxd.owners import Owners
+from serai.sandboxd.paths import Location, text
+from serai.wire.sandbox_api import Directory, File, FileWithContent, Subdirectory
+
+TEXT_LIMIT = 100 * 1024 * 1024
+"""Bytes of a file that may be read or written as JSON."""
+TEMPORARY = ".serai-write-"
+"""Prefix of files in the making; the letter after it says ``c`` for new or ``w`` for replaced."""
+
+_GO_BITS = (
+    (stat.S_ISUID, 1 << 23),
+    (stat.S_ISGID, 1 << 22),
+    (stat.S_ISVTX, 1 << 20),
+)
+_GO_TYPES = {
+    stat.S_IFDIR: 1 << 31,
+    stat.S_IFLNK: 1 << 27,
+    stat.S_IFBLK: 1 << 26,
+    stat.S_IFIFO: 1 << 25,
+    stat.S_IFSOCK: 1 << 24,
+    stat.S_IFCHR: (1 << 26) | (1 << 21),
+}
+
+
+def permissions(mode: int) -> str:
+    """A file mode as clients know it: octal, type and special bits in Go's places."""
+    value = stat.S_IMODE(mode) & 0o777 | _GO_TYPES.get(stat.S_IFMT(mode), 0)
+    for bit, shown in _GO_BITS:
+        value |= shown if mode & bit else 0
+    return f"{value:o}"
+
+
+def parse_permissions(value: str | None, default: int) -> int:
+    """Octal text as a mode.
+
+    Raises:
+        BadRequest: when it is no octal number up to 7777.
+    """
+    if not value:
+        return default
+    try:
+        mode = int(value, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o7777:
+        raise BadRequest(f"invalid permissions format '{value}': octal digits such as 0644")
+    return mode
+
+
+def modified(info: os.stat_result) -> str:
+    """Time of the last change, RFC 3339 with microseconds."""
+    seconds, rest = divmod(info.st_mtime_ns, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1000:06d}Z"
+
+
+def status_of(place: Location) -> os.stat_result:
+    """Follow links and say what is there.
+
+    Raises:
+        NotFound: when nothing is.
+        Unprocessable: when the system refuses to tell.
+    """
+    try:
+        return os.stat(place.real)
+    except FileNotFoundError as error:
+        raise NotFound(f"stat {text(place.real)}: {reason(error)}") from error
+    except OSError as error:
+        raise refused("error reading file", "stat", text(place.real), error) from error
+
+
+class Files:
+    """File operations of one sandbox. Paths are real and absolute."""
+
+    def __init__(self) -> None:
+        self._owners = Owners()
+
+    def describe(self, shown: str, name: str, info: os.stat_result) -> File:
+        """A file as listings show it."""
+        return File(
+            path=text(shown),
+            name=text(name),
+            permissions=permissions(info.st_mode),
+            size=info.st_size,
+            last_modified=modified(info),
+            owner=self._owners.user(info.st_uid),
+            group=self._owners.group(info.st_gid),
+        )
+
+    def read(self, place: Location) -> FileWithContent:
+        """A file as text.
+
+        Raises:
+            Unprocessable: when it is too large for that or cannot be read.
+        """
+        try:
+            with open(place.real, "rb") as file:
+                info = os.fstat(file.fileno())
+                content = file.read(TEXT_LIMIT + 1)
+        except OSError as error:
+            raise refused("error reading file", "open", text(place.real), error) from error
+        if len(content) > TEXT_LIMIT:
+            raise Unprocessable(
+                f"error reading file: {text(place.real)} is over {TEXT_LIMIT} bytes; "
+                "read it with 'Accept: application/octet-stream'"
+            )
+        base = self.describe(place.shown, "", info)
+        return FileWithContent(
+            path=base.path,
+            name=base.name,
+            permissions=base.permissions,
+            size=base.size,
+            last_modified=base.last_modified,
+            owner=base.owner,
+            group=base.group,
+            content=content.decode("utf-8", "replace"),
+        )
+
+    def listing(self, place: Location) -> Directory:
+        """One level of a directory, hidden entries included.
+
+        Raises:
+            Unprocessable: when it cannot be read.
+        """
+        files: list[File] = []
+        directories: list[Subdirectory] = []
+        try:
+            with os.scandir(place.real) as entries:
+                for entry in sorted(entries, key=lambda e: e.name):
+                    self._add(place, entry, files, directories)
+        except OSError as error:
+            raise refused("error listing directory", "open", text(place.real), error) from error
+        name = os.path.basename(place.real) or "/"
+        return Directory(
+            path=text(place.shown), name=text(name), files=files, subdirectories=directories
+        )
+
+    def _add(
+        self,
+        place: Location,
+        entry: "os.DirEntry[str]",
+        files: list[File],
+        directories: list[Subdirectory],
+    ) -> None:
+        if entry.name.startswith(TEMPORARY):
+            return
+        shown = os.path.join(place.shown, entry.name)
+        try:
+            if entry.is_dir():
+                directories.append(Subdirectory(path=text(shown), name=text(entry.name)))
+            else:
+                info = entry.stat(follow_symlinks=False)
+                files.append(self.describe(shown, entry.name, info))
+        except OSError:  # it vanished between listing and looking
+            return
+
+    def make_directory(self, path: str, mode: int) -> None:
+        """Make a directory and its parents; one that exists stays as it is.
+
+        Raises:
+            Unprocessable: when the system refuses.
+        """
+        try:
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            if not os.path.isdir(path):
+                os.mkdir(path, mode)
+        except OSError as error:
+            raise refused("error creating directory", "mkdir", text(path), error) from error
+
+    def write(self, path: str, content: bytes, mode: int) -> None:
+        """Replace a file's content, all or nothing.
+
+        Raises:
+            Unprocessable: when the system refuses, with the cause (no space, no permission).
+        """
+        draft = Draft(path, mode)
+        try:
+            draft.write(content)
+            draft.commit()
+        finally:
+            draft.discard()
+
+    def delete(self, place: Location, recursive: bool) -> bool:
+        """Remove a file or directory; True for a directory.
+
+        Raises:
+            NotFound: when there is none.
+            Unprocessable: when the system refuses, for example a directory that is not empty.
+        """
+        if not os.path.exists(place.real):
+            raise NotFound("file or directory not found")
+        directory = os.path.isdir(place.real) and not os.path.islink(place.real)
+        what = "error deleting directory" if directory else "error deleting file"
+        try:
+            if not directory:
+                os.unlink(place.real)
+            elif recursive:
+                remove_tree(place.real)
+            else:
+                os.rmdir(place.real)
+        except OSError as error:
+            raise refused(what, "remove", text(place.real), error) from error
+        return directory
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all in it, never following links out of it."""
+    for root, directories, files, handle in os.fwalk(path, topdown=False, onerror=_raise):
+        for name in files:
+            os.unlink(name, dir_fd=handle)
+        for name in directories:
+            linked = stat.S_ISLNK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode)
+            os.unlink(name, dir_fd=handle) if linked else os.rmdir(name, dir_fd=handle)
+        del root
+    os.rmdir(path)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+class Draft:
+    """A file in the making beside its target, which appears whole or not at all.
+
+    Mode and owner of a replaced file are kept, links are written through. Where no file can be
+    made or renamed beside the target (devices, bind mounts, a directory without permission) the
+    target is overwritten in place.
+    """
+
+    def __init__(self, path: str, mode: int) -> None:
+        self._path = os.path.realpath(path)
+        self._temporary: str | None = None
+        self._fd = -1
+        try:
+            self._open(mode)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def __del__(self) -> None:
+        self.discard()
+
+    def _refused(self, error: OSError) -> Unprocessable:
+        return refused("error writing file", "open", text(self._path), error)
+
+    def _open(self, mode: int) -> None:
+        directory = os.path.dirname(self._path)
+        os.makedirs(directory, 0o755, exist_ok=True)
+        try:
+            old: os.stat_result | None = os.stat(self._path)
+        except FileNotFoundError:
+            old = None
+        if old is not None and not stat.S_ISREG(old.st_mode):
+            # A pipe without a reader must fail, not hang.
+            flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
+            self._fd = os.open(self._path, flags)
+            return
+        kind = "c" if old is None else "w"
+        temporary = os.path.join(directory, f"{TEMPORARY}{kind}-{token(12)}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            self._fd = os.open(temporary, flags, mode)
+        except PermissionError:
+            if old is None:
+                raise
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
+            return
+        self._temporary = temporary
+        if old is not None:
+            self._inherit(old)
+
+    def _inherit(self, old: os.stat_result) -> None:
+        try:
+            os.fchown(self._fd, old.st_uid, old.st_gid)
+        except PermissionError:
+            pass
+        os.fchmod(self._fd, stat.S_IMODE(old.st_mode))
+
+    def write(self, data: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            Unprocessable: when the system refuses.
+        """
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            raise refused("error writing file", "write", text(self._path), error) from error
+
+    def commit(self, path: str | None = None) -> None:
+        """Put the file in its place, or at ``path`` in the same directory.
+
+        Raises:
+            Unprocessable: when the system refuses.
+        """
+        self._path = path or self._path
+        self._close()
+        if self._temporary is None:
+            return
+        try:
+            try:
+                os.rename(self._temporary, self._path)
+            except OSError as error:
+                if error.errno not in (errno.EBUSY, errno.EXDEV, errno.EPERM):
+                    raise
+                self._copy_over()
+        except OSError as error:
+            raise self._refused(error) from error
+        self._temporary = None
+
+    def _copy_over(self) -> None:
+        assert self._temporary is not None
+        with open(self._temporary, "rb") as source, open(self._path, "wb") as target:
+            while data := source.read(1 << 20):
+                target.write(data)
+        os.unlink(self._temporary)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Forget what was not committed."""
+        self._close()
+        if self._temporary is not None:
+            try:
+                os.unlink(self._temporary)
+            except OSError:
+                pass
+            self._temporary = None

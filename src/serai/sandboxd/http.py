@@ -1,0 +1,317 @@
+"""A small HTTP/1.1 server: one asyncio protocol per connection, httptools as the parser.
+
+Requests of one connection are served one after the other, so pipelining is safe. Bodies are
+read on demand: while a handler does not read, the socket is paused. While a client does not
+read, the handler waits in ``write``. There is no idle timeout: the only client is the gateway
+behind a Unix socket, and a timer that fires after a long freeze would cut a request that is
+just arriving.
+"""
+
+import asyncio
+import contextlib
+import http
+import sys
+import traceback
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httptools
+import msgspec
+
+from serai.kernel.errors import SeraiError
+from serai.sandboxd.errors import HeadersTooLarge
+from serai.sandboxd.requests import Disconnected, Request
+from serai.wire.sandbox_api import ErrorAnswer
+
+HEADER_LIMIT = 256 * 1024
+"""Bytes of request line and headers together."""
+BODY_HIGH_WATER = 256 * 1024
+"""Unread body bytes after which the socket is paused."""
+JSON_TYPE = "application/json; charset=utf-8"
+
+_COMMON = (
+    b"Access-Control-Allow-Origin: *\r\n"
+    b"Access-Control-Allow-Methods: GET, POST, PUT, DELETE, HEAD, OPTIONS\r\n"
+    b"Access-Control-Allow-Headers: Content-Type, Authorization\r\n"
+    b"Cache-Control: no-cache, no-store, must-revalidate\r\n"
+    b"Pragma: no-cache\r\n"
+    b"Expires: 0\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+)
+_STATUS = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in http.HTTPStatus}
+_encode = msgspec.json.Encoder().encode
+
+
+class Response(msgspec.Struct):
+    """An answer with a whole body."""
+
+    body: bytes = b""
+    status: int = 200
+    content_type: str | None = JSON_TYPE
+    headers: dict[str, str] = {}
+
+
+class Stream(msgspec.Struct):
+    """An answer whose body is made piece by piece; headers leave at once.
+
+    ``length`` in bytes when known, otherwise the body is chunked. ``release`` is called when
+    the answer is over, also when it could not even begin.
+    """
+
+    pieces: AsyncIterator[bytes]
+    content_type: str
+    status: int = 200
+    headers: dict[str, str] = {}
+    length: int | None = None
+    release: Callable[[], None] | None = None
+
+
+Answer = Response | Stream
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+def json_answer(value: object, status: int = 200) -> Response:
+    """A value as JSON."""
+    return Response(_encode(value), status)
+
+
+def error_answer(error: SeraiError) -> Response:
+    """An error in the envelope of this API."""
+    answer = json_answer(ErrorAnswer(error=error.message), error.status)
+    answer.headers = dict(error.headers)
+    return answer
+
+
+def head(status: int, content_type: str | None, headers: dict[str, str], tail: bytes) -> bytes:
+    """Status line and headers of an answer; ``tail`` holds framing headers."""
+    parts = [_STATUS.get(status) or f"HTTP/1.1 {status} Status\r\n".encode(), _COMMON]
+    if content_type is not None:
+        parts.append(f"Content-Type: {content_type}\r\n".encode("latin-1", "replace"))
+    for name, value in headers.items():
+        clean = value.replace("\r", " ").replace("\n", " ")
+        parts.append(f"{name}: {clean}\r\n".encode("utf-8", "replace"))
+    parts += (tail, b"\r\n")
+    return b"".join(parts)
+
+
+class Connection(asyncio.Protocol):
+    """One client connection; calls ``handler`` for each request in turn."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._parser = httptools.HttpRequestParser(self)
+        self._request: Request | None = None
+        self._waiting: deque[Request] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._writable = True
+        self._reading = True
+        self._eof = False
+        self._header_bytes = 0
+        self._active: Request | None = None
+        self.closed = False
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.resume_writing()
+        if self._request is not None:
+            self._request.finish()
+        if self._task is not None:
+            self._task.cancel()
+
+    def eof_received(self) -> bool:
+        """A client may close its half after sending: what it asked for is still answered."""
+        self._eof = True
+        busy = self._task is not None and self._request is None
+        if not busy and self._task is not None:
+            self._task.cancel()
+        return busy
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(400, "protocol upgrade is not supported here")
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, HeadersTooLarge):
+                self._refuse(cause.status, cause.message)
+            else:
+                self._refuse(400, f"malformed HTTP request: {error}")
+        self.update_reading()
+
+    def on_message_begin(self) -> None:
+        self._request = Request(self)
+        self._header_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        assert self._request is not None
+        self._count(len(url))
+        self._request.add_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        assert self._request is not None
+        self._count(len(name) + len(value))
+        self._request.headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > HEADER_LIMIT:
+            raise HeadersTooLarge(f"request line and headers are over {HEADER_LIMIT} bytes")
+
+    def on_headers_complete(self) -> None:
+        request = self._request
+        assert request is not None
+        request.begin(self._parser.get_method().decode(), self._parser.should_keep_alive())
+        self._waiting.append(request)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._serve())
+
+    def on_body(self, body: bytes) -> None:
+        assert self._request is not None
+        self._request.feed(body)
+
+    def on_message_complete(self) -> None:
+        assert self._request is not None
+        self._request.finish()
+        self._request = None
+
+    def allow_body(self, request: Request) -> None:
+        """The handler wants the body: tell a client that waits for leave to send it."""
+        if request.expects_continue:
+            request.expects_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.update_reading()
+
+    def update_reading(self) -> None:
+        """Pause the socket while enough is buffered, resume it when there is room."""
+        buffered = self._request.buffered if self._request else 0
+        wanted = buffered < BODY_HIGH_WATER and len(self._waiting) < 2
+        if self.closed or self._eof or wanted == self._reading or self.transport.is_closing():
+            return
+        self._reading = wanted
+        if wanted:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes; returns when the client has taken enough of them.
+
+        Raises:
+            Disconnected: when the client is gone.
+        """
+        if self.closed or self.transport.is_closing():
+            raise Disconnected
+        self.transport.write(data)
+        while not self._writable and not self.closed:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+
+    def _refuse(self, status: int, message: str) -> None:
+        if self.closed or self.transport.is_closing():
+            return
+        if self._active is None:
+            body = _encode(ErrorAnswer(error=message))
+            tail = f"Content-Length: {len(body)}\r\nConnection: close\r\n".encode()
+            self.transport.write(head(status, JSON_TYPE, {}, tail) + body)
+        self.transport.close()
+
+    async def _serve(self) -> None:
+        keep = True
+        with contextlib.suppress(Disconnected, asyncio.CancelledError):
+            while keep and self._waiting and not self.closed:
+                request = self._active = self._waiting.popleft()
+                keep = await self._serve_one(request)
+                self._active = None
+                self.update_reading()
+        self._task = self._active = None
+        if not keep or self._eof or self.closed:
+            self.transport.close()
+
+    async def _serve_one(self, request: Request) -> bool:
+        answer = await self._answer(request)
+        if request.expects_continue:  # it may now send the body or not: do not guess
+            request.keep_alive = False
+        if isinstance(answer, Stream):
+            await self._send_stream(request, answer)
+        else:
+            await self._send(request, answer)
+        await self._drain(request)
+        return request.keep_alive
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            return await self._handler(request)
+        except SeraiError as error:
+            return error_answer(error)
+        except (Disconnected, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            return json_answer(ErrorAnswer(error=f"internal error: {error}"), 500)
+
+    async def _send(self, request: Request, answer: Response) -> None:
+        bodiless = answer.status == 204 or answer.status == 304
+        tail = b"" if bodiless else b"Content-Length: %d\r\n" % len(answer.body)
+        start = head(
+            answer.status, answer.content_type, answer.headers, tail + self._closing(request)
+        )
+        await self.write(start if request.method == "HEAD" else start + answer.body)
+
+    @staticmethod
+    def _closing(request: Request) -> bytes:
+        return b"" if request.keep_alive else b"Connection: close\r\n"
+
+    async def _send_stream(self, request: Request, answer: Stream) -> None:
+        chunked = answer.length is None
+        tail = b"Transfer-Encoding: chunked\r\n"
+        if answer.length is not None:
+            tail = b"Content-Length: %d\r\n" % answer.length
+        start = head(
+            answer.status, answer.content_type, answer.headers, tail + self._closing(request)
+        )
+        try:
+            await self.write(start)
+            await self._send_pieces(answer, chunked)
+        except (Disconnected, asyncio.CancelledError):
+            raise
+        except Exception:
+            # The status line is gone: a cut connection is the only honest sign of failure left.
+            traceback.print_exc(file=sys.stderr)
+            self.transport.abort()
+            raise Disconnected from None
+        finally:
+            if answer.release is not None:
+                answer.release()
+
+    async def _send_pieces(self, answer: Stream, chunked: bool) -> None:
+        sent = 0
+        async with contextlib.aclosing(answer.pieces) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                sent += len(piece)
+                if piece:
+                    await self.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            await self.write(b"0\r\n\r\n")
+        elif sent != answer.length:
+            raise OSError(f"body ended after {sent} of {answer.length} bytes")
+
+    @staticmethod
+    async def _drain(request: Request) -> None:
+        """Skip what the handler left of the body, so that the client gets to read the answer."""
+        while not request.complete and not request.expects_continue:
+            await request.read_chunk()

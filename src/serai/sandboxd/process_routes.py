@@ -1,0 +1,291 @@
+"""``/process``: run commands, follow their output, end them."""
+
+import asyncio
+import codecs
+import math
+import time
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from serai.kernel.errors import BadRequest, NotFound, SeraiError
+from serai.sandboxd.errors import Unprocessable
+from serai.sandboxd.http import Answer, Stream, json_answer
+from serai.sandboxd.logs import DROPPED, STDERR, STDOUT, LineSplitter, Position
+from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process, ProcessTable
+from serai.sandboxd.requests import Request
+from serai.sandboxd.router import Router
+from serai.sandboxd.sockets import listeners
+from serai.wire.sandbox_api import (
+    ExecEvent,
+    MessageAnswer,
+    ProcessAnswer,
+    ProcessLogs,
+    ProcessRequest,
+)
+
+REQUEST_LIMIT = 16 * 1024 * 1024
+"""Bytes of a process request, environment included."""
+EVENT_SIZE = 8 * 1024
+"""Output bytes in one event of a streaming exec: its line stays under 64 KiB when escaped."""
+PORT_POLL_SECONDS = 0.05
+PORT_GRACE_SECONDS = 2.0
+"""How long a port may still open after the command and its group have ended (daemons)."""
+WAIT_DEFAULT_SECONDS = 60.0
+WAIT_MOST_SECONDS = 600.0
+
+_decoder = msgspec.json.Decoder(ProcessRequest)
+_encode = msgspec.json.Encoder().encode
+
+
+def http_date(moment: float) -> str:
+    """A moment (seconds since the epoch) such as ``Mon, 23 Nov 2026 07:00:00 GMT``."""
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(moment))
+
+
+def decode_request(body: bytes) -> ProcessRequest:
+    """The request of a body, whatever its content type.
+
+    Raises:
+        BadRequest: naming the field at fault.
+    """
+    if not body.strip():
+        raise BadRequest("invalid request body: EOF, a JSON object with 'command' is required")
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"invalid request body: {error}") from error
+
+
+def describe(process: Process, *, limit: int, unfinished: str | None = "") -> ProcessAnswer:
+    """A process as clients see it, with the newest ``limit`` bytes of each stream."""
+    stdout, stderr = process.log.tail(STDOUT, limit), process.log.tail(STDERR, limit)
+    done = process.completed_at
+    return ProcessAnswer(
+        pid=process.pid,
+        name=process.name,
+        command=process.command,
+        status=process.status,
+        started_at=http_date(process.started_at),
+        completed_at=unfinished if done is None else http_date(done),
+        exit_code=process.exit_code,
+        working_dir=process.working_dir,
+        logs=stdout + stderr,
+        stdout=stdout,
+        stderr=stderr,
+        restart_on_failure=process.restart_on_failure,
+        max_restarts=process.max_restarts,
+        restart_count=process.restart_count,
+        keep_alive=process.keep_alive,
+    )
+
+
+async def listening(process: Process, ports: list[int], before: set[str]) -> None:
+    """Return when every port has a listener that was not there ``before``.
+
+    Counting new sockets instead of the process tree also finds servers that became daemons.
+
+    Raises:
+        Unprocessable: when the command and all it started in its group end first.
+    """
+    loop = asyncio.get_running_loop()
+    give_up = math.inf
+    while not set(ports) <= {s.port for s in listeners("tcp") if s.inode not in before}:
+        if process.ended.is_set() and not process.group_alive():
+            give_up = min(give_up, loop.time() + PORT_GRACE_SECONDS)
+        if loop.time() >= give_up:
+            raise Unprocessable(
+                f"process exited with code {process.exit_code} before it listened on all of "
+                f"ports {ports}: {process.log.tail(STDERR, 2048)}"
+            )
+        await asyncio.sleep(PORT_POLL_SECONDS)
+
+
+class ProcessRoutes:
+    """Handlers of ``/process``."""
+
+    def __init__(self, table: ProcessTable) -> None:
+        self._table = table
+
+    def add_to(self, router: Router) -> None:
+        """Register all routes."""
+        router.add("GET", "/process", self.everything)
+        router.add("POST", "/process", self.start)
+        router.add("GET", "/process/{id}", self.get)
+        router.add("GET", "/process/{id}/logs", self.logs)
+        router.add("GET", "/process/{id}/logs/stream", self.stream)
+        router.add("GET", "/process/{id}/wait", self.wait)
+        router.add("DELETE", "/process/{id}", self.stop)
+        router.add("DELETE", "/process/{id}/kill", self.kill)
+
+    async def everything(self, request: Request) -> Answer:
+        """All processes, finished ones too."""
+        return json_answer([describe(p, limit=INLINE_OUTPUT, unfinished=None) for p in self._table])
+
+    async def start(self, request: Request) -> Answer:
+        """Run a command; with ``Accept: text/event-stream`` its output comes as it is made."""
+        wanted = decode_request(await request.body(REQUEST_LIMIT))
+        before = {s.inode for s in listeners("tcp")} if wanted.wait_for_ports else set()
+        if "text/event-stream" in request.headers.get("accept", ""):
+            events = self._start_streaming(wanted, before)
+            return Stream(events, "application/x-ndjson", headers={"X-Accel-Buffering": "no"})
+        process = self._table.start(wanted)
+        await self._await_start(process, wanted, before)
+        if not wanted.wait_for_completion:
+            answer = describe(process, limit=INLINE_OUTPUT)
+            if not process.ended.is_set():
+                answer.logs, answer.stdout, answer.stderr = None, "", ""
+            return json_answer(answer)
+        return json_answer(describe(process, limit=FULL_OUTPUT))
+
+    async def _await_start(
+        self, process: Process, wanted: ProcessRequest, before: set[str]
+    ) -> None:
+        """Ports first, then completion, under one deadline; the process outlives it."""
+        seconds = wanted.timeout if wanted.timeout and wanted.timeout > 0 else None
+        doing = "waiting for ports " if wanted.wait_for_ports else ""
+        try:
+            async with asyncio.timeout(seconds):
+                if wanted.wait_for_ports:
+                    await listening(process, wanted.wait_for_ports, before)
+                    doing = ""
+                if wanted.wait_for_completion:
+                    await process.ended.wait()
+        except TimeoutError:
+            raise Unprocessable(f"process timed out {doing}after {seconds} seconds") from None
+
+    def _start_streaming(self, wanted: ProcessRequest, before: set[str]) -> AsyncIterator[bytes]:
+        try:
+            process = self._table.start(wanted)
+        except BadRequest:
+            raise
+        except SeraiError as error:
+            return _failure(error.message)
+        return self._events(process, wanted.wait_for_ports or [], before)
+
+    async def _events(
+        self, process: Process, ports: list[int], before: set[str]
+    ) -> AsyncIterator[bytes]:
+        waiting = asyncio.ensure_future(listening(process, ports, before)) if ports else None
+        if waiting is not None:
+            waiting.add_done_callback(lambda _: process.log.wake())
+        try:
+            async for event in self._output_events(process, waiting):
+                yield event
+            if waiting is None or waiting.done():
+                result = _encode(describe(process, limit=FULL_OUTPUT)).decode()
+                yield _event("result", result)
+        finally:
+            if waiting is not None:
+                waiting.cancel()
+
+    async def _output_events(
+        self, process: Process, waiting: asyncio.Future[None] | None
+    ) -> AsyncIterator[bytes]:
+        make = codecs.getincrementaldecoder("utf-8")
+        decoders = (make("replace"), make("replace"))
+        async for piece in self._follow(process):
+            if waiting is not None and waiting.done() and (error := waiting.exception()):
+                yield _event("error", str(error))
+                return
+            if piece is None:
+                yield _event("keepalive")
+                continue
+            stream, data = piece
+            for start in range(0, len(data), EVENT_SIZE):
+                text = decoders[stream].decode(data[start : start + EVENT_SIZE])
+                if text:
+                    yield _event(("stdout", "stderr")[stream], text)
+        for stream in (STDOUT, STDERR):
+            if rest := decoders[stream].decode(b"", final=True):
+                yield _event(("stdout", "stderr")[stream], rest)
+
+    async def _follow(self, process: Process) -> AsyncIterator[tuple[int, bytes] | None]:
+        """Output from the oldest kept to the end of the process; None when all is silent."""
+        position = Position()
+        while True:
+            if process.log.missed(position):
+                yield STDOUT, DROPPED.encode()
+            ended = process.ended.is_set()
+            if (piece := process.log.read(position)) is not None:
+                yield piece
+            elif ended:
+                return
+            elif not await process.log.changed(self._table.limits.keepalive):
+                yield None
+
+    async def get(self, request: Request) -> Answer:
+        """One process by pid or name."""
+        process = self._table.get(request.params["id"])
+        return json_answer(describe(process, limit=INLINE_OUTPUT))
+
+    async def logs(self, request: Request) -> Answer:
+        """What is kept of its output."""
+        process = self._logged(request.params["id"])
+        stdout = process.log.tail(STDOUT, FULL_OUTPUT)
+        stderr = process.log.tail(STDERR, FULL_OUTPUT)
+        return json_answer(ProcessLogs(stdout=stdout, stderr=stderr, logs=stdout + stderr))
+
+    def _logged(self, identifier: str) -> Process:
+        process = self._table.find(identifier)
+        if process is None:
+            raise NotFound(f"process with PID {identifier} not found")
+        return process
+
+    async def stream(self, request: Request) -> Answer:
+        """Its output as prefixed lines, from the oldest kept to the end of the process."""
+        identifier = request.params["id"]
+        process = self._table.find(identifier)
+        if process is None:  # clients expect 200 here: the stream itself carries the error
+            return json_answer({"error": f"process with Identifier {identifier} not found"})
+        return Stream(self._lines(process), "text/plain; charset=utf-8")
+
+    async def _lines(self, process: Process) -> AsyncIterator[bytes]:
+        splitter = LineSplitter()
+        note = DROPPED.encode()
+        async for piece in self._follow(process):
+            if piece is None:
+                yield b"[keepalive]\n"
+            elif piece[1] == note:
+                yield note
+            else:
+                yield splitter.feed(*piece)
+        yield splitter.flush()
+
+    async def wait(self, request: Request) -> Answer:
+        """The process when it has ended, or as it is after ``timeout`` seconds."""
+        process = self._table.get(request.params["id"])
+        text = request.query.get("timeout", "")
+        try:
+            seconds = float(text) if text else WAIT_DEFAULT_SECONDS
+        except ValueError:
+            raise BadRequest(f"timeout: '{text}' is not a number of seconds") from None
+        try:
+            async with asyncio.timeout(max(0.0, min(seconds, WAIT_MOST_SECONDS))):
+                await process.ended.wait()
+        except TimeoutError:
+            pass
+        return json_answer(describe(process, limit=INLINE_OUTPUT))
+
+    async def stop(self, request: Request) -> Answer:
+        """Ask a process to end; it is killed when it does not within the grace period."""
+        process = self._table.get(request.params["id"])
+        if process.status != "running":
+            raise NotFound(f"process with Identifier {request.params['id']} is not running")
+        process.stop()
+        return json_answer(MessageAnswer(message="Process stopped successfully"))
+
+    async def kill(self, request: Request) -> Answer:
+        """End a process at once, or what a finished one left running in its group."""
+        identifier = request.params["id"]
+        if not self._table.get(identifier).kill():
+            raise NotFound(f"failed to kill process with Identifier {identifier}: no such process")
+        return json_answer(MessageAnswer(message="Process killed successfully"))
+
+
+def _event(kind: str, data: str = "") -> bytes:
+    return _encode(ExecEvent(type=kind, data=data)) + b"\n"
+
+
+async def _failure(message: str) -> AsyncIterator[bytes]:
+    yield _event("error", message)

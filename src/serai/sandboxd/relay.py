@@ -1,0 +1,130 @@
+"""The port socket: raw TCP streams to servers inside the sandbox.
+
+A client sends ``<port>\\n`` and reads ``ok\\n`` or ``error <reason>\\n``; after ``ok`` the
+connection is that port's stream. Each direction waits for its slower side and may end alone.
+"""
+
+import asyncio
+import contextlib
+
+from serai.sandboxd.errors import reason
+
+GREETING_LIMIT = 16
+"""Bytes of the first line: more cannot be a port."""
+HOSTS = ("127.0.0.1", "::1")
+BACKLOG_LIMIT = 256 * 1024
+"""Bytes a client may send ahead of ``ok``."""
+
+
+class Half(asyncio.Protocol):
+    """One of two connections that are copied into each other."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.peer: Half | None = None
+        self.ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        peer = self.peer
+        if peer is None or peer.transport is None or peer.ended:
+            if peer is not None and peer.transport is not None:
+                peer.transport.close()
+            return False
+        with contextlib.suppress(OSError, RuntimeError):
+            peer.transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        peer = self.peer
+        if peer is not None and peer.transport is not None and not peer.ended:
+            peer.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.peer is not None and self.peer.transport is not None:
+            self.peer.transport.abort() if exc else self.peer.transport.close()
+        self.peer = None
+
+
+class PortClient(Half):
+    """The side that asked for a port."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._early = bytearray()
+        self._task: asyncio.Task[None] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is not None:
+            super().data_received(data)
+            return
+        self._early += data
+        if self._task is None:
+            self._greet()
+        elif len(self._early) > BACKLOG_LIMIT and self.transport is not None:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        if self.peer is not None:
+            return super().eof_received()
+        self.ended = True
+        return self._task is not None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        super().connection_lost(exc)
+
+    def _greet(self) -> None:
+        line, newline, rest = bytes(self._early).partition(b"\n")
+        if not newline and len(line) <= GREETING_LIMIT:
+            return
+        self._early = bytearray(rest)
+        text = line.strip()
+        if not newline or not text.isdigit() or not 0 < int(text) < 65536:
+            self._refuse("the first line must be a port from 1 to 65535")
+            return
+        self._task = asyncio.get_running_loop().create_task(self._connect(int(text)))
+
+    def _refuse(self, why: str) -> None:
+        assert self.transport is not None
+        self.transport.write(f"error {why}\n".encode())
+        self.transport.close()
+
+    async def _connect(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        why = ""
+        for host in HOSTS:
+            try:
+                _, server = await loop.create_connection(Half, host, port)
+            except OSError as error:
+                why = why or reason(error)
+                continue
+            self._join(server)
+            return
+        self._refuse(why)
+
+    def _join(self, server: Half) -> None:
+        assert self.transport is not None
+        assert server.transport is not None
+        self.peer, server.peer = server, self
+        self.transport.write(b"ok\n")
+        if self._early:
+            server.transport.write(bytes(self._early))
+            self._early.clear()
+        if self.ended:
+            server.transport.write_eof()
+        else:
+            self.transport.resume_reading()

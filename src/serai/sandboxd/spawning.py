@@ -1,0 +1,157 @@
+"""Starting commands and collecting every child, as PID 1 must."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from serai.kernel.errors import BadRequest
+from serai.sandboxd.errors import Unprocessable, reason
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PIPE_READ = 64 * 1024
+"""Bytes taken from a pipe at once: what a pipe holds."""
+OOM_SCORE = b"500"
+"""Commands go before the API when memory runs out."""
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What every command of this sandbox starts with."""
+
+    environment: Mapping[str, str]
+    home: str
+    workdir: str
+
+    def variables(self, extra: Mapping[str, str] | None) -> dict[str, str]:
+        """The environment of one command: defaults, the sandbox's own, the request's."""
+        base = {"PATH": DEFAULT_PATH, "HOME": self.home}
+        return {**base, **self.environment, **(extra or {})}
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A started command: its pid (also its process group) and the read ends of its output."""
+
+    pid: int
+    stdout: int
+    stderr: int
+
+
+def shell(environment: Mapping[str, str]) -> str:
+    """``$SHELL`` of the sandbox, else bash where there is one, else sh."""
+    chosen = environment.get("SHELL")
+    if chosen:
+        return chosen
+    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+
+
+def spawn(command: str, cwd: str, env: Mapping[str, str], program: str) -> Child:
+    """Run ``program -c command`` in a process group of its own, with stdin at its end.
+
+    Raises:
+        Unprocessable: when the system refuses, naming the cause.
+        BadRequest: when the command or a variable cannot be passed to a process.
+    """
+    if not os.path.isdir(cwd):
+        problem = "is not a directory" if os.path.exists(cwd) else "does not exist"
+        raise Unprocessable(f"failed to start process: working directory '{cwd}' {problem}")
+    out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = _start([program, "-c", command], cwd, env, out[1], err[1])
+    except BaseException:
+        os.close(out[0])
+        os.close(err[0])
+        raise
+    finally:
+        os.close(out[1])
+        os.close(err[1])
+    os.set_blocking(out[0], False)
+    os.set_blocking(err[0], False)
+    return Child(pid, out[0], err[0])
+
+
+def _start(argv: list[str], cwd: str, env: Mapping[str, str], out: int, err: int) -> int:
+    try:
+        started = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            process_group=0,
+        )
+    except OSError as error:
+        raise Unprocessable(f"failed to start process: {argv[0]}: {reason(error)}") from error
+    except ValueError as error:
+        raise BadRequest(f"invalid request body: command or env: {error}") from error
+    started.returncode = 0  # the reaper collects it, Popen must not
+    with contextlib.suppress(OSError), open(f"/proc/{started.pid}/oom_score_adj", "wb", 0) as file:
+        file.write(OOM_SCORE)
+    return started.pid
+
+
+class Reaper:
+    """Collects every child of this process, our own commands and adopted orphans alike."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, Callable[[int], None]] = {}
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to collect; orphans of earlier are taken at once."""
+        loop.add_signal_handler(signal.SIGCHLD, self.reap)
+        self.reap()
+
+    def watch(self, pid: int, ended: Callable[[int], None]) -> None:
+        """Call ``ended`` with the exit code (negative signal number) of a child just started."""
+        self._watched[pid] = ended
+
+    def reap(self) -> None:
+        """Collect all that have ended; one signal may stand for many of them."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                ended = self._watched.pop(pid, None)
+                if ended is not None:
+                    ended(os.waitstatus_to_exitcode(status))
+
+
+class Pipe:
+    """Feeds what arrives in a pipe to ``sink`` until its last writer is gone."""
+
+    def __init__(self, fd: int, sink: Callable[[bytes], None]) -> None:
+        self._fd = fd
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(fd, self._ready)
+
+    def _ready(self) -> bool:
+        try:
+            data = os.read(self._fd, PIPE_READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if data:
+            self._sink(data)
+        else:
+            self.close()
+        return bool(data)
+
+    def drain(self) -> None:
+        """Take what an ended writer left: at most what a pipe can hold, others may go on."""
+        for _ in range(2):
+            if self._fd < 0 or not self._ready():
+                return
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,135 @@
+"""The minute's work goes on by itself, and a killed process leaves consistent usage."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import func, select
+
+from serai.kernel.clock import now
+from serai.metering.keeper import keep_metering
+from serai.metering.records import mismatches
+from serai.metering.spans import SpanMeter
+from serai.store.database import Database
+from serai.store.tables import metadata
+from serai.store.tables.usage import usage_hours, usage_series, usage_spans
+
+METER = SpanMeter()
+
+CRASHING = """
+import sys
+from pathlib import Path
+from serai.kernel.clock import now
+from serai.metering.spans import SpanMeter
+from serai.store.database import Database
+
+db, meter = Database(Path(sys.argv[1])), SpanMeter()
+db.open()
+for name in "abc":
+    db.submit(lambda conn, name=name: meter.open(
+        conn, resource_id=name, account_id="acc", workspace="main", name=name,
+        memory_mb=256, at=now(),
+    )).result()
+while True:
+    db.submit(lambda conn: meter.tick(conn, now())).result()
+    print("tick", flush=True)
+"""
+
+
+def metered(conn):
+    rows = conn.execute(select(usage_spans)).all()
+    return sum(row.memory_mb * (row.metered_until - row.opened_at) for row in rows)
+
+
+def summed(conn):
+    joined = usage_hours.join(usage_series)
+    query = select(func.sum(usage_hours.c.quantity)).select_from(joined)
+    return conn.execute(query.where(usage_series.c.total.is_(False))).scalar_one() or 0
+
+
+def test_a_killed_process_leaves_what_it_metered_and_no_more(tmp_path):
+    path = tmp_path / "serai.db"
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", CRASHING, str(path)], stdout=subprocess.PIPE
+        ) as crashing:
+            assert crashing.stdout is not None
+            for _ in range(20):
+                assert crashing.stdout.readline() == b"tick\n"
+            crashing.send_signal(signal.SIGKILL)
+        db = Database(path)
+        db.open()
+        try:
+            assert db.read_now(summed) == db.read_now(metered) > 0
+            assert db.read_now(mismatches) == []
+            dead = db.submit(lambda conn: METER.recover(conn, {"a"}, now())).result()
+            assert sorted(dead) == ["b", "c"]
+            assert db.read_now(summed) == db.read_now(metered)
+        finally:
+            db.close()
+        path.unlink()
+
+
+async def test_ticks_go_on_until_cancelled_and_then_once_more(db):
+    moments = iter(datetime(2026, 5, 1, tzinfo=UTC) + timedelta(seconds=n) for n in range(10**6))
+    start = next(moments)
+    await db.write(
+        lambda conn: METER.open(
+            conn,
+            resource_id="r",
+            account_id="acc",
+            workspace="main",
+            name="box",
+            memory_mb=1,
+            at=start,
+        )
+    )
+    task = asyncio.create_task(
+        keep_metering(db, METER, lambda: next(moments), timedelta(milliseconds=5))
+    )
+    while await db.read(summed) < 3000:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    ended = next(moments)
+    assert await db.read(summed) == (ended - start).total_seconds() * 1000 - 1000
+
+
+async def test_a_failing_database_delays_ticks_and_loses_nothing(db):
+    await db.write(
+        lambda conn: METER.open(
+            conn,
+            resource_id="r",
+            account_id="acc",
+            workspace="main",
+            name="box",
+            memory_mb=1,
+            at=now(),
+        )
+    )
+    rename = "ALTER TABLE {} RENAME TO {}"
+    await db.write(lambda conn: conn.exec_driver_sql(rename.format("usage_days", "broken")))
+    task = asyncio.create_task(keep_metering(db, METER, now, timedelta(milliseconds=5)))
+    await asyncio.sleep(0.05)
+    assert await db.read(metered) == 0
+    await db.write(lambda conn: conn.exec_driver_sql(rename.format("broken", "usage_days")))
+    while not await db.read(summed):
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await db.read(summed) == await db.read(metered) > 0
+
+
+async def test_the_migrations_make_the_declared_usage_tables(db):
+    def differences(conn):
+        found = compare_metadata(MigrationContext.configure(conn), metadata)
+        return [each for each in found if "usage" in str(each)]
+
+    assert await db.read(differences) == []

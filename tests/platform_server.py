@@ -1,0 +1,119 @@
+"""A real `serai up` process for tests."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+COMMAND = [sys.executable, "-c", "from serai.cli import main; main()"]
+KEY = "test-admin-key-with-enough-characters"
+LATEST = "2026-09-22"
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's environment without what would steer Serai."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SERAI_")}
+    return kept | extra
+
+
+class Server:
+    """One data directory, and the process that serves it when started."""
+
+    def __init__(self, data_dir: Path, port: int | None = None, **environ: str) -> None:
+        self.data_dir = data_dir
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environ = {"SERAI_ADMIN_API_KEY": KEY} | environ
+        self.process: subprocess.Popen[bytes] | None = None
+        self.log = data_dir.parent / f"{data_dir.name}.log"
+        self.client = self.client_for(KEY)
+
+    def client_for(self, key: str, **headers: str) -> httpx.Client:
+        """An HTTP client that presents a key and pins the newest version."""
+        given = {"X-Blaxel-Authorization": f"Bearer {key}", "Blaxel-Version": LATEST}
+        return httpx.Client(
+            base_url=self.url, headers=given | headers, timeout=30, trust_env=False
+        )
+
+    def options(self) -> list[str]:
+        """The command-line options that name this server."""
+        return ["--port", str(self.port), "--data-dir", str(self.data_dir)]
+
+    def start(self) -> "Server":
+        """Start the process and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "up", *self.options(), "--log-format", "json"],
+                env=environment(**self.environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"serai up ended: {self.log.read_text()[-3000:]}")
+            try:
+                if self.client.get("/health").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.02)
+        raise AssertionError(f"not ready: {self.log.read_text()[-3000:]}")
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """SIGKILL of the server process alone, as a crash would be."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=60)
+        self.process = None
+        return code
+
+    def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run another `serai` command with this server's options after the command's name."""
+        command, *rest = arguments
+        return subprocess.run(
+            [*COMMAND, command, *self.options(), *rest],
+            env=environment(**(self.environ | extra)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """The log so far, line by line."""
+        lines = self.log.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def logged(self, **fields: Any) -> dict[str, Any]:
+        """The first log event with these fields; waits for it, as answers go out first."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            for event in self.events():
+                if fields.items() <= event.items():
+                    return event
+            time.sleep(0.02)
+        raise AssertionError(f"no log line with {fields}")

@@ -1,0 +1,61 @@
+"""Drivers under test. A second driver joins by another entry in ``DRIVERS``."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.port import Runtime, SandboxPlan
+
+MakeRuntime = Callable[[Path], Runtime]
+MakePlan = Callable[..., SandboxPlan]
+
+
+def embedded(data_dir: Path) -> EmbeddedRuntime:
+    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80)
+
+
+DRIVERS: dict[str, MakeRuntime] = {"embedded": embedded}
+
+
+@pytest.fixture(params=sorted(DRIVERS))
+def make_runtime(request: pytest.FixtureRequest) -> MakeRuntime:
+    return DRIVERS[request.param]
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+async def runtime(make_runtime: MakeRuntime, data_dir: Path) -> AsyncIterator[Runtime]:
+    """A started runtime; every sandbox of the test is destroyed at the end."""
+    runtime = make_runtime(data_dir)
+    await runtime.start()
+    yield runtime
+    for sandbox_id in await runtime.leftovers():
+        await runtime.destroy(sandbox_id, None)
+    await runtime.close()
+
+
+@pytest.fixture
+def plan() -> MakePlan:
+    """Makes plans with fresh ids and any field replaced."""
+
+    def make(**fields: object) -> SandboxPlan:
+        defaults: dict[str, object] = {
+            "id": os.urandom(6).hex(),
+            "hostname": "inn",
+            "image": "blaxel/base-image:latest",
+            "memory_mb": 512,
+            "environment": {},
+        }
+        return SandboxPlan(**{**defaults, **fields})  # type: ignore[arg-type]
+
+    return make

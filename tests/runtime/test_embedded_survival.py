@@ -1,0 +1,171 @@
+"""Sandboxes outlive the launcher and the server; failures leave nothing."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from conftest import MakePlan, embedded
+from sandbox_shell import output
+
+from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.port import RuntimeProblem, SandboxHandle
+
+pytestmark = pytest.mark.sandbox
+
+CREATOR = Path(__file__).with_name("creating_process.py")
+
+
+async def test_a_killed_launcher_is_replaced(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
+    handle = await runtime.create(plan())
+    first = runtime.launcher_pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    other = await runtime.create(plan())
+    assert runtime.launcher_pid not in (None, first)
+    assert await runtime.alive(handle)
+    assert await output(handle, "echo one") == "one"
+    assert await output(other, "echo two") == "two"
+    await runtime.stop(handle)
+    assert not await runtime.alive(handle)
+
+
+async def test_a_launcher_killed_while_creating_loses_nothing(
+    runtime: EmbeddedRuntime, plan: MakePlan
+) -> None:
+    creations = [asyncio.create_task(runtime.create(plan())) for _ in range(8)]
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        if (pid := runtime.launcher_pid) is not None:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    results = await asyncio.gather(*creations, return_exceptions=True)
+    handles = [each for each in results if isinstance(each, SandboxHandle)]
+    assert all(isinstance(each, SandboxHandle | RuntimeProblem) for each in results)
+    assert sorted(await runtime.leftovers()) == sorted(handle.id for handle in handles)
+    for handle in handles:
+        assert await output(handle, "echo here") == "here"
+
+
+async def test_sandboxes_survive_a_killed_server(data_dir: Path) -> None:
+    with _creator([sys.executable], data_dir) as creator:
+        handle, launcher, _ = _facts(creator)
+        os.killpg(creator.pid, signal.SIGKILL)
+    await _gone(launcher)
+    runtime = embedded(data_dir)
+    await runtime.start()
+    try:
+        assert await runtime.alive(handle)
+        assert await output(handle, "echo still here") == "still here"
+        assert await runtime.leftovers() == [handle.id]
+        await runtime.destroy(handle.id, None)
+        assert not await runtime.alive(handle)
+        assert await runtime.leftovers() == []
+    finally:
+        await runtime.close()
+
+
+async def test_without_root_it_works_and_says_what_is_weaker(tmp_path: Path) -> None:
+    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
+    if os.geteuid() != 0 or python is None:
+        pytest.skip("needs root, to become somebody else, and a Python of the system")
+    home = Path("/tmp") / f"serai-test-{os.urandom(4).hex()}"
+    home.mkdir(mode=0o700)
+    os.chown(home, 65534, 65534)
+    try:
+        with _creator([python], home / "data", user=65534, group=65534) as creator:
+            try:
+                handle, launcher, isolation = _facts(creator)
+            except AssertionError as error:
+                pytest.skip(f"{python} cannot run Serai here: {error}")
+            assert "DEGRADED" in isolation
+            # Asked as root: the socket belongs to the other user.
+            seen = await output(handle, "id -u; echo x > /usr/f; python3 -c 'print(1)'; pwd")
+            assert seen == "0\n1\n/blaxel"
+            creator.kill()
+        await _gone(launcher)
+        runtime = embedded(home / "data")
+        await runtime.start()
+        await runtime.destroy(handle.id, handle)
+        assert not await runtime.alive(handle)
+        await runtime.close()
+    finally:
+        shutil.rmtree(home)
+
+
+async def test_a_broken_entry_is_named_at_start(data_dir: Path) -> None:
+    runtime = EmbeddedRuntime(data_dir, entry="no_such_module")
+    with pytest.raises(RuntimeProblem, match="no_such_module"):
+        await runtime.start()
+    assert runtime.launcher_pid is None
+
+
+async def test_a_failed_create_says_why_and_leaves_nothing(
+    runtime: EmbeddedRuntime, plan: MakePlan
+) -> None:
+    with pytest.raises(RuntimeProblem, match="null byte"):
+        await runtime.create(plan(environment={"BAD": "a\0b"}))
+    assert await runtime.leftovers() == []
+    handle = await runtime.create(plan())
+    assert await runtime.alive(handle)
+
+
+async def test_plans_that_cannot_work_are_refused(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
+    with pytest.raises(RuntimeProblem, match="memory_mb is 8"):
+        await runtime.create(plan(memory_mb=8))
+    for hostname in ("", "x" * 64, "two words", "-a"):
+        with pytest.raises(RuntimeProblem, match="hostname"):
+            await runtime.create(plan(hostname=hostname))
+
+
+async def test_a_long_data_directory_still_gets_sockets(tmp_path: Path, plan: MakePlan) -> None:
+    runtime = embedded(tmp_path / "long:er,name" / ("x" * 90))
+    await runtime.start()
+    try:
+        handle = await runtime.create(plan())
+        assert await output(handle, "echo hi") == "hi"
+        assert len(handle.api_socket) <= 107
+        await runtime.destroy(handle.id, handle)
+        assert await runtime.leftovers() == []
+    finally:
+        await runtime.close()
+        Path(handle.api_socket).parent.rmdir()
+
+
+def _creator(python: list[str], data_dir: Path, **identity: int) -> "subprocess.Popen[bytes]":
+    path = [str(CREATOR.parent), *(entry for entry in sys.path if entry)]
+    return subprocess.Popen(
+        [*python, str(CREATOR), str(data_dir)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": os.pathsep.join(path), "PATH": os.defpath},
+        start_new_session=True,
+        cwd="/",
+        **identity,  # type: ignore[arg-type]
+    )
+
+
+def _facts(creator: "subprocess.Popen[bytes]") -> tuple[SandboxHandle, int, str]:
+    assert creator.stdout is not None
+    line = creator.stdout.readline()
+    assert line, "it ended without a sandbox"
+    handle, launcher, isolation = msgspec.json.decode(line)
+    return msgspec.convert(handle, SandboxHandle), launcher, isolation
+
+
+async def _gone(pid: int) -> None:
+    """Wait until a launcher noticed that its server died."""
+    for _ in range(500):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return
+        except OSError:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"launcher {pid} stayed")
