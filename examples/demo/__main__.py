@@ -106,7 +106,15 @@ def _small_model() -> Iterator[dict[str, str]]:
 
 
 def _program(python: Path, data_dir: Path, model: dict[str, str]) -> int:
-    command = [_serai(), "exec", "--data-dir", str(data_dir), "--", str(python), "program.py"]
+    command = [
+        _serai(),
+        "exec",
+        "--data-dir",
+        str(data_dir),
+        "--",
+        str(python.absolute()),
+        "program.py",
+    ]
     environment = {**os.environ, **model, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, cwd=HERE, env=environment)
     try:

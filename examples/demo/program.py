@@ -94,6 +94,7 @@ async def run_program(sandbox: SandboxInstance) -> None:
             "on_log": terminal.output,
         }
     )
+    terminal.end_output()
     need(result.exit_code == 0, f"the program ended with {result.exit_code}: {result.stderr}")
     terminal.done(f"exit code {result.exit_code}")
 
@@ -147,19 +148,18 @@ async def connect_model(made: AsyncExitStack) -> str:
 async def ask(model: str) -> None:
     """One question to the model, its answer word by word."""
     terminal.step("Ask the model")
-    terminal.output(f"> {QUESTION}")
-    first = True
+    terminal.output(f"> {QUESTION}\n")
+    said = ""
     usage: dict[str, Any] = {}
     async for event in chat(model, QUESTION):
         usage = event.get("usage") or usage
         for choice in event["choices"]:
-            if text := choice["delta"].get("content"):
-                terminal.stream(text, first=first)
-                first = False
-    print()
-    need(not first, "the model said nothing")
-    tokens = f"{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out"
-    terminal.done(tokens)
+            text = choice["delta"].get("content") or ""
+            terminal.output(text)
+            said += text
+    terminal.end_output()
+    need(bool(said.strip()), "the model said nothing")
+    terminal.done(f"{usage['prompt_tokens']} tokens in, {usage['completion_tokens']} out")
 
 
 async def chat(model: str, question: str) -> AsyncIterator[dict[str, Any]]:
@@ -197,7 +197,7 @@ async def show_bill(began: datetime, names: set[str]) -> None:
     total = sum(entry["summary"]["cost"] for entry in entries)
     terminal.row("total", "", "", f"{total:.8f}")
     need(total > 0, "nothing was billed")
-    terminal.done(accounts[0].get("currency", "USD"))
+    terminal.done(accounts[0]["currency"].upper())
 
 
 async def usage_of(path: str, began: datetime, names: set[str]) -> list[dict[str, Any]]:

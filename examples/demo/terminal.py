@@ -14,6 +14,7 @@ class Terminal:
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._steps = 0
         self._began = 0.0
+        self._inside_line = False
 
     def title(self, text: str, **facts: object) -> None:
         """A headline and some facts below it."""
@@ -36,14 +37,17 @@ class Terminal:
         taken = f"{(time.monotonic() - self._began) * 1000:.0f} ms"
         print(f"   {text:<{WIDTH - 3 - len(taken)}}{self._paint('2', taken)}", flush=True)
 
-    def output(self, line: str) -> None:
-        """A line that a program in the sandbox printed."""
-        print(f"   {self._paint('2', '│')} {line}", flush=True)
+    def output(self, text: str) -> None:
+        """Text that something else printed, in pieces of any size; see ``end_output``."""
+        for line in text.splitlines(keepends=True):
+            bar = "" if self._inside_line else f"   {self._paint('2', '│')} "
+            print(bar + line, end="", flush=True)
+            self._inside_line = not line.endswith("\n")
 
-    def stream(self, text: str, *, first: bool = False) -> None:
-        """A piece of a line that grows as it comes."""
-        begin = f"   {self._paint('2', '│')} " if first else ""
-        print(begin + text.replace("\n", f"\n   {self._paint('2', '│')} "), end="", flush=True)
+    def end_output(self) -> None:
+        """Finish a line that has no end yet."""
+        if self._inside_line:
+            self.output("\n")
 
     def row(self, *cells: str) -> None:
         """A row of the bill: what, which, how much, how dear."""
