@@ -50,7 +50,7 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/build.in -c requirements/runtime.lock -o requirements/build.lock
 	@$(LOCK) pyproject.toml --group dev -c requirements/runtime.lock -c requirements/build.lock \
 		-o requirements/dev.lock
-	@$(LOCK) requirements/demo-llm.in -o requirements/demo-llm.lock
+	@$(LOCK) --no-deps requirements/demo-llm.in -o requirements/demo-llm.lock
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 
@@ -72,5 +72,5 @@ $(DEMO)/.ready: requirements/clients.lock scripts/venv
 	@touch $@
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv
-	@SOURCES=llama-cpp-python scripts/venv $(LLM) requirements/demo-llm.lock
+	@scripts/venv $(LLM) requirements/demo-llm.lock
 	@touch $@

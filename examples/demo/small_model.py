@@ -5,7 +5,6 @@ Runs in an environment of its own (`make demo-llm` makes it); nothing of Serai i
 
 import argparse
 import importlib.util
-import os
 import sys
 import threading
 from pathlib import Path
@@ -35,7 +34,8 @@ def main() -> None:
     parameters.port = arguments.port
     parameters.n_ctx = 2048
     parameters.n_parallel = 1
-    parameters.cpuparams.n_threads = os.cpu_count() or 1
+    # One thread: the model is tiny, and more of them only wait for each other on a busy machine.
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.verbosity = 0
     server = xllamacpp.Server(parameters)
     print(f"{server.listening_address}/v1", flush=True)
