@@ -45,9 +45,7 @@ class Server:
     def client_for(self, key: str, **headers: str) -> httpx.Client:
         """An HTTP client that presents a key and pins the newest version."""
         given = {"X-Blaxel-Authorization": f"Bearer {key}", "Blaxel-Version": LATEST}
-        return httpx.Client(
-            base_url=self.url, headers=given | headers, timeout=30, trust_env=False
-        )
+        return httpx.Client(base_url=self.url, headers=given | headers, timeout=30, trust_env=False)
 
     def options(self) -> list[str]:
         """The command-line options that name this server."""

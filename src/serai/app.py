@@ -46,8 +46,8 @@ from serai.kernel.cursors import CursorCodec
 from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
 from serai.logs import configure_logs
-from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.endpoints import billing_operations
+from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import TICK, SpanMeter
 from serai.resources.kinds import DOCUMENT_KINDS
@@ -185,7 +185,7 @@ class Platform:
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             host=self.settings.host,
             port=self.settings.port,
             http=gateway_protocol(gateway),

@@ -174,7 +174,9 @@ def test_a_request_id_is_kept_and_logged(api: httpx.Client, server: Server, give
 
 @pytest.mark.parametrize("given", ["a b", "a" * 129, "<script>"])
 def test_an_unfit_request_id_is_replaced(api: httpx.Client, given: str) -> None:
-    assert api.get("/v0/sandboxes", headers={"X-Request-Id": given}).headers["x-request-id"] != given
+    assert (
+        api.get("/v0/sandboxes", headers={"X-Request-Id": given}).headers["x-request-id"] != given
+    )
 
 
 def test_unknown_paths_and_methods(api: httpx.Client) -> None:

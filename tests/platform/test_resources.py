@@ -72,7 +72,7 @@ def test_secrets_are_masked_kept_and_shown_only_on_request(api: httpx.Client, se
     assert "o-new" not in api.put(path, json=shown).text
     clear = api.get(path, params={"show_secrets": "true"}).json()["spec"]["secret"]
     assert clear == {"apiKey": "sk-very-secret", "org": "o-new"}
-    files = [p for p in server.data_dir.glob("serai.db*")]
+    files = list(server.data_dir.glob("serai.db*"))
     assert all(b"sk-very-secret" not in file.read_bytes() for file in files)
     assert "sk-very-secret" not in server.log.read_text()
 

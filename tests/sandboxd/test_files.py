@@ -365,9 +365,7 @@ def test_watch(sandbox: Sandbox, tmp_path: Path) -> None:
     assert not [line for line in watch.lines if "serai" in line]
 
 
-def test_recursive_watch_sees_bursts_in_new_directories(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_recursive_watch_sees_bursts_in_new_directories(sandbox: Sandbox, tmp_path: Path) -> None:
     watch = Watch(sandbox, f"{tmp_path}/**")
     for number in range(20):
         (tmp_path / f"d{number}/e").mkdir(parents=True)

@@ -139,6 +139,8 @@ def test_http_1_0_and_close(sandbox: Sandbox) -> None:
 
 def test_client_that_never_finishes_its_body(sandbox: Sandbox) -> None:
     with sandbox.raw() as client:
-        client.sendall(b"PUT /filesystem/cut.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+        client.sendall(
+            b"PUT /filesystem/cut.txt HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
+        )
     assert sandbox.call("GET", "/health").status == 200
     assert sandbox.call("GET", "/filesystem/cut.txt").status == 404

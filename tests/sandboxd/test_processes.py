@@ -9,10 +9,23 @@ import pytest
 
 from .client import Sandbox, eventually
 
-KEYS = (
-    "pid name command status startedAt completedAt exitCode workingDir logs stdout stderr "
-    "restartOnFailure maxRestarts restartCount keepAlive"
-).split()
+KEYS = [
+    "pid",
+    "name",
+    "command",
+    "status",
+    "startedAt",
+    "completedAt",
+    "exitCode",
+    "workingDir",
+    "logs",
+    "stdout",
+    "stderr",
+    "restartOnFailure",
+    "maxRestarts",
+    "restartCount",
+    "keepAlive",
+]
 
 
 def test_waiting_answer(sandbox: Sandbox) -> None:

@@ -9,7 +9,7 @@ else is a blind tunnel, so a client's other HTTPS keeps working.
 import asyncio
 import ipaddress
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import SplitResult
 
@@ -65,7 +65,7 @@ class ConnectProxy:
         self,
         transport: asyncio.Transport,
         target: str,
-        headers: list[tuple[bytes, bytes]],
+        headers: Sequence[tuple[bytes, bytes]],
         make_protocol: Callable[[], asyncio.Protocol],
         trailing: bytes = b"",
     ) -> None:
