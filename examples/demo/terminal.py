@@ -11,7 +11,8 @@ class Terminal:
     """Prints numbered steps, details below them, and how long each step took."""
 
     def __init__(self) -> None:
-        self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        wanted = sys.stdout.isatty() or "CLICOLOR_FORCE" in os.environ
+        self._colours = wanted and "NO_COLOR" not in os.environ
         self._steps = 0
         self._began = 0.0
         self._inside_line = False

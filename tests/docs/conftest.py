@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from examples.demo.echo_model import EchoModel
 
 from client_venv import ROOT, client_venv
-from examples.demo.echo_model import EchoModel
 from platform_server import Server
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import pytest
 
-from client_venv import ROOT
 from platform_server import COMMAND, Server, environment
 
 from .conftest import PAGES, page_id
@@ -83,7 +82,9 @@ def commands(body: str) -> list[Command]:
 
 def run(command: Command, work: Path, shell: dict[str, str]) -> None:
     """Type a command; exports stay for the next one."""
-    script = f". ./.exports 2>/dev/null\n{command.text}\nstatus=$?\nexport -p >.exports\nexit $status"
+    script = (
+        f". ./.exports 2>/dev/null\n{command.text}\nstatus=$?\nexport -p >.exports\nexit $status"
+    )
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=work,

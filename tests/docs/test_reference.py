@@ -1,7 +1,6 @@
 """The reference says what the code says."""
 
 import re
-from collections.abc import Iterator
 
 import click
 import msgspec
@@ -38,12 +37,14 @@ def test_every_setting_is_explained(name: str) -> None:
     assert row in [cells[:2] for cells in rows(COMMAND_LINE)]
 
 
-def options() -> Iterator[tuple[str, str]]:
+def options() -> list[tuple[str, str]]:
     """Every option of every command."""
-    for name, command in main.commands.items():
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                yield name, parameter.opts[0]
+    return [
+        (name, parameter.opts[0])
+        for name, command in main.commands.items()
+        for parameter in command.params
+        if isinstance(parameter, click.Option)
+    ]
 
 
 @pytest.mark.parametrize(("command", "option"), options())

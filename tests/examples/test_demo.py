@@ -8,9 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from examples.demo.echo_model import EchoModel
 
 from client_venv import ROOT, client_venv
-from examples.demo.echo_model import EchoModel
 from platform_server import environment
 
 
