@@ -10,6 +10,8 @@ BIN := .venv/bin
 STATE ?= $(CURDIR)/.serai
 DEMO := .cache/demo-venv
 LLM := .cache/llm-venv
+CLIENTS := .cache/clients
+TYPESCRIPT := 0.3.21 0.2.95
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(ARGS)
 
@@ -22,8 +24,11 @@ up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERA
 	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
 
 .PHONY: test
-test: .venv/.dev ## Run all tests
+test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: clients
+clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) ## Install the official SDKs, for the tests that run them
 
 .PHONY: lint
 lint: .venv/.dev ## Check style, types and layers
@@ -70,6 +75,18 @@ clean: ## Remove environments and caches; state in .serai stays
 $(DEMO)/.ready: requirements/clients.lock scripts/venv
 	@scripts/venv $(DEMO) requirements/clients.lock
 	@touch $@
+
+$(CLIENTS)/py-0.4.24/.ready: requirements/clients.lock scripts/venv
+	@scripts/venv $(@D) requirements/clients.lock
+	@touch $@
+
+$(CLIENTS)/py-0.4.3/.ready: requirements/clients-0.4.3.lock scripts/venv
+	@scripts/venv $(@D) requirements/clients-0.4.3.lock
+	@touch $@
+
+$(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-modules
+	@scripts/node-modules tests/clients/ts/$* $(@D)
+	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv
 	@scripts/venv $(LLM) requirements/demo-llm.lock

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,14 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's environment without what would steer Serai."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SERAI_")}
     return kept | extra
+
+
+def today(**more: str) -> dict[str, str]:
+    """Billing parameters: from an hour ago until now."""
+    end = datetime.now(UTC)
+    start = end - timedelta(hours=1)
+    window = {"startTime": f"{start:%FT%TZ}", "endTime": f"{end + timedelta(minutes=1):%FT%TZ}"}
+    return window | more
 
 
 class Server:

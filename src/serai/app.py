@@ -43,13 +43,15 @@ from serai.identity.principal import Principal
 from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
+from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
 from serai.logs import configure_logs
 from serai.metering.endpoints import billing_operations
+from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
-from serai.metering.spans import TICK, SpanMeter
+from serai.metering.spans import SpanMeter
 from serai.resources.kinds import DOCUMENT_KINDS
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.store import DocumentStore
@@ -66,7 +68,11 @@ log = structlog.get_logger("serai")
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. The caller holds the data directory."""
     configure_logs(settings)
-    return uvloop.run(Platform(settings).serve())
+    try:
+        return uvloop.run(Platform(settings).serve())
+    except SeraiError as problem:
+        sys.stderr.write(f"Error: {problem.message}\n")
+        return 1
 
 
 class Platform:
@@ -99,7 +105,7 @@ class Platform:
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.usage.run(self.db)),
-            asyncio.create_task(self._tick()),
+            asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller)))
@@ -219,14 +225,6 @@ class Platform:
             text = banner(settings.origin, shown, settings.workspace, settings.data_dir)
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK.total_seconds())
-            try:
-                await self.db.write(lambda conn: self.meter.tick(conn, now()))
-            except Exception:
-                log.exception("usage_tick_failed")
 
     async def _close(self, gateway: Gateway, reconciler: Reconciler) -> None:
         log.info("stopping", sandboxes=len(reconciler.controller.live.by_id))

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import ssl
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from serai.gateway.limits import Limits
 
-from .world import KEY, Client, World, plain
+from .world import KEY, Client, World, certificate, plain
 
 CHAT = "/main/models/llm/v1/chat/completions"
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -312,6 +314,31 @@ async def test_tls_to_a_server_without_tls(world: World, client: Client) -> None
     world.add_model("tls", f"https://127.0.0.1:{world.model_port}")
     answer = await ask(client, "/main/models/tls/v1/chat/completions")
     assert answer.status in (502, 504)
+
+
+async def test_provider_over_tls(tmp_path: Path, limits: Limits) -> None:
+    key, cert = certificate(tmp_path)
+    world = World(tmp_path, limits)
+    world.tls = ssl.create_default_context(cafile=cert)
+    await world.start()
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        server = await asyncio.start_server(world.model.serve, "127.0.0.1", 0, ssl=context)
+        world.stack.callback(server.close)
+        port = server.sockets[0].getsockname()[1]
+        world.model.handler = plain(ANSWER)
+        world.add_model("good", f"https://127.0.0.1:{port}")
+        world.add_model("bad", f"https://localhost:{port}")
+        client = await world.client()
+        for _ in range(3):
+            assert (await ask(client, "/main/models/good/v1/chat/completions")).body == ANSWER
+        assert world.model.connections == 1
+        answer = await ask(client, "/main/models/bad/v1/chat/completions")
+        assert answer.status == 502
+        assert b"TLS" in answer.body
+    finally:
+        await world.stop()
 
 
 async def test_provider_is_slow(world: World, client: Client) -> None:

@@ -1,16 +1,17 @@
 """The client's side: authentication, pipelining, limits, broken input, CONNECT and shutdown."""
 
 import asyncio
+import gc
 import json
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from serai.gateway.exchange import Exchange
 from serai.gateway.limits import Limits
 
-from .world import KEY, Client, World, plain
+from .world import KEY, Client, World, certificate, plain
 
 BOX = "/main/sandboxes/box"
 CHAT = "/main/models/llm/v1/chat/completions"
@@ -26,6 +27,7 @@ def limits() -> Limits:
         header_count=30,
         url_bytes=2048,
         discard_timeout=0.3,
+        send_timeout=0.3,
         pipeline_depth=50,
     )
 
@@ -199,6 +201,27 @@ async def test_error_after_a_good_request_comes_second(world: World, client: Cli
     assert await client.ended() == b""
 
 
+async def test_refused_last_request_in_line_closes(world: World, client: Client) -> None:
+    client.send(f"{BOX}/1", key="slow-key")
+    client.send(f"{BOX}/2", key=None, headers={"Connection": "close"})
+    assert (await client.answer()).status == 200
+    assert (await client.answer()).status == 401
+    assert await asyncio.wait_for(client.ended(), 0.3) == b""
+
+
+async def test_requests_leave_no_cycles(world: World, client: Client) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await client.ask(f"{BOX}/x")
+            await client.ask(CHAT, method="POST", body=b"{}")
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Exchange)]
+        assert len(left) <= 2
+    finally:
+        gc.enable()
+
+
 async def test_endless_pipelining_is_bounded(world: World, client: Client) -> None:
     async def never(request, reader, writer) -> None:
         await reader.read()
@@ -239,10 +262,12 @@ HEAD = f"POST {BOX}/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n"
 )
 async def test_bad_request_is_refused(world: World, client: Client, request_text: str) -> None:
     client.writer.write(request_text.encode("latin-1"))
+    smuggled = f"GET {BOX}/smuggled HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    client.writer.write(smuggled.encode())
     answer = await client.answer()
     assert answer.status == 400, answer.body
-    smuggled = f"GET {BOX}/smuggled HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n\r\n"
-    assert not any(request.target == smuggled for request in world.api.requests)
+    assert await client.ended() == b""
+    assert "/smuggled" not in [request.target for request in world.api.requests]
 
 
 async def test_bad_chunk_closes_the_upstream(world: World, client: Client) -> None:
@@ -294,6 +319,20 @@ async def test_long_request_is_not_idle(world: World, client: Client) -> None:
     assert (await client.ask(f"{BOX}/x")).body == b"late"
 
 
+async def test_client_that_never_reads_is_cut_off(world: World, client: Client) -> None:
+    async def flood(request, reader, writer) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n")
+        while True:
+            writer.write(b"y" * 65536)
+            await writer.drain()
+
+    world.api.handler = flood
+    client.writer.transport.pause_reading()
+    client.send(f"{BOX}/x")
+    while not world.api.closed:
+        await asyncio.sleep(0.02)
+
+
 async def test_refused_upload_that_goes_on_is_cut(world: World, client: Client) -> None:
     client.send(f"{BOX}/x", method="PUT", key=None, headers={"Content-Length": "999"})
     assert (await client.answer()).status == 401
@@ -318,16 +357,6 @@ class Connector:
         loop = asyncio.get_running_loop()
         inner = await loop.start_tls(transport, protocol, self.context, server_side=True)
         protocol.connection_made(inner)
-
-
-def certificate(directory: Path) -> tuple[str, str]:
-    key, cert = str(directory / "key.pem"), str(directory / "cert.pem")
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1"
-    names = ["-subj", "/CN=run.test", "-addext", "subjectAltName=DNS:run.test"]
-    subprocess.run(
-        [*command.split(), "-keyout", key, "-out", cert, *names], check=True, capture_output=True
-    )
-    return key, cert
 
 
 async def test_connect_hands_over_and_serves_inside_tls(tmp_path: Path, limits: Limits) -> None:

@@ -345,6 +345,34 @@ async def test_stale_connection_is_retried_when_safe(world: World, client: Clien
     assert (answer.status, calls) == (502, 1), "a POST may have been carried out: never repeat it"
 
 
+async def test_endless_head_is_cut(world: World, client: Client) -> None:
+    async def endless(request, reader, writer) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            writer.write(b"x-more: " + b"y" * 1000 + b"\r\n")
+            await writer.drain()
+
+    world.api.handler = endless
+    answer = await client.ask(f"{BOX}/x")
+    assert answer.status == 502
+    assert b"too large" in answer.body
+
+
+async def test_sandbox_cannot_speak_for_the_platform(world: World, client: Client) -> None:
+    async def pretend(request, reader, writer) -> None:
+        writer.write(
+            b"HTTP/1.1 500 X\r\nx-blaxel-source: platform\r\nx-request-id: own\r\n"
+            b"connection: x-secret-hop\r\nx-secret-hop: 1\r\ncontent-length: 0\r\n\r\n"
+        )
+
+    world.api.handler = pretend
+    answer = await client.ask(f"{BOX}/x")
+    assert "x-blaxel-source" not in answer.headers
+    assert "x-secret-hop" not in answer.headers
+    assert answer.headers["x-upstream-request-id"] == "own"
+    assert answer.headers["x-request-id"] != "own"
+
+
 async def test_response_after_the_response_is_not_the_next_answer(
     world: World, client: Client
 ) -> None:

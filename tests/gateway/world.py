@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,17 @@ class Client:
         return await self.reader.read()
 
 
+def certificate(directory: Path) -> tuple[str, str]:
+    """Files of a self-signed key and certificate for ``run.test`` and the loopback address."""
+    key, cert = str(directory / "key.pem"), str(directory / "cert.pem")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1"
+    names = ["-subj", "/CN=run.test", "-addext", "subjectAltName=DNS:run.test,IP:127.0.0.1"]
+    subprocess.run(
+        [*command.split(), "-keyout", key, "-out", cert, *names], check=True, capture_output=True
+    )
+    return key, cert
+
+
 class World:
     """The server under test and everything around it."""
 
@@ -196,6 +208,7 @@ class World:
         self.port_greeting = b"ok\n"
         self.limits = limits
         self.connect: Any = None
+        self.tls: Any = None
         self.stack = contextlib.AsyncExitStack()
         self.port = 0
         self.server: uvicorn.Server = None  # type: ignore[assignment]
@@ -211,6 +224,7 @@ class World:
             find_sandbox=self._find,
             connect=self.connect,
             limits=self.limits,
+            tls=self.tls,
         )
         settings = uvicorn.Config(
             asgi,

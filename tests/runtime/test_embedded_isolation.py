@@ -52,7 +52,8 @@ async def test_files_of_the_host_are_out_of_reach(
     assert await output(handle, "ls -A /usr/local/etc /usr/etc 2>/dev/null | grep -v :; true") == ""
     assert "serai" not in (await output(handle, "cat /proc/self/mountinfo")).replace("overlay", "")
     assert str(data_dir) not in await output(handle, "cat /proc/self/mountinfo /proc/1/mountinfo")
-    assert (await output(handle, "cat /proc/1/cmdline")).rstrip("\0") == "sandboxd"
+    assert await output(handle, "cat /proc/1/cmdline | tr '\\0' '|'") == "sandboxd|"
+    assert await output(handle, "cat /proc/1/comm") == "sandboxd"
     assert (await shell(handle, "ls /proc/1/root/../../work"))[0] != 0
 
 
@@ -120,6 +121,7 @@ async def test_privileges_are_gone(handle: SandboxHandle) -> None:
 
 
 async def test_nothing_was_inherited(handle: SandboxHandle) -> None:
+    await output(handle, "true")  # so that it serves, and setting it up is over
     links = Path(f"/proc/{_pid(handle)}/fd").iterdir()
     open_files = {link.name: str(link.readlink()) for link in links}
     extra = {n: f for n, f in open_files.items() if int(n) > 4 and not f.startswith("socket:")}
@@ -137,6 +139,12 @@ async def test_root_inside_owns_the_system_and_tools_work(handle: SandboxHandle)
     assert await output(handle, "python3 -c 'print(6*7)'") == "42"
     assert await output(handle, "getent hosts localhost | wc -l; tty >/dev/null; echo $?") == "1\n1"
     await output(handle, "script -qc true /dev/null >/dev/null")
+
+
+async def test_certificates_are_there(handle: SandboxHandle) -> None:
+    script = "import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 0)"
+    expected = "True" if Path("/etc/ssl/certs/ca-certificates.crt").exists() else "False"
+    assert await output(handle, f"python3 -c '{script}'") == expected
 
 
 async def test_memory_is_limited(runtime: EmbeddedRuntime, plan: MakePlan) -> None:

@@ -13,6 +13,7 @@ import pytest
 from conftest import MakePlan, embedded
 from sandbox_shell import output
 
+from serai.runtime import linux, seccomp
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import RuntimeProblem, SandboxHandle
 
@@ -100,6 +101,22 @@ async def test_without_root_it_works_and_says_what_is_weaker(tmp_path: Path) -> 
         shutil.rmtree(home)
 
 
+def test_a_host_that_forbids_namespaces_is_explained(tmp_path: Path) -> None:
+    """As in a container with a default seccomp profile: unshare and mount are refused."""
+
+    def forbid() -> None:
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.install()
+
+    with _creator([sys.executable], tmp_path / "data", preexec_fn=forbid) as creator:
+        _, complaint = creator.communicate()
+    assert creator.returncode == 1
+    last = complaint.decode().strip().splitlines()[-1]
+    assert "sandboxes cannot be started on this host" in last
+    assert "unshare" in last
+    assert "--privileged" in last
+
+
 async def test_a_broken_entry_is_named_at_start(data_dir: Path) -> None:
     runtime = EmbeddedRuntime(data_dir, entry="no_such_module")
     with pytest.raises(RuntimeProblem, match="no_such_module"):
@@ -139,15 +156,16 @@ async def test_a_long_data_directory_still_gets_sockets(tmp_path: Path, plan: Ma
         Path(handle.api_socket).parent.rmdir()
 
 
-def _creator(python: list[str], data_dir: Path, **identity: int) -> "subprocess.Popen[bytes]":
+def _creator(python: list[str], data_dir: Path, **more: object) -> "subprocess.Popen[bytes]":
     path = [str(CREATOR.parent), *(entry for entry in sys.path if entry)]
     return subprocess.Popen(
         [*python, str(CREATOR), str(data_dir)],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={"PYTHONPATH": os.pathsep.join(path), "PATH": os.defpath},
         start_new_session=True,
         cwd="/",
-        **identity,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]
     )
 
 

@@ -64,10 +64,10 @@ async def test_destroy_leaves_nothing_and_may_be_repeated(
 
 
 async def test_destroy_removes_trees_made_to_resist_it(runtime: Runtime, plan: MakePlan) -> None:
-    handle = await runtime.create(plan())
+    handle = await runtime.create(plan(memory_mb=4096))
     script = (
         "import os\n"
-        "for _ in range(3000): os.mkdir('deeper'); os.chdir('deeper')\n"
+        "for _ in range(1500): os.mkdir('deeper'); os.chdir('deeper')\n"
         "open('bottom', 'w').close()\n"
     )
     await output(handle, f'cd /blaxel && ln -s / up && python3 -c "{script}"')

@@ -89,10 +89,10 @@ class Sandbox:
 def running(directory: Path, *options: str) -> Iterator[Sandbox]:
     api, port, workdir = directory / "api", directory / "port", directory / "work"
     workdir.mkdir()
+    arguments = ["--api-socket", str(api), "--port-socket", str(port)]
+    arguments += ["--workdir", str(workdir), "--home", str(directory)]
     server = subprocess.Popen(
-        [sys.executable, "-m", "serai.sandboxd", "--api-socket", str(api)]
-        + ["--port-socket", str(port), "--workdir", str(workdir), "--home", str(directory)]
-        + list(options),
+        [sys.executable, "-m", "serai.sandboxd", *arguments, *options],
         env={**os.environ, "FROM_CONFIG": "yes", "TMPDIR": str(directory)},
     )
     try:

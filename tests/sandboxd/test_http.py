@@ -51,6 +51,25 @@ def test_unknown_routes_are_plain_text(sandbox: Sandbox) -> None:
         assert answer.headers["content-type"] == "text/plain"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/process/%FF",
+        "/process/%FF/logs/stream",
+        "/filesystem/%FF%FE",
+        "/filesystem-find/%FF",
+        "/network/process/%C2%B2/ports",
+        "/network/process/" + "9" * 5000 + "/ports",
+        "/filesystem-multipart/%FF/parts",
+        "/%FF",
+        "/filesystem-find/.?maxResults=" + "9" * 5000,
+        "/process/x/wait?timeout=nan",
+    ],
+)
+def test_odd_paths_get_an_ordinary_answer(sandbox: Sandbox, path: str) -> None:
+    assert sandbox.call("GET", path).status in (200, 400, 404)
+
+
 def test_options_head_and_redirects(sandbox: Sandbox) -> None:
     assert sandbox.call("OPTIONS", "/any/thing").status == 204
     for path in ("/health", "/process/zzz", "/filesystem/zzz", "/filesystem/tree/x"):
@@ -133,6 +152,9 @@ def test_limits(sandbox: Sandbox) -> None:
 def test_http_1_0_and_close(sandbox: Sandbox) -> None:
     answer = exchange(sandbox, b"GET /health HTTP/1.0\r\n\r\n", half_close=False)
     assert answer.startswith(b"HTTP/1.1 200")
+    listing = exchange(sandbox, b"GET /process HTTP/1.0\r\n\r\n", half_close=False)
+    assert b"Transfer-Encoding" not in listing
+    assert isinstance(json.loads(listing.partition(b"\r\n\r\n")[2]), list)
     closing = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert exchange(sandbox, closing, half_close=False).startswith(b"HTTP/1.1 200")
 

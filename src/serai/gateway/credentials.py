@@ -1,16 +1,14 @@
 """Finding the caller's secret in a request, and keeping it from what stands behind us."""
 
-from typing import NamedTuple
+import msgspec
 
 from serai.gateway.targets import take_parameter
-
-Headers = list[tuple[bytes, bytes]]
 
 _PLACEHOLDER = b"replaced"
 """What adapters of model clients put into ``Authorization`` when the real key goes elsewhere."""
 
 
-class Credential(NamedTuple):
+class Credential(msgspec.Struct, frozen=True, gc=False):
     """A presented secret.
 
     Attributes:
@@ -33,28 +31,23 @@ def bearer(value: bytes) -> bytes | None:
     return None if not token or token == _PLACEHOLDER else token
 
 
-def present(headers: Headers, query: bytes | None, *, in_query: bool) -> Credential | None:
+def present(index: dict[bytes, bytes], query: bytes | None, *, in_query: bool) -> Credential | None:
     """The secret of a request: ``X-Blaxel-Authorization`` before ``Authorization``.
 
     Args:
-        headers: request headers, names in lower case.
+        index: request headers by name in lower case.
         query: raw query.
         in_query: also accept ``?token=``, for clients that cannot set headers (WebSocket).
     """
-    fallback = None
-    for name, value in headers:
-        if name == b"x-blaxel-authorization":
-            token = bearer(value)
-            if token is not None:
-                return Credential(token.decode("latin-1"), token, query)
-        elif name == b"authorization" and fallback is None:
-            fallback = bearer(value)
-    if fallback is not None:
-        return Credential(fallback.decode("latin-1"), fallback, query)
+    for name in (b"x-blaxel-authorization", b"authorization"):
+        value = index.get(name)
+        token = bearer(value) if value is not None else None
+        if token is not None:
+            return Credential(token.decode("latin-1"), token, query)
     if in_query:
-        value_, rest = take_parameter(query, b"token")
-        if value_:
-            return Credential(value_, value_.encode(), rest)
+        text, rest = take_parameter(query, b"token")
+        if text:
+            return Credential(text, text.encode(), rest)
     return None
 
 

@@ -87,9 +87,9 @@ class Exchange:
         self.done = False
 
     def _request_id(self) -> str:
-        for name, value in self.request.headers:
-            if name == b"x-request-id" and valid_request_id(value):
-                return value.decode("ascii")
+        given = self.request.index.get(b"x-request-id")
+        if given is not None and valid_request_id(given):
+            return given.decode("ascii")
         return self.gateway.next_request_id()
 
     # -- what subclasses fill in
@@ -105,7 +105,7 @@ class Exchange:
         """Authenticate and go on; never raises."""
         try:
             credential = present(
-                self.request.headers, self.target.query, in_query=self._token_in_query()
+                self.request.index, self.target.query, in_query=self._token_in_query()
             )
             if credential is None:
                 raise AuthenticationRequired(
@@ -173,7 +173,7 @@ class Exchange:
         self.address = address
         self.head = head
         self.framed = chunked
-        upstream = self.gateway.pool.take(address)
+        upstream = self.gateway.pool.take(address, repeatable=self.repeatable())
         if upstream is None:
             self.spawn(self._connect)
         else:
@@ -354,6 +354,8 @@ class Exchange:
             self.cut(problem)
             return
         self.status = problem.status
+        if problem.status == 400:
+            self.request.keep_alive = False  # who sends such requests may also mean to smuggle
         if not self.request.complete and self.request.expects:
             self.request.keep_alive = False
         self._leave()
@@ -373,4 +375,7 @@ class Exchange:
         if task is not None and not task.done() and task is not asyncio.current_task():
             task.cancel()
         if self.principal is not None:
-            self.closed()
+            try:
+                self.closed()
+            except Exception:
+                log.exception("a hook failed at the end of request %s", self.request_id)

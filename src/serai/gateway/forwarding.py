@@ -2,6 +2,8 @@
 
 import re
 
+import msgspec
+
 from serai.gateway.credentials import Credential, is_ours
 from serai.gateway.problems import status_line
 from serai.gateway.upstream import Answer, Headers
@@ -41,7 +43,7 @@ _MODEL_SECRETS = frozenset(
 _DROPPED_ALWAYS = _HOP | _PLATFORM | _OWN
 DROPPED_FOR_SANDBOX = _DROPPED_ALWAYS | _FORWARDED | {b"authorization"}
 DROPPED_FOR_MODEL = _DROPPED_ALWAYS | _FORWARDED | _MODEL_SECRETS | {b"x-forwarded-prefix"}
-_DROPPED_ANSWER = _HOP | {b"content-length", b"x-request-id"}
+_DROPPED_ANSWER = _HOP | {b"content-length", b"x-blaxel-source", b"x-request-id"}
 
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -142,7 +144,8 @@ def copy_answer(answer: Answer, out: list[bytes]) -> None:
         elif name == b"connection" and value not in _PLAIN_CONNECTION:
             named = {token.strip().lower() for token in value.split(b",")} - {b"close"}
             if named:
+                named.add(b"connection")
                 kept = [field for field in answer.headers if field[0] not in named]
                 del out[:]
-                copy_answer(answer._replace(headers=kept), out)
+                copy_answer(msgspec.structs.replace(answer, headers=kept), out)
                 return

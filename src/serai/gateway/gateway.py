@@ -9,8 +9,8 @@ from typing import Protocol
 
 from serai.gateway.limits import Limits
 from serai.gateway.models import Origin, origin_of
+from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
-from serai.gateway.upstream import Pool
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
 
@@ -113,7 +113,7 @@ class Gateway:
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        self.pool.sweep(now)
+        self.pool.sweep()
         for connection in list(self._watched):
             connection.tick(now)
         self._timer = None

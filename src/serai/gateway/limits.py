@@ -18,10 +18,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         connect_timeout: for a connection to an upstream, TLS included.
         model_response_timeout: from the sent request to the model's response headers.
         upstream_idle: how long an idle upstream connection is kept for reuse.
+        upstream_idle_unsafe: the same for requests that must not be sent twice (POST): a
+            connection that the server may be closing this moment is no place for them.
+        upstream_head_bytes: largest head of an upstream's answer; sandboxes are not trusted.
         upstream_idle_count: idle upstream connections kept per address.
         discard_bytes: request body thrown away after an early answer before closing.
         discard_timeout: the same in time.
         pipeline_depth: requests of one connection that may wait behind the current one.
+        send_timeout: how long a client may leave what we sent unread before it is cut off.
         tick: resolution of all timeouts.
     """
 
@@ -35,8 +39,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     connect_timeout: float = 10.0
     model_response_timeout: float = 600.0
     upstream_idle: float = 50.0
+    upstream_idle_unsafe: float = 4.0
+    upstream_head_bytes: int = 256 * 1024
     upstream_idle_count: int = 128
     discard_bytes: int = 64 * 1024 * 1024
     discard_timeout: float = 5.0
     pipeline_depth: int = 256
+    send_timeout: float = 300.0
     tick: float = 1.0

@@ -74,12 +74,12 @@ def provider_path(rest: bytes) -> bytes:
         raise RouteNotFound(
             "A model's URL needs an API path after its name, for example /v1/chat/completions."
         )
-    if _DOTS.search(rest):
+    if (b"." in rest or b"%2" in rest) and _DOTS.search(rest):
         raise BadRequest("The path of a model call may not contain '.' or '..' segments.")
-    return rest if _VERSION.match(rest) else b"/v1" + rest
+    return rest if rest.startswith(b"/v1/") or _VERSION.match(rest) else b"/v1" + rest
 
 
-class Rewritten(NamedTuple):
+class Rewritten(msgspec.Struct, frozen=True, gc=False):
     """A model call's body as the provider gets it.
 
     Attributes:
@@ -163,10 +163,11 @@ class ModelExchange(Exchange):
             return
         self._check_announced()
         self.heard = self.client.loop.time()
-        self.invite_body()
+        if self.request.expects:
+            self.invite_body()
 
     def _check_announced(self) -> None:
-        length = self.request.header(b"content-length")
+        length = self.request.index.get(b"content-length")
         if length is not None and int(length) > self.gateway.limits.model_body_bytes:
             raise self._too_large()
 
@@ -199,7 +200,8 @@ class ModelExchange(Exchange):
             raise BadRequest("An HTTP/1.1 request needs a Host header.")
         if body and self._is_json():
             completions = self.path.endswith(b"/completions")
-            body, self.strip = rewrite(body, route.model, completions=completions)
+            rewritten = rewrite(body, route.model, completions=completions)
+            body, self.strip = rewritten.body, rewritten.strip
         origin = self.gateway.origin(route.base_url)
         head = self._head(route, origin, copied, body)
         self.sent = True
@@ -207,8 +209,8 @@ class ModelExchange(Exchange):
         self.dispatch(origin.address, head, chunked=False)
 
     def _is_json(self) -> bool:
-        kind = self.request.header(b"content-type")
-        return kind is None or b"json" in kind.lower()
+        kind = self.request.index.get(b"content-type", b"json")
+        return b"json" in kind or b"json" in kind.lower()
 
     def _head(self, route: ModelRoute, origin: Origin, copied: Copied, body: bytes) -> bytes:
         path = join(origin.path + self.path, self.credential.query)
@@ -239,12 +241,8 @@ class ModelExchange(Exchange):
 
     # -- the answer
     def answered(self, answer: Answer) -> None:
-        kind = encoding = b""
-        for name, value in answer.headers:
-            if name == b"content-type":
-                kind = value.lower()
-            elif name == b"content-encoding":
-                encoding = value
+        kind = answer.index.get(b"content-type", b"").lower()
+        encoding = answer.index.get(b"content-encoding", b"")
         self.streamed = kind.startswith(b"text/event-stream")
         if encoding in (b"", b"identity") and not answer.empty:
             if self.streamed:
@@ -260,8 +258,9 @@ class ModelExchange(Exchange):
         super().received(data if self.meter is None else self.meter.feed(data))
 
     def settled(self) -> None:
-        if self.meter is not None:
-            super().received(self.meter.end())
+        rest = b"" if self.meter is None else self.meter.end()
+        if rest:
+            super().received(rest)
         super().settled()
 
     def cut(self, problem: SeraiError) -> None:

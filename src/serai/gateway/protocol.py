@@ -6,25 +6,24 @@ request starts only when the one before it has been answered.
 """
 
 import asyncio
-from collections import deque
 from typing import Any
-from urllib.parse import unquote
 
-import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange
 from serai.gateway.models import ModelExchange
-from serai.gateway.problems import HeadersTooLarge, RequestTimeout, UriTooLong, render
+from serai.gateway.problems import RequestTimeout, render
+from serai.gateway.reading import ReadingProtocol
 from serai.gateway.request import Nobody, Request
 from serai.gateway.sandboxes import SandboxExchange
-from serai.gateway.targets import Target, origin_form, split
+from serai.gateway.targets import Target, split
 from serai.gateway.tunnel import TunnelEnd
-from serai.kernel.errors import BadRequest, MethodNotAllowed, SeraiError
+from serai.kernel.errors import BadRequest, SeraiError
 
 _EXCHANGES: dict[bytes, type[Exchange]] = {
     b"sandboxes": SandboxExchange,
@@ -33,51 +32,14 @@ _EXCHANGES: dict[bytes, type[Exchange]] = {
 _BODY_HIGH_WATER = 64 * 1024
 
 
-class _Ignored(list[tuple[bytes, bytes]]):
-    """Swallows trailer fields."""
-
-    def append(self, field: tuple[bytes, bytes]) -> None: ...
-
-
-class AsgiSink:
-    """Feeds a request's body to the ASGI app."""
-
-    __slots__ = ("cycle", "flow")
-
-    def __init__(self, cycle: RequestResponseCycle, flow: Any) -> None:
-        self.cycle = cycle
-        self.flow = flow
-
-    def body(self, data: bytes) -> None:
-        cycle = self.cycle
-        if not cycle.response_complete:
-            cycle.body += data
-            if len(cycle.body) > _BODY_HIGH_WATER:
-                self.flow.pause_reading()
-            cycle.message_event.set()
-
-    def end(self) -> None:
-        if not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
-
-    def lost(self) -> None: ...
-
-    def client_full(self) -> None: ...
-
-    def client_ready(self) -> None: ...
-
-    def tick(self, now: float) -> None: ...
-
-
-class GatewayProtocol(HttpToolsProtocol):
+class GatewayProtocol(ReadingProtocol):
     """One client connection; ``gateway`` is set by the subclass that ``gateway_protocol`` makes.
 
     Works over any stream transport; after ``start_tls`` call ``connection_made`` of a fresh one
     with the new transport.
     """
 
-    gateway: Gateway
+    __slots__ = ("_drain", "_pumping")
 
     def __init__(
         self,
@@ -87,26 +49,7 @@ class GatewayProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.url = b""
-        self.client_address = b"unknown"
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._head: list[tuple[bytes, bytes]] = []
-        self._incoming: Request | None = None
-        self._active: Request | None = None
-        self._queue: deque[Request] = deque()
         self._pumping = False
-        self._last = False
-        """No request after the current ones is handled any more."""
-        self._tunnel: TunnelEnd | None = None
-        self._detached = False
-        self._mark = 0.0
-        """When the current wait (for a request, its headers, or a dropped body) began."""
-        self._read = 0
-        self._before = 0
-        """Size of the read in which the current head began."""
-        self._fed = 0
-        """Bytes read since then."""
-        self._fresh = True
         self._drain: asyncio.Future[None] | None = None
 
     # -- the connection
@@ -132,31 +75,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool | None:  # type: ignore[override]
         return None if self._tunnel is None else self._tunnel.eof_received()
 
-    def data_received(self, data: bytes) -> None:
-        if self._tunnel is not None:
-            self._tunnel.data_received(data)
-            return
-        upgrading = self._incoming
-        if upgrading is not None and upgrading.switching and upgrading.complete:
-            self._keep_trailing(upgrading, data)
-            return
-        if self._detached or self.parser is None:
-            return
-        self._read = len(data)
-        self._fed += len(data)
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._switch(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._malformed()
-        if self._queue:
-            self.flow.pause_reading()
-        elif self._fields is self._head and self._fed > self.gateway.limits.header_bytes:
-            self._refuse(self._headers_too_large())
-
     def pause_writing(self) -> None:
         self.flow.pause_writing()
+        self._stalled = self.loop.time()
         if self._tunnel is not None:
             self._tunnel.pause_writing()
         elif self._active is not None and self._active.sink is not None:
@@ -164,113 +85,11 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
+        self._stalled = 0.0
         if self._tunnel is not None:
             self._tunnel.resume_writing()
         elif self._active is not None and self._active.sink is not None:
             self._active.sink.client_ready()
-
-    # -- the parser's callbacks
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self._head = self._fields = []
-        self._mark = self.loop.time()
-        self._fed = 0
-        self._before = self._read
-        self._fresh = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        parser = self.parser
-        method = parser.get_method()
-        request = Request(
-            method,
-            self.url if self.url[:1] == b"/" else origin_form(self.url),
-            self._head,
-            http11=True,
-            keep_alive=parser.should_keep_alive(),
-        )
-        self._fields = _Ignored()
-        self._incoming = request
-        if self._last:
-            request.sink = Nobody()
-            return
-        if parser.get_http_version() != "1.1":
-            request.http11 = request.keep_alive = False
-        self._inspect(request)
-        if parser.should_upgrade():
-            self._inspect_upgrade(request)
-        if not request.keep_alive:
-            self._last = True
-        if self._active is None:
-            self._start(request)
-        elif len(self._queue) >= self.gateway.limits.pipeline_depth:
-            self._last = True
-            request.sink = Nobody()
-        else:
-            self._queue.append(request)
-
-    def on_body(self, data: bytes) -> None:
-        request = self._incoming
-        if request is None:
-            return
-        if request.sink is None:
-            request.pending.append(data)
-        else:
-            request.sink.body(data)
-
-    def on_message_complete(self) -> None:
-        request = self._incoming
-        if request is None:
-            return
-        request.complete = True
-        if request.sink is not None:
-            request.sink.end()
-            if request.sink.__class__ is Nobody:
-                self._dropped(request)
-
-    # -- judging a head
-    def _inspect(self, request: Request) -> None:
-        limits = self.gateway.limits
-        headers = request.headers
-        if len(request.url) > limits.url_bytes:
-            request.problem = UriTooLong(
-                f"The request target may have at most {limits.url_bytes} bytes."
-            )
-        elif len(headers) > limits.header_count or (
-            self._fed + self._before > limits.header_bytes
-            and sum(len(name) + len(value) for name, value in headers) > limits.header_bytes
-        ):
-            request.problem = self._headers_too_large()
-        else:
-            for name, value in headers:
-                if name == b"expect":
-                    request.expects = request.http11 and value.lower() == b"100-continue"
-            return
-        request.keep_alive = False
-
-    def _headers_too_large(self) -> SeraiError:
-        limits = self.gateway.limits
-        return HeadersTooLarge(
-            f"The request headers may have at most {limits.header_count} lines and"
-            f" {limits.header_bytes} bytes."
-        )
-
-    def _inspect_upgrade(self, request: Request) -> None:
-        """llhttp reads no body after an upgrade request, so such a request must not have one."""
-        if request.method == b"CONNECT":
-            if self.gateway.connect is None:
-                request.problem = MethodNotAllowed("CONNECT is not served here.")
-            request.switching = True
-        elif request.has_body():
-            request.problem = BadRequest("A request with 'Connection: Upgrade' cannot have a body.")
-        else:
-            request.upgrade = (request.header(b"upgrade") or b"").lower() == b"websocket"
-            request.switching = request.upgrade
-            request.keep_alive = request.keep_alive and not request.upgrade
-        if request.problem is not None:
-            request.keep_alive = False
 
     # -- starting requests, one after the other
     def _start(self, request: Request) -> None:
@@ -293,7 +112,10 @@ class GatewayProtocol(HttpToolsProtocol):
         request.sink = exchange
         was_complete, request.complete = request.complete, False
         exchange.begin()
-        self._replay(request, was_complete)
+        if was_complete or request.pending:
+            self._replay(request, was_complete)
+            if was_complete and isinstance(request.sink, Nobody):
+                self._dropped(request)
 
     def _replay(self, request: Request, was_complete: bool) -> None:
         """Hand over the body that came while the request waited in line."""
@@ -321,6 +143,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._finished(request)
 
     def _finished(self, request: Request) -> None:
+        request.sink = None  # the two hold each other: leave no cycle to the collector
         if not request.keep_alive:
             self.transport.close()
             return
@@ -395,7 +218,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._hand_to_websocket(request)
             return
         self.headers = request.headers
-        self._make_scope(request)
+        self.scope = scope_of(self, request)
         cycle = RequestResponseCycle(
             scope=self.scope,
             transport=self.transport,
@@ -417,25 +240,6 @@ class GatewayProtocol(HttpToolsProtocol):
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
-    def _make_scope(self, request: Request) -> None:
-        raw_path, _, query = request.url.partition(b"?")
-        path = raw_path.decode("latin-1")
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": "1.1" if request.http11 else "1.0",
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme or "http",
-            "method": request.method.decode("ascii"),
-            "root_path": self.root_path,
-            "path": self.root_path + (unquote(path) if "%" in path else path),
-            "raw_path": self.root_path.encode("ascii") + raw_path,
-            "query_string": query,
-            "headers": request.headers,
-            "state": self.app_state.copy(),
-        }
-
     # -- upgrades and broken input
     def _switch(self, rest: bytes) -> None:
         """The parser met the end of an upgrade request; ``rest`` is what follows."""
@@ -454,7 +258,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """The ASGI server's WebSocket protocol owns the transport from here on."""
         self.url = request.url
         self.headers = request.headers
-        self._make_scope(request)
+        self.scope = scope_of(self, request)
         self._active = None
         self._detached = True
         self.gateway.unwatch(self)
@@ -524,6 +328,12 @@ class GatewayProtocol(HttpToolsProtocol):
     # -- time and shutdown
     def tick(self, now: float) -> None:
         """Enforce the timeouts of this connection."""
+        if self._stalled and now - self._stalled > self.gateway.limits.send_timeout:
+            self.transport.abort()
+            return
+        if self.transport.is_closing():
+            self._stalled = self._stalled or now
+            return
         if self._tunnel is not None or self._active is not None:
             if self._active is not None and self._active.sink is not None:
                 self._active.sink.tick(now)
@@ -576,4 +386,4 @@ class GatewayProtocol(HttpToolsProtocol):
 
 def gateway_protocol(gateway: Gateway) -> type[asyncio.Protocol]:
     """The protocol class to give to ``uvicorn.Config(http=…)``."""
-    return type("BoundGatewayProtocol", (GatewayProtocol,), {"gateway": gateway})
+    return type("BoundGatewayProtocol", (GatewayProtocol,), {"gateway": gateway, "__slots__": ()})

@@ -36,6 +36,7 @@ class Request:
         method: in upper case.
         url: request target as sent (absolute form already cut to origin form).
         headers: header fields, names in lower case.
+        index: the same by name; of repeated fields the last.
         http11: HTTP/1.1; else 1.0.
         keep_alive: the connection may carry another request afterwards.
         upgrade: the client asks for ``Upgrade: websocket``.
@@ -53,6 +54,7 @@ class Request:
         "expects",
         "headers",
         "http11",
+        "index",
         "keep_alive",
         "method",
         "pending",
@@ -70,6 +72,7 @@ class Request:
         self.method = method
         self.url = url
         self.headers = headers
+        self.index = dict(headers)
         self.http11 = http11
         self.keep_alive = keep_alive
         self.upgrade = False
@@ -82,18 +85,13 @@ class Request:
         self.problem: SeraiError | None = None
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a header field; ``name`` in lower case."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        """The value of a header field; ``name`` in lower case."""
+        return self.index.get(name)
 
     def has_body(self) -> bool:
         """Whether the head announces a body."""
-        return any(
-            (key == b"content-length" and value.strip(b"0 ")) or key == b"transfer-encoding"
-            for key, value in self.headers
-        )
+        length = self.index.get(b"content-length", b"")
+        return bool(length.strip(b"0 ")) or b"transfer-encoding" in self.index
 
 
 class Nobody:

@@ -4,8 +4,9 @@ Everything works on the raw bytes: nothing is percent-decoded and no slashes are
 ``//tmp/x`` and ``%2Ftmp%2Fx`` mean something to the sandbox API.
 """
 
-from typing import NamedTuple
 from urllib.parse import unquote
+
+import msgspec
 
 KINDS = frozenset({b"agents", b"functions", b"models", b"sandboxes", b"jobs"})
 
@@ -36,7 +37,7 @@ RESERVED = frozenset(
 """First path segments that never name a workspace; the management API refuses such names."""
 
 
-class Target(NamedTuple):
+class Target(msgspec.Struct, frozen=True, gc=False):
     """What a gateway path addresses.
 
     Attributes:

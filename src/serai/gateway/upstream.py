@@ -1,20 +1,13 @@
-"""HTTP/1.1 connections to what stands behind the gateway, and the pool that keeps them."""
+"""One HTTP/1.1 connection to what stands behind the gateway."""
 
 import asyncio
-import re
-import ssl
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import httptools
+import msgspec
 
-from serai.gateway.limits import Limits
-from serai.gateway.problems import (
-    GatewayBug,
-    UpstreamBroken,
-    UpstreamConnectFailed,
-    UpstreamConnectTimeout,
-)
-from serai.kernel.errors import SeraiError
+if TYPE_CHECKING:
+    from serai.gateway.pool import Pool
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -35,20 +28,28 @@ class Address(NamedTuple):
     tls: bool
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """The head of an upstream's answer.
 
     Attributes:
         status: status code.
         headers: header fields, names in lower case.
+        index: the same by name; of repeated fields the last.
         length: body length; None when chunked or until the connection closes.
         empty: there is no body, whatever the headers say (HEAD, 204, 304).
     """
 
     status: int
     headers: Headers
+    index: dict[bytes, bytes]
     length: int | None
     empty: bool
+
+
+class Ignored(Headers):
+    """Swallows trailer fields."""
+
+    def append(self, field: tuple[bytes, bytes]) -> None: ...
 
 
 class Caller(Protocol):
@@ -87,6 +88,28 @@ class Caller(Protocol):
 class Upstream(asyncio.Protocol):
     """One connection; serves one Caller at a time."""
 
+    __slots__ = (
+        "_complete",
+        "_empty",
+        "_fields",
+        "_head_bytes",
+        "_headed",
+        "_interim",
+        "_trailers",
+        "_until_close",
+        "address",
+        "caller",
+        "headers",
+        "heard",
+        "idle_since",
+        "keep",
+        "parser",
+        "pool",
+        "reused",
+        "sending",
+        "transport",
+    )
+
     def __init__(self, address: Address, pool: "Pool") -> None:
         self.address = address
         self.pool = pool
@@ -97,19 +120,20 @@ class Upstream(asyncio.Protocol):
         self.sending = False
         """The request's body is not complete yet, so the connection cannot be used again."""
         self.idle_since = 0.0
+        self._trailers = Ignored()
         self._reset()
 
     def _reset(self) -> None:
         self.headers: Headers = []
         self.heard = False
         self.keep = False
-        self._length: int | None = None
         self._until_close = False
         self._empty = False
         self._interim = False
-        self._status = 0
+        self._headed = False
+        self._head_bytes = 0
         self._complete = False
-        self._fields = self.headers
+        self._fields: Headers = self.headers
 
     # -- the connection
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,6 +145,8 @@ class Upstream(asyncio.Protocol):
             self.close()
             return
         self.heard = True
+        if not self._headed:
+            self._head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -131,6 +157,8 @@ class Upstream(asyncio.Protocol):
             return
         if self._complete and self.caller is caller:
             self._settle(caller)
+        elif not self._headed and self._head_bytes > self.pool.limits.upstream_head_bytes:
+            self._break("the head of its answer is too large")
         else:
             caller.flush()
 
@@ -188,19 +216,12 @@ class Upstream(asyncio.Protocol):
             self.keep = False  # more than was asked for: never use this connection again
         self.headers = self._fields = []
         self._interim = False
-        self._length = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self._fields.append((name, value))
-        if name == b"content-length":
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            self._until_close = not value.lower().rstrip().endswith(b"chunked")
-            self._length = -1
+        self._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self._fields = []
+        self._fields = self._trailers
         caller = self.caller
         if self._complete or caller is None:
             return
@@ -210,14 +231,20 @@ class Upstream(asyncio.Protocol):
             if status != 101:
                 caller.interim(status, self.headers)
             return
+        self._headed = True
         self.keep = self.parser.should_keep_alive()
-        self._empty = caller.head_only or status in (204, 304)
-        if self._length is None and not self._empty:
+        self._empty = self._complete = caller.head_only or status == 204 or status == 304
+        index = dict(self.headers)
+        length: int | None = None
+        coding = index.get(b"transfer-encoding")
+        if coding is not None:
+            self._until_close = not coding.lower().rstrip().endswith(b"chunked")
+        elif b"content-length" in index:
+            length = int(index[b"content-length"])
+        else:
             self._until_close = True
-        length = None if self._length == -1 else self._length
-        if self._empty:
-            self._complete, self._until_close = True, False
-        caller.answered(Answer(status, self.headers, length, self._empty))
+        self._until_close = self._until_close and not self._empty
+        caller.answered(Answer(status, self.headers, index, length, self._empty))
 
     def on_body(self, data: bytes) -> None:
         if self._complete:
@@ -228,176 +255,3 @@ class Upstream(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if not self._interim:
             self._complete = True
-
-
-class PortHandshake(asyncio.Protocol):
-    """Asks a sandbox's port socket for one port, then hands the transport to an Upstream."""
-
-    def __init__(self, upstream: Upstream, port: int) -> None:
-        self.upstream = upstream
-        self.port = port
-        self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line = b""
-        self._transport: asyncio.Transport = None  # type: ignore[assignment]
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(b"%d\n" % self.port)
-
-    def data_received(self, data: bytes) -> None:
-        line, mark, rest = (self._line + data).partition(b"\n")
-        self._line = line
-        if not mark and len(line) < 1024:
-            return
-        if line != b"ok":
-            self._fail(line.decode("utf-8", "replace").removeprefix("error").strip())
-            return
-        self._transport.set_protocol(self.upstream)
-        self.upstream.connection_made(self._transport)
-        if not self.ready.done():
-            self.ready.set_result(None)
-        if rest:
-            # a server that speaks first cannot be answering HTTP
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail("the connection to the sandbox broke")
-
-    def _fail(self, reason: str) -> None:
-        if not self.ready.done():
-            self.ready.set_exception(
-                UpstreamConnectFailed(
-                    f"Nothing answers on port {self.port} inside the sandbox ({reason}). Start a"
-                    " server there that listens on that port, then try again.",
-                )
-            )
-        self._transport.abort()
-
-
-class Pool:
-    """Idle connections by address, and the way to make new ones."""
-
-    def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
-        self.limits = limits
-        self._idle: dict[Address, list[Upstream]] = {}
-        self._tls = tls
-
-    def take(self, address: Address) -> Upstream | None:
-        """The idle connection used last, if there is one."""
-        idle = self._idle.get(address)
-        while idle:
-            upstream = idle.pop()
-            if not upstream.transport.is_closing():
-                upstream.reused = True
-                return upstream
-        return None
-
-    def give_back(self, upstream: Upstream) -> None:
-        """Keep a connection whose answer is complete for the next request."""
-        # what runs behind a port belongs to the user: a fresh connection for every request
-        if upstream.address.path and upstream.address.port:
-            upstream.close()
-            return
-        idle = self._idle.setdefault(upstream.address, [])
-        if len(idle) >= self.limits.upstream_idle_count:
-            upstream.close()
-        else:
-            upstream.idle_since = asyncio.get_running_loop().time()
-            idle.append(upstream)
-
-    def forget(self, upstream: Upstream) -> None:
-        """The connection is gone."""
-        idle = self._idle.get(upstream.address)
-        if idle is None:
-            return
-        if upstream in idle:
-            idle.remove(upstream)
-        if not idle:
-            del self._idle[upstream.address]
-
-    def sweep(self, now: float) -> None:
-        """Close connections that were idle for too long."""
-        for idle in list(self._idle.values()):
-            for upstream in list(idle):
-                if now - upstream.idle_since > self.limits.upstream_idle:
-                    idle.remove(upstream)
-                    upstream.close()
-
-    def busy(self) -> bool:
-        """Whether idle connections are left to sweep."""
-        return bool(self._idle)
-
-    def close(self) -> None:
-        """Close every idle connection."""
-        for idle in list(self._idle.values()):
-            for upstream in list(idle):
-                upstream.close()
-        self._idle.clear()
-
-    async def connect(self, address: Address) -> Upstream:
-        """A new connection.
-
-        Raises:
-            UpstreamConnectFailed: refused, unknown host, no socket, bad certificate.
-            UpstreamConnectTimeout: no connection within ``limits.connect_timeout``.
-        """
-        upstream = Upstream(address, self)
-        try:
-            async with asyncio.timeout(self.limits.connect_timeout):
-                await self._open(address, upstream)
-        except SeraiError:
-            raise
-        except TimeoutError as error:
-            raise UpstreamConnectTimeout(
-                f"{_where(address)} did not accept a connection within"
-                f" {self.limits.connect_timeout:g} s."
-            ) from error
-        except (OSError, ssl.SSLError, UnicodeError) as error:
-            raise UpstreamConnectFailed(
-                f"No connection to {_where(address)}: {_cause(error)}."
-            ) from error
-        if upstream.transport is None:
-            raise GatewayBug("The connection to the upstream has no transport.")
-        return upstream
-
-    async def _open(self, address: Address, upstream: Upstream) -> None:
-        loop = asyncio.get_running_loop()
-        if address.path and address.port:
-            _, handshake = await loop.create_unix_connection(
-                lambda: PortHandshake(upstream, address.port), address.path
-            )
-            try:
-                await handshake.ready
-            except asyncio.CancelledError:
-                handshake.connection_lost(None)
-                raise
-        elif address.path:
-            await loop.create_unix_connection(lambda: upstream, address.path)
-        else:
-            context = self._context() if address.tls else None
-            await loop.create_connection(lambda: upstream, address.host, address.port, ssl=context)
-
-    def _context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return self._tls
-
-
-def _where(address: Address) -> str:
-    """An address as a client may see it: never a path of this machine."""
-    if not address.path:
-        return f"the model server at {address.host}:{address.port}"
-    return f"port {address.port} of the sandbox" if address.port else "the sandbox"
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, FileNotFoundError):
-        return "it is not running"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed ({error.reason or 'bad certificate'})"
-    return re.sub(r"(/[^\s'\"]+)+", "…", error.__class__.__name__)
-
-
-__all__ = ["Address", "Answer", "Caller", "Headers", "Pool", "Upstream", "UpstreamBroken"]

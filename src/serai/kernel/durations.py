@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from serai.kernel.errors import BadRequest
 
-PATTERN = re.compile(r"(\d{1,9})(s|m|h|d|w)\Z")
+PATTERN = re.compile(r"([0-9]{1,9})([smhdw])\Z")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

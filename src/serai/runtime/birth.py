@@ -73,7 +73,8 @@ def _make_directories(setup: Setup, directory: Path) -> None:
 
 
 def _start(place: Place, birth: Birth, directory: Path) -> Trace:
-    groups = [cgroups.create(each, birth.id, birth.limits) for each in place.setup.hierarchies]
+    hierarchies = place.setup.hierarchies
+    groups = [cgroups.create(each, birth.id, birth.limits) for each in hierarchies]
     api, port = _listen(birth.api_socket), _listen(birth.port_socket)
     heard, says = os.pipe()
     listens, tells = os.pipe()
@@ -114,11 +115,13 @@ def _accompany(
     heard: int,
     tells: int,
 ) -> Trace:
+    for hierarchy in place.setup.hierarchies:
+        cgroups.join(hierarchy, birth.id, pid)
     _expect(heard, b"u")
     if place.setup.uid_base is not None:
         privileges.map_range(pid, place.setup.uid_base)
-    for group in groups:
-        cgroups.join(group, pid)
+    for hierarchy in place.setup.hierarchies:
+        cgroups.limit_cpu(hierarchy, birth.id, birth.limits)
     trace = Trace(
         pid=pid,
         started=processes.start_time(pid) or 0,
@@ -160,6 +163,8 @@ def _first_process(
 ) -> NoReturn:
     try:
         os.setsid()
+        for hierarchy in place.setup.hierarchies:
+            cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
         rootfs.build(place.setup, place.map_fd, user_xattr=not place.root_outside)
@@ -198,7 +203,8 @@ def _settle(place: Place, birth: Birth) -> None:
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
     _write_identity(birth.hostname)
-    privileges.set_limits(birth.limits, without_cgroups=not place.setup.hierarchies)
+    hierarchies = place.setup.hierarchies
+    privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
     os.chdir(birth.workdir)

@@ -13,47 +13,39 @@ _CPU_PERIOD_US = 100_000
 
 
 def create(hierarchy: Hierarchy, sandbox_id: str, limits: Limits) -> Path:
-    """Make the sandbox's group with its limits (again, if it exists)."""
+    """Make the sandbox's group (again, if it exists) with its limits on memory and pids."""
     group = Path(hierarchy.parent, sandbox_id)
     group.mkdir(parents=True, exist_ok=True)
-    settings = _unified_settings(limits) if hierarchy.unified else _split_settings(limits)
-    for controller, name, value, required in settings:
-        if controller in hierarchy.controllers:
-            _write(group / name, value, required=required)
+    memory = str(limits.memory_mb << 20)
+    if "memory" in hierarchy.controllers and hierarchy.unified:
+        (group / "memory.max").write_text(memory)
+        _write_if_offered(group / "memory.swap.max", "0")
+    elif "memory" in hierarchy.controllers:
+        (group / "memory.limit_in_bytes").write_text(memory)
+        _write_if_offered(group / "memory.memsw.limit_in_bytes", memory)
+    if "pids" in hierarchy.controllers:
+        (group / "pids.max").write_text(str(limits.processes))
     return group
 
 
-Setting = tuple[str, str, str, bool]
-
-
-def _unified_settings(limits: Limits) -> list[Setting]:
+def limit_cpu(hierarchy: Hierarchy, sandbox_id: str, limits: Limits) -> None:
+    """Limit the group's CPU: last of all, or a small sandbox would be slow to set up."""
+    if "cpu" not in hierarchy.controllers:
+        return
+    group = Path(hierarchy.parent, sandbox_id)
     quota = limits.cpu_millis * _CPU_PERIOD_US // 1000
-    return [
-        ("memory", "memory.max", str(limits.memory_mb << 20), True),
-        ("memory", "memory.swap.max", "0", False),
-        ("cpu", "cpu.max", f"{quota} {_CPU_PERIOD_US}", True),
-        ("pids", "pids.max", str(limits.processes), True),
-    ]
+    if hierarchy.unified:
+        (group / "cpu.max").write_text(f"{quota} {_CPU_PERIOD_US}")
+        return
+    (group / "cpu.cfs_period_us").write_text(str(_CPU_PERIOD_US))
+    (group / "cpu.cfs_quota_us").write_text(str(quota))
 
 
-def _split_settings(limits: Limits) -> list[Setting]:
-    quota = limits.cpu_millis * _CPU_PERIOD_US // 1000
-    memory = str(limits.memory_mb << 20)
-    return [
-        ("memory", "memory.limit_in_bytes", memory, True),
-        ("memory", "memory.memsw.limit_in_bytes", memory, False),
-        ("cpu", "cpu.cfs_period_us", str(_CPU_PERIOD_US), True),
-        ("cpu", "cpu.cfs_quota_us", str(quota), True),
-        ("pids", "pids.max", str(limits.processes), True),
-    ]
-
-
-def _write(file: Path, value: str, *, required: bool) -> None:
+def _write_if_offered(file: Path, value: str) -> None:
     try:
         file.write_text(value)
     except OSError:
-        if required:
-            raise
+        return
 
 
 def discover(name: str) -> list[Hierarchy]:
@@ -164,9 +156,16 @@ def _enable(group: Path, controllers: set[str]) -> None:
     (group / "cgroup.subtree_control").write_text(text)
 
 
-def join(group: Path, pid: int) -> None:
-    """Put a process into a group."""
-    (group / "cgroup.procs").write_text(str(pid))
+def join(hierarchy: Hierarchy, sandbox_id: str, pid: int) -> None:
+    """Version 2: put a process into its group. The kernel takes some milliseconds for it."""
+    if hierarchy.unified:
+        Path(hierarchy.parent, sandbox_id, "cgroup.procs").write_text(str(pid))
+
+
+def join_self(hierarchy: Hierarchy, sandbox_id: str) -> None:
+    """Version 1: put this very thread into its group, which the kernel does at once."""
+    if not hierarchy.unified:
+        Path(hierarchy.parent, sandbox_id, "tasks").write_text("0")
 
 
 def remove(group: Path, timeout: float = 5.0) -> None:

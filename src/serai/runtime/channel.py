@@ -17,6 +17,7 @@ from serai.runtime.port import RuntimeProblem
 
 _BOOT = "import sys;sys.path[:]={path};from serai.runtime.launcher import main;main({fd})"
 _GREETING_SECONDS = 30
+_LOG_BYTES = 1 << 20
 
 
 class LauncherGone(RuntimeProblem):
@@ -33,6 +34,7 @@ class Channel:
         self._requests = itertools.count(1)
         self._reader: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
+        self._broken = False
         self.facts: tuple[str, ...] = ()
 
     @classmethod
@@ -69,7 +71,7 @@ class Channel:
     @property
     def is_open(self) -> bool:
         """Whether the launcher still listens."""
-        return self._reader is not None and not self._reader.done()
+        return not self._broken and self._reader is not None and not self._reader.done()
 
     async def bear(self, birth: Birth) -> Trace:
         """Have a sandbox started; ``birth.request`` is chosen here.
@@ -84,6 +86,7 @@ class Channel:
             await self._send(frame(msgspec.structs.replace(birth, request=number)))
             answer = await future
         except OSError as error:
+            self._broken = True
             raise LauncherGone("the sandbox launcher ended") from error
         finally:
             self._waiting.pop(number, None)
@@ -134,6 +137,9 @@ class Channel:
 def _spawn(descriptor: int, log: Path) -> "subprocess.Popen[bytes]":
     path = [entry for entry in sys.path if os.path.isabs(entry)]
     code = _BOOT.format(path=json.dumps(path), fd=descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _LOG_BYTES:
+            log.unlink()
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", code],

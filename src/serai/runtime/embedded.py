@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -51,7 +52,7 @@ class EmbeddedRuntime:
         self._setup: Setup | None = None
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def launcher_pid(self) -> int | None:
@@ -64,6 +65,7 @@ class EmbeddedRuntime:
         Raises:
             RuntimeProblem: naming the cause and the setting that would help.
         """
+        host.require_platform()
         try:
             self._setup = await asyncio.to_thread(self._survey)
             channel = await self._launcher()
@@ -105,7 +107,7 @@ class EmbeddedRuntime:
                 f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
             )
         async with self._turn(plan.id):
-            is_new = plan.id not in self._storage.known()
+            is_new = not self._storage.has(plan.id)
             try:
                 trace = await self._bear(self._birth(plan))
             except BaseException:
@@ -265,7 +267,8 @@ class EmbeddedRuntime:
     @contextlib.asynccontextmanager
     async def _turn(self, sandbox_id: str) -> AsyncIterator[None]:
         """One operation at a time on one sandbox."""
-        lock = self._turns.setdefault(sandbox_id, asyncio.Lock())
+        lock = self._turns.get(sandbox_id) or asyncio.Lock()
+        self._turns[sandbox_id] = lock
         async with lock:
             yield
 

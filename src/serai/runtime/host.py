@@ -6,9 +6,24 @@ from pathlib import Path
 from serai.runtime.messages import Hierarchy
 from serai.runtime.port import RuntimeProblem
 
+_MACHINES = ("x86_64", "aarch64")
 _RANGE = 65536
 _DEFAULT_BASE = 200_000
 _WHOLE_MAP = ["0", "0", "4294967295"]
+
+
+def require_platform() -> None:
+    """Refuse what the embedded runtime was not written for.
+
+    Raises:
+        RuntimeProblem: naming what is needed.
+    """
+    system = os.uname()
+    if system.sysname != "Linux" or system.machine not in _MACHINES:
+        raise RuntimeProblem(
+            f"the embedded runtime needs Linux on {' or '.join(_MACHINES)}; this is "
+            f"{system.sysname} on {system.machine}"
+        )
 
 
 def is_host_root() -> bool:
@@ -75,8 +90,8 @@ def describe(
     if limited:
         parts.append(f"cgroup limits: {', '.join(limited)}")
     if missing:
-        fallback = "; memory and processes only by resource limits" if not limited else ""
-        parts.append(f"DEGRADED: no cgroup limit for {', '.join(missing)}{fallback}")
+        weaker = ", only per-process resource limits" if set(missing) - {"cpu"} else ""
+        parts.append(f"DEGRADED: no cgroup limit for {', '.join(missing)}{weaker}")
     return "; ".join(parts)
 
 

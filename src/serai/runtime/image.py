@@ -28,7 +28,7 @@ _ETC_ALLOWED = (
     "debian_version",
     "fonts",
     "gai.conf",
-    "java-17-openjdk/security",
+    "java-*-openjdk",
     "ld.so.cache",
     "ld.so.conf",
     "ld.so.conf.d",
@@ -50,6 +50,7 @@ _ETC_ALLOWED = (
     "terminfo",
     "timezone",
 )
+"""Names or patterns below ``/etc``: what programs need to start and to trust certificates."""
 _ETC_GENERATED = {
     "passwd": (
         "root:x:0:0:root:/root:/bin/bash\n"
@@ -151,10 +152,10 @@ class Layers:
     def prepare(self) -> tuple[str, dict[str, str]]:
         """Build what is missing: the skeleton of ``/`` and the masks by system directory."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        skeleton = self._layer("root", self._build_skeleton)
+        skeleton = self._layer("root", _signature(), self._build_skeleton)
         masks = {}
         if any(Path("/usr", part).is_dir() for part in _HIDDEN_BELOW_USR):
-            masks["usr"] = str(self._layer("usr", self._build_mask))
+            masks["usr"] = str(self._layer("usr", repr(_HIDDEN_BELOW_USR), self._build_mask))
         return str(skeleton), masks
 
     def prune(self, used: set[str]) -> None:
@@ -163,16 +164,16 @@ class Layers:
             if str(path) not in used:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _layer(self, name: str, build: Callable[[Path], None]) -> Path:
-        draft = self._folder / f".draft-{name}-{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o755)
-        draft.chmod(0o755)
-        build(draft)
-        final = self._folder / f"{name}-{_digest(draft)}"
-        if final.is_dir():
-            shutil.rmtree(draft)
-        else:
+    def _layer(self, name: str, made_of: str, build: Callable[[Path], None]) -> Path:
+        """The layer made of what ``made_of`` describes; built aside and moved into place."""
+        whole = f"{made_of}\0{self._owner}\0{self._opaque}"
+        final = self._folder / f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+        if not final.is_dir():
+            draft = self._folder / f".draft-{name}"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            draft.chmod(0o755)
+            build(draft)
             draft.rename(final)
         return final
 
@@ -209,17 +210,24 @@ class Layers:
 
 
 def _copy_etc(etc: Path) -> None:
-    for name in _ETC_ALLOWED:
-        source, target = Path("/etc", name), etc / name
+    for source in _allowed_of_etc():
+        target = etc / source.relative_to("/etc")
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, symlinks=True, ignore=_unreadable)
-        elif source.exists() or source.is_symlink():
+        else:
             shutil.copy2(source, target, follow_symlinks=_leaves_the_image(source))
     for name, text in _ETC_GENERATED.items():
         (etc / name).write_text(text)
         (etc / name).chmod(0o640 if name == "shadow" else 0o644)
     (etc / "mtab").symlink_to("../proc/self/mounts")
+
+
+def _allowed_of_etc() -> Iterator[Path]:
+    for pattern in _ETC_ALLOWED:
+        for path in sorted(Path("/etc").glob(pattern)):
+            if path.is_dir() or path.is_file() or path.is_symlink():
+                yield path
 
 
 def _leaves_the_image(source: Path) -> bool:
@@ -246,13 +254,16 @@ def _walk(root: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
-def _digest(root: Path) -> str:
-    summary = hashlib.sha256()
-    for path in sorted(_walk(root)):
-        stat = path.lstat()
-        summary.update(f"{path.relative_to(root)}\0{stat.st_mode}\0{stat.st_uid}\0".encode())
-        if path.is_symlink():
-            summary.update(os.readlink(path).encode())
-        elif path.is_file():
-            summary.update(path.read_bytes())
-    return summary.hexdigest()[:16]
+def _signature() -> str:
+    """Everything the skeleton depends on: our own tables and the state of the host's files."""
+    parts = [repr((_SYSTEM_DIRECTORIES, _DIRECTORIES, _USER_OWNED, _ETC_GENERATED))]
+    parts += [f"{name}:{Path('/', name).is_symlink()}" for name in _SYSTEM_DIRECTORIES]
+    for top in _allowed_of_etc():
+        parts += [_state_of(path) for path in (top, *_walk(top))]
+    return "\n".join(parts)
+
+
+def _state_of(path: Path) -> str:
+    stat = path.lstat()
+    target = os.readlink(path) if path.is_symlink() else ""
+    return f"{path} {stat.st_mode} {stat.st_size} {stat.st_mtime_ns} {target}"

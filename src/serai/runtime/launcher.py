@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 import traceback
+from types import ModuleType
 from typing import NoReturn, cast
 
 import msgspec
@@ -110,13 +111,13 @@ def _reap() -> None:
 def _user_map(base: int) -> int | None:
     """A user namespace to show the host's files with, or None where that does not work."""
     ready, tell = os.pipe()
+    wait, hold = os.pipe()
     pid = os.fork()
     if pid == 0:
-        linux.unshare(linux.CLONE_NEWUSER)
-        os.write(tell, b"u")
-        signal.pause()
-        os._exit(0)
+        os.close(hold)
+        _hold_user_namespace(tell, wait)
     os.close(tell)
+    os.close(wait)
     try:
         if os.read(ready, 1) != b"u":
             return None
@@ -125,8 +126,18 @@ def _user_map(base: int) -> int | None:
         return user_namespace if _can_map_mounts(user_namespace) else None
     finally:
         os.close(ready)
-        os.kill(pid, signal.SIGKILL)
+        os.close(hold)
         os.waitpid(pid, 0)
+
+
+def _hold_user_namespace(tell: int, wait: int) -> NoReturn:
+    """Live in a new user namespace until the launcher has it, or is dead."""
+    try:
+        linux.unshare(linux.CLONE_NEWUSER)
+        os.write(tell, b"u")
+        os.read(wait, 1)
+    finally:
+        os._exit(0)
 
 
 def _can_map_mounts(user_namespace: int) -> bool:
@@ -140,6 +151,9 @@ def _can_map_mounts(user_namespace: int) -> bool:
 
 
 def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
+    # asyncio then does without TLS, which nothing in a sandbox's first process speaks: OpenSSL
+    # would be mapped into every one of them.
+    sys.modules["ssl"] = cast(ModuleType, None)
     entry = importlib.import_module(setup.entry)
     entry.preload()
     map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
@@ -151,6 +165,7 @@ def main(channel: int) -> None:
     """Run the launcher on a connected socket; its first message is the Setup."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
+    linux.set_title("serai-launcher")
     os.umask(0o022)
     unframer, bodies = Unframer(), list[bytes]()
     while not bodies:

@@ -173,13 +173,14 @@ def prctl(option: int, *arguments: object) -> int:
 def set_title(title: str) -> None:
     """Replace this process's command line, as others see it, and its short name.
 
-    The old one holds paths of the host, and everyone inside a sandbox may read it.
+    The old one holds paths of the host, and everyone inside a sandbox may read it. A last
+    byte that is not zero tells the kernel that the text ends at its first zero.
     """
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     start, end = int(fields[45]), int(fields[46])
-    text = title.encode()[: end - start - 1]
-    ctypes.memmove(start, text.ljust(end - start, b"\0"), end - start)
+    size = end - start
+    ctypes.memmove(start, title.encode()[: size - 2].ljust(size - 1, b"\0") + b".", size)
     prctl(_PR_SET_NAME, title.encode())
 
 

@@ -45,15 +45,16 @@ def become_root_inside(*, many_users: bool) -> None:
     os.setresuid(0, 0, 0)
 
 
-def set_limits(limits: Limits, *, without_cgroups: bool) -> None:
-    """Resource limits per process: always open files and core dumps; more without cgroups."""
+def set_limits(limits: Limits, by_cgroup: set[str]) -> None:
+    """Resource limits per process: open files, core dumps, and what no cgroup limits."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if without_cgroups:
+    if "memory" not in by_cgroup:
         memory = limits.memory_mb << 20
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    if "pids" not in by_cgroup:
         processes = _lower(resource.RLIMIT_NPROC, limits.processes)
         resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
 

@@ -69,21 +69,28 @@ class Storage:
         """Ids that have a socket file."""
         return {path.stem for path in self._sockets.iterdir()}
 
+    def has(self, sandbox_id: str) -> bool:
+        """Whether a sandbox of this id has a directory."""
+        return self.directory(sandbox_id).exists()
+
     def known(self) -> set[str]:
         """Ids that have a directory."""
         return {path.name for path in self.sandboxes.iterdir()}
 
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
-        try:
-            self.directory(sandbox_id).rename(self._trash / f"{sandbox_id}-{os.urandom(6).hex()}")
-        except FileNotFoundError:
-            return
-        self.empty_trash()
+        bag = self._trash / os.urandom(8).hex()
+        bag.mkdir(mode=0o700)
+        with contextlib.suppress(FileNotFoundError):
+            self.directory(sandbox_id).rename(bag / sandbox_id)
+        delete_tree(bag)
+        bag.rmdir()
 
     def empty_trash(self) -> None:
-        """Delete everything that was moved to the trash."""
-        delete_tree(self._trash)
+        """Delete everything that was moved to the trash by a process that died then."""
+        for bag in self._trash.iterdir():
+            delete_tree(bag)
+            bag.rmdir()
 
 
 def delete_tree(top: Path) -> None:

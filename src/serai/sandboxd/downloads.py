@@ -33,7 +33,7 @@ _TYPES = {
     ".gif": "image/gif",
     ".svg": "image/svg+xml",
 }
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def _opened(place: Location) -> io.FileIO:

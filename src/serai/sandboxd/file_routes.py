@@ -9,12 +9,13 @@ import msgspec
 
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.downloads import download
+from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import Unprocessable
-from serai.sandboxd.files import TEXT_LIMIT, Draft, Files, parse_permissions, status_of
+from serai.sandboxd.files import TEXT_LIMIT, Files, parse_permissions, status_of
 from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.multipart import FormReader, boundary_of
 from serai.sandboxd.paths import Location, Paths, text
-from serai.sandboxd.requests import Request
+from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.uploads import MOST_PARTS, PartDraft, Uploads
 from serai.wire.sandbox_api import (
@@ -201,16 +202,17 @@ class FileRoutes:
 
     async def put_part(self, request: Request) -> Answer:
         """Store one part, number 1 to 10000, in any order."""
-        number = request.query.get("partNumber", "")
-        if not number.isdecimal() or not 1 <= int(number) <= MOST_PARTS:
-            raise BadRequest(f"partNumber: '{number}' is not a number from 1 to {MOST_PARTS}")
+        given = request.query.get("partNumber", "")
+        number = whole_number(given)
+        if number is None or not 1 <= number <= MOST_PARTS:
+            raise BadRequest(f"partNumber: '{given}' is not a number from 1 to {MOST_PARTS}")
         boundary = boundary_of(request.headers.get("content-type", ""))
         if boundary is None:
             raise BadRequest("Content-Type: a part must be sent as multipart/form-data")
         form = FormReader(request.chunks(), boundary)
         while (part := await form.next_part()) is not None:
             if part.name == "file" and part.filename is not None:
-                draft = await in_thread(self._uploads.part, request.params["id"], int(number))
+                draft = await in_thread(self._uploads.part, request.params["id"], number)
                 return json_answer(await _fill(form, draft))
         raise BadRequest("missing 'file' field in multipart form (it needs a filename)")
 

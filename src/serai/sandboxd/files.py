@@ -1,12 +1,11 @@
 """Files and directories: plain synchronous functions, run in worker threads."""
 
-import errno
 import os
 import stat
 import time
 
 from serai.kernel.errors import BadRequest, NotFound
-from serai.kernel.ids import token
+from serai.sandboxd.drafts import TEMPORARY, Draft
 from serai.sandboxd.errors import Unprocessable, reason, refused
 from serai.sandboxd.owners import Owners
 from serai.sandboxd.paths import Location, text
@@ -14,9 +13,6 @@ from serai.wire.sandbox_api import Directory, File, FileWithContent, Subdirector
 
 TEXT_LIMIT = 100 * 1024 * 1024
 """Bytes of a file that may be read or written as JSON."""
-TEMPORARY = ".serai-write-"
-"""Prefix of files in the making; the letter after it says ``c`` for new or ``w`` for replaced."""
-
 _GO_BITS = (
     (stat.S_ISUID, 1 << 23),
     (stat.S_ISGID, 1 << 22),
@@ -207,6 +203,8 @@ class Files:
                 remove_tree(place.real)
             else:
                 os.rmdir(place.real)
+        except RecursionError:
+            raise Unprocessable(f"{what}: it is nested too deeply, use 'rm -rf'") from None
         except OSError as error:
             raise refused(what, "remove", text(place.real), error) from error
         return directory
@@ -226,116 +224,3 @@ def remove_tree(path: str) -> None:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-class Draft:
-    """A file in the making beside its target, which appears whole or not at all.
-
-    Mode and owner of a replaced file are kept, links are written through. Where no file can be
-    made or renamed beside the target (devices, bind mounts, a directory without permission) the
-    target is overwritten in place.
-    """
-
-    def __init__(self, path: str, mode: int) -> None:
-        self._path = os.path.realpath(path)
-        self._temporary: str | None = None
-        self._fd = -1
-        try:
-            self._open(mode)
-        except OSError as error:
-            raise self._refused(error) from error
-
-    def __del__(self) -> None:
-        self.discard()
-
-    def _refused(self, error: OSError) -> Unprocessable:
-        return refused("error writing file", "open", text(self._path), error)
-
-    def _open(self, mode: int) -> None:
-        directory = os.path.dirname(self._path)
-        os.makedirs(directory, 0o755, exist_ok=True)
-        try:
-            old: os.stat_result | None = os.stat(self._path)
-        except FileNotFoundError:
-            old = None
-        if old is not None and not stat.S_ISREG(old.st_mode):
-            # A pipe without a reader must fail, not hang.
-            flags = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | os.O_NONBLOCK
-            self._fd = os.open(self._path, flags)
-            return
-        kind = "c" if old is None else "w"
-        temporary = os.path.join(directory, f"{TEMPORARY}{kind}-{token(12)}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            self._fd = os.open(temporary, flags, mode)
-        except PermissionError:
-            if old is None:
-                raise
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
-            return
-        self._temporary = temporary
-        if old is not None:
-            self._inherit(old)
-
-    def _inherit(self, old: os.stat_result) -> None:
-        try:
-            os.fchown(self._fd, old.st_uid, old.st_gid)
-        except PermissionError:
-            pass
-        os.fchmod(self._fd, stat.S_IMODE(old.st_mode))
-
-    def write(self, data: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            Unprocessable: when the system refuses.
-        """
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            raise refused("error writing file", "write", text(self._path), error) from error
-
-    def commit(self, path: str | None = None) -> None:
-        """Put the file in its place, or at ``path`` in the same directory.
-
-        Raises:
-            Unprocessable: when the system refuses.
-        """
-        self._path = path or self._path
-        self._close()
-        if self._temporary is None:
-            return
-        try:
-            try:
-                os.rename(self._temporary, self._path)
-            except OSError as error:
-                if error.errno not in (errno.EBUSY, errno.EXDEV, errno.EPERM):
-                    raise
-                self._copy_over()
-        except OSError as error:
-            raise self._refused(error) from error
-        self._temporary = None
-
-    def _copy_over(self) -> None:
-        assert self._temporary is not None
-        with open(self._temporary, "rb") as source, open(self._path, "wb") as target:
-            while data := source.read(1 << 20):
-                target.write(data)
-        os.unlink(self._temporary)
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def discard(self) -> None:
-        """Forget what was not committed."""
-        self._close()
-        if self._temporary is not None:
-            try:
-                os.unlink(self._temporary)
-            except OSError:
-                pass
-            self._temporary = None

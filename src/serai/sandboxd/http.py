@@ -10,6 +10,7 @@ just arriving.
 import asyncio
 import contextlib
 import http
+import select
 import sys
 import traceback
 from collections import deque
@@ -20,11 +21,14 @@ import msgspec
 
 from serai.kernel.errors import SeraiError
 from serai.sandboxd.errors import HeadersTooLarge
+from serai.sandboxd.paths import text
 from serai.sandboxd.requests import Disconnected, Request
 from serai.wire.sandbox_api import ErrorAnswer
 
 HEADER_LIMIT = 256 * 1024
 """Bytes of request line and headers together."""
+HANGUP_SECONDS = 1.0
+"""How often a connection whose client sends no more is checked for being dead."""
 BODY_HIGH_WATER = 256 * 1024
 """Unread body bytes after which the socket is paused."""
 JSON_TYPE = "application/json; charset=utf-8"
@@ -77,7 +81,7 @@ def json_answer(value: object, status: int = 200) -> Response:
 
 def error_answer(error: SeraiError) -> Response:
     """An error in the envelope of this API."""
-    answer = json_answer(ErrorAnswer(error=error.message), error.status)
+    answer = json_answer(ErrorAnswer(error=text(error.message)), error.status)
     answer.headers = dict(error.headers)
     return answer
 
@@ -130,7 +134,20 @@ class Connection(asyncio.Protocol):
         busy = self._task is not None and self._request is None
         if not busy and self._task is not None:
             self._task.cancel()
+        if busy:
+            self._check_hangup()
         return busy
+
+    def _check_hangup(self) -> None:
+        """Tell a client that closed its half from one that is gone; nobody waits for the latter."""
+        if self.closed:
+            return
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), 0)
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
+            self.transport.abort()
+        else:
+            asyncio.get_running_loop().call_later(HANGUP_SECONDS, self._check_hangup)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -167,6 +184,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         request = self._request
         assert request is not None
+        request.knows_chunks = self._parser.get_http_version() != "1.0"
         request.begin(self._parser.get_method().decode(), self._parser.should_keep_alive())
         self._waiting.append(request)
         if self._task is None:
@@ -232,12 +250,17 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self) -> None:
         keep = True
-        with contextlib.suppress(Disconnected, asyncio.CancelledError):
+        try:
             while keep and self._waiting and not self.closed:
                 request = self._active = self._waiting.popleft()
                 keep = await self._serve_one(request)
                 self._active = None
                 self.update_reading()
+        except (Disconnected, asyncio.CancelledError):
+            keep = False
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            self.transport.abort()
         self._task = self._active = None
         if not keep or self._eof or self.closed:
             self.transport.close()
@@ -277,8 +300,10 @@ class Connection(asyncio.Protocol):
         return b"" if request.keep_alive else b"Connection: close\r\n"
 
     async def _send_stream(self, request: Request, answer: Stream) -> None:
-        chunked = answer.length is None
-        tail = b"Transfer-Encoding: chunked\r\n"
+        chunked = answer.length is None and request.knows_chunks
+        tail = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        if answer.length is None and not chunked:  # the end of the connection ends the body
+            request.keep_alive = False
         if answer.length is not None:
             tail = b"Content-Length: %d\r\n" % answer.length
         start = head(
@@ -307,7 +332,7 @@ class Connection(asyncio.Protocol):
                     await self.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         if chunked:
             await self.write(b"0\r\n\r\n")
-        elif sent != answer.length:
+        elif answer.length is not None and sent != answer.length:
             raise OSError(f"body ended after {sent} of {answer.length} bytes")
 
     @staticmethod

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from serai.sandboxd.drafts import TEMPORARY
 from serai.sandboxd.errors import Unprocessable, reason
-from serai.sandboxd.files import TEMPORARY
 
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x100, 0x200, 0x400, 0x800
@@ -44,6 +44,13 @@ class Change(msgspec.Struct, frozen=True):
 def _fail(action: str) -> OSError:
     code = ctypes.get_errno()
     return OSError(code, f"{action}: {os.strerror(code)}")
+
+
+def _unnamed(directory: str, name: str) -> bool:
+    """Whether an event is about a file without a name: the kernel calls those ``#<inode>``."""
+    if not name.startswith("#") or not name[1:].isdecimal():
+        return False
+    return not os.path.lexists(os.path.join(directory, name))
 
 
 class Watcher:
@@ -148,6 +155,8 @@ class Watcher:
             self._paths.pop(watch, None)
             return
         if path is None:
+            return
+        if _unnamed(path, name):
             return
         if name.startswith(TEMPORARY):
             if mask & _MOVED_FROM:

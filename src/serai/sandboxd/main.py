@@ -32,6 +32,8 @@ from serai.sandboxd.uploads import Uploads
 
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
+MALLOC_OPTIONS = ((-3, 1 << 20), (-1, 1 << 20), (-8, 2))
+"""glibc: blocks from 1 MiB are mapped on their own, 1 MiB may stay free, two arenas."""
 EXECUTOR_THREADS = 8
 _LAZY = (
     "encodings.ascii",
@@ -57,6 +59,7 @@ def preload() -> None:
     loop = asyncio.SelectorEventLoop()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
+    build({}, Reaper())  # compiles the route patterns, which forks then share
     gc.collect()
     gc.freeze()
 
@@ -73,8 +76,11 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
     code = 1
     try:
         _become_init()
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(_run(api, port, config))
+        _give_memory_back()
+        # No asyncio.run: at its end it would wait for threads that hang in a dead file system.
+        loop = asyncio.SelectorEventLoop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_run(api, port, config))
         code = 0
     except BaseException:
         traceback.print_exc(file=sys.stderr)
@@ -84,9 +90,18 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
 
 def _become_init() -> None:
     """Adopt orphans, and let nobody in the sandbox read this process's memory or environment."""
+    os.umask(0o022)
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getpid() != 1:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _give_memory_back() -> None:
+    """Let the C library return large blocks to the system at once instead of keeping them."""
+    mallopt = getattr(_libc, "mallopt", None)  # other C libraries have none and need none
+    if mallopt is not None:
+        for option, value in MALLOC_OPTIONS:
+            mallopt(option, value)
 
 
 def _text(config: Mapping[str, object], key: str, default: str) -> str:

@@ -10,7 +10,7 @@ import msgspec
 
 from serai.kernel.errors import BadRequest, NotFound, SeraiError
 from serai.sandboxd.errors import Unprocessable
-from serai.sandboxd.http import Answer, Stream, json_answer
+from serai.sandboxd.http import JSON_TYPE, Answer, Stream, error_answer, json_answer
 from serai.sandboxd.logs import DROPPED, STDERR, STDOUT, LineSplitter, Position
 from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process, ProcessTable
 from serai.sandboxd.requests import Request
@@ -28,6 +28,7 @@ REQUEST_LIMIT = 16 * 1024 * 1024
 """Bytes of a process request, environment included."""
 EVENT_SIZE = 8 * 1024
 """Output bytes in one event of a streaming exec: its line stays under 64 KiB when escaped."""
+LIST_PIECE = 256 * 1024
 PORT_POLL_SECONDS = 0.05
 PORT_GRACE_SECONDS = 2.0
 """How long a port may still open after the command and its group have ended (daemons)."""
@@ -119,8 +120,19 @@ class ProcessRoutes:
         router.add("DELETE", "/process/{id}/kill", self.kill)
 
     async def everything(self, request: Request) -> Answer:
-        """All processes, finished ones too."""
-        return json_answer([describe(p, limit=INLINE_OUTPUT, unfinished=None) for p in self._table])
+        """All processes, finished ones too; made piece by piece, for logs can be many."""
+        return Stream(self._all(), JSON_TYPE)
+
+    async def _all(self) -> AsyncIterator[bytes]:
+        pieces, size = [b"["], 0
+        for number, process in enumerate(self._table):
+            pieces.append(b"," if number else b"")
+            pieces.append(_encode(describe(process, limit=INLINE_OUTPUT, unfinished=None)))
+            size += len(pieces[-1])
+            if size > LIST_PIECE:
+                yield b"".join(pieces)
+                pieces, size = [], 0
+        yield b"".join([*pieces, b"]"])
 
     async def start(self, request: Request) -> Answer:
         """Run a command; with ``Accept: text/event-stream`` its output comes as it is made."""
@@ -237,7 +249,9 @@ class ProcessRoutes:
         identifier = request.params["id"]
         process = self._table.find(identifier)
         if process is None:  # clients expect 200 here: the stream itself carries the error
-            return json_answer({"error": f"process with Identifier {identifier} not found"})
+            answer = error_answer(NotFound(f"process with Identifier {identifier} not found"))
+            answer.status = 200
+            return answer
         return Stream(self._lines(process), "text/plain; charset=utf-8")
 
     async def _lines(self, process: Process) -> AsyncIterator[bytes]:

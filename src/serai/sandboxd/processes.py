@@ -61,7 +61,7 @@ class Process:
         self._keep_alive_for(request.timeout)
 
     def _run(self) -> None:
-        program = shell(self._env)
+        program = shell(self._table.surroundings.environment)
         child = spawn(self.command, self._cwd, self._env, program)
         self.group = child.pid
         self.started_at = time.time()
@@ -132,6 +132,8 @@ class Process:
         self.keep_alive = False
         for timer in self._timers:
             timer.cancel()
+        self._timers.clear()
+        self._env = {}
         self.ended.set()
         self.log.wake()
 

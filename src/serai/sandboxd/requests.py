@@ -9,6 +9,11 @@ from urllib.parse import parse_qsl, unquote
 from serai.kernel.errors import PayloadTooLarge
 
 
+def whole_number(text: str) -> int | None:
+    """A number of up to 18 plain digits, None for any other text."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 class Source(Protocol):
     """The connection a request came on."""
 
@@ -41,6 +46,7 @@ class Request:
         self.path = ""
         self.headers: dict[str, str] = {}
         self.keep_alive = True
+        self.knows_chunks = True
         self.params: dict[str, str] = {}
 
     def add_url(self, data: bytes) -> None:
@@ -114,9 +120,8 @@ class Request:
         Raises:
             PayloadTooLarge: when it has more than ``limit`` bytes.
         """
-        declared = self.headers.get("content-length", "")
         size, parts = 0, []
-        if declared.isdecimal() and int(declared) > limit:
+        if (whole_number(self.headers.get("content-length", "")) or 0) > limit:
             size = limit + 1
         while size <= limit and (data := await self.read_chunk()) is not None:
             size += len(data)

@@ -6,6 +6,7 @@ methods are both a plain-text 404, HEAD of a readable path is always 200, and OP
 204: that is how clients know this API.
 """
 
+import functools
 import re
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,7 @@ from serai.sandboxd.requests import Request
 RouteHandler = Callable[[Request], Awaitable[Answer]]
 
 
+@functools.cache  # shared by all forks
 def _compile(pattern: str) -> re.Pattern[str]:
     text = re.escape(pattern).replace(r"\{path\}", r"(?P<path>/.*)")
     return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", text), re.DOTALL)

@@ -12,8 +12,7 @@ from serai.sandboxd.paths import text
 from serai.wire.sandbox_api import ContentMatch, FindMatch, FuzzyMatch
 
 DEFAULT_EXCLUDED = frozenset(
-    ("node_modules", "vendor", ".git", "dist", "build")
-    + ("target", "__pycache__", ".venv", ".next", "coverage")
+    "node_modules,vendor,.git,dist,build,target,__pycache__,.venv,.next,coverage".split(",")  # noqa: SIM905
 )
 CONTENT_LIMIT = 64 * 1024 * 1024
 """Larger files are not searched."""

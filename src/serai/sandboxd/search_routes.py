@@ -12,7 +12,7 @@ from serai.sandboxd.file_routes import in_thread, is_directory
 from serai.sandboxd.http import Answer, Stream, json_answer
 from serai.sandboxd.inotify import Watcher
 from serai.sandboxd.paths import Location, Paths, text
-from serai.sandboxd.requests import Request
+from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.search import (
     DEFAULT_EXCLUDED,
@@ -33,9 +33,10 @@ T = TypeVar("T")
 
 def _most(request: Request, default: int, ceiling: int) -> int:
     value = request.query.get("maxResults") or str(default)
-    if not value.isdecimal():
+    number = whole_number(value)
+    if number is None:
         raise BadRequest(f"invalid maxResults: '{value}' is not a number of 0 or more")
-    return min(int(value), ceiling)
+    return min(number, ceiling)
 
 
 async def _searched(

@@ -40,16 +40,16 @@ class Child(msgspec.Struct, frozen=True):
     stderr: int
 
 
-def shell(environment: Mapping[str, str]) -> str:
-    """``$SHELL`` of the sandbox, else bash where there is one, else sh."""
-    chosen = environment.get("SHELL")
-    if chosen:
-        return chosen
-    return "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+def shell(environment: Mapping[str, str]) -> list[str]:
+    """``$SHELL`` and ``$SHELL_ARGS`` of the sandbox, else bash where there is one, else sh."""
+    program = environment.get("SHELL")
+    if not program:
+        program = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+    return [program, *(environment.get("SHELL_ARGS") or "-c").split()]
 
 
-def spawn(command: str, cwd: str, env: Mapping[str, str], program: str) -> Child:
-    """Run ``program -c command`` in a process group of its own, with stdin at its end.
+def spawn(command: str, cwd: str, env: Mapping[str, str], program: list[str]) -> Child:
+    """Run a command with a shell in a process group of its own, with stdin at its end.
 
     Raises:
         Unprocessable: when the system refuses, naming the cause.
@@ -60,7 +60,7 @@ def spawn(command: str, cwd: str, env: Mapping[str, str], program: str) -> Child
         raise Unprocessable(f"failed to start process: working directory '{cwd}' {problem}")
     out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
     try:
-        pid = _start([program, "-c", command], cwd, env, out[1], err[1])
+        pid = _start([*program, command], cwd, env, out[1], err[1])
     except BaseException:
         os.close(out[0])
         os.close(err[0])

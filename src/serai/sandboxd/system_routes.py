@@ -10,7 +10,7 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.processes import ProcessTable
-from serai.sandboxd.requests import Request
+from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.sockets import ports_of
 from serai.wire.sandbox_api import Health, PortList, UpgradeStatus
@@ -76,9 +76,9 @@ class SystemRoutes:
 
     async def ports(self, request: Request) -> Answer:
         """What a process and its descendants listen on."""
-        text = request.params["pid"]
-        if not text.isdecimal():
-            raise BadRequest(f"invalid PID: '{text}' is not a number")
+        pid = whole_number(request.params["pid"])
+        if pid is None:
+            raise BadRequest(f"invalid PID: '{request.params['pid']}' is not a number")
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(None, ports_of, int(text))
-        return json_answer(PortList(pid=int(text), ports=found))
+        found = await loop.run_in_executor(None, ports_of, pid)
+        return json_answer(PortList(pid=pid, ports=found))

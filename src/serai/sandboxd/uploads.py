@@ -14,8 +14,9 @@ import msgspec
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, NotFound
 from serai.kernel.ids import new_uuid, token
+from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import refused
-from serai.sandboxd.files import Draft, remove_tree
+from serai.sandboxd.files import remove_tree
 from serai.wire.sandbox_api import PartAnswer, PartReference, Upload, UploadedPart
 
 MOST_PARTS = 10_000

@@ -5,10 +5,12 @@ answer Structs do not omit defaults. Moments of processes are text such as
 ``Mon, 23 Nov 2026 07:00:00 GMT``; moments of files are RFC 3339.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+Small = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
+"""A whole number that clocks and counters can take."""
 ProcessStatus = Literal["running", "completed", "failed", "killed", "stopped"]
 
 
@@ -85,10 +87,10 @@ class ProcessRequest(Wire):
     working_dir: str | None = None
     env: dict[str, str] | None = None
     wait_for_completion: bool | None = None
-    timeout: int | None = None
+    timeout: Small | None = None
     wait_for_ports: list[int] | None = None
     restart_on_failure: bool | None = None
-    max_restarts: int | None = None
+    max_restarts: Small | None = None
     keep_alive: bool | None = None
 
 

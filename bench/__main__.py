@@ -1,0 +1,63 @@
+"""``python -m bench [--rounds N] [NAME…]``: measure and print figures beside their baselines."""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from bench import management, sandboxes, startup
+from bench.gateway import comparison
+from bench.platform import Skipped
+from bench.report import Row, show
+
+
+def gateway(rounds: int) -> list[Row]:
+    """The gateway's CPU per model call, beside nginx."""
+    try:
+        compared = comparison.run(rounds)
+    except comparison.Skipped as reason:
+        raise Skipped(str(reason)) from reason
+    return [
+        Row(
+            result.name,
+            result.value,
+            result.unit,
+            ("nginx", result.baseline),
+            "2.5 times nginx" if result.unit == "us" else "",
+            result.ratio <= 2.5 if result.unit == "us" else None,
+        )
+        for result in compared
+    ]
+
+
+SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
+    "startup": ("Start", startup.run),
+    "management": ("Management API, one worker, 16 connections", management.run),
+    "sandboxes": ("Sandboxes, through the official Python SDK", sandboxes.run),
+    "gateway": ("Gateway: JSON model calls with authentication and token metering", gateway),
+}
+
+
+def main() -> int:
+    """Run the suites named on the command line, or all."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SUITES)}")
+    parser.add_argument("--rounds", type=int, default=5, help="medians are over this many rounds")
+    options = parser.parse_args()
+    unknown = set(options.names) - set(SUITES)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+    missed = False
+    for name in options.names or SUITES:
+        title, run = SUITES[name]
+        try:
+            rows = run(options.rounds)
+        except Skipped as reason:
+            print(f"\n{title}\n  skipped: {reason}")
+            continue
+        show(title, rows)
+        missed = missed or any(row.met is False for row in rows)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Requests per second of the Management API on one worker."""
+
+import json
+import statistics
+import urllib.request
+
+from bench.platform import KEY, requests_per_second, running
+from bench.report import Row
+
+SECONDS = 3
+CONNECTIONS = 16
+DOCUMENTS = 50
+HEADERS = (f"Authorization: Bearer {KEY}", "Blaxel-Version: 2026-04-28")
+
+
+def run(rounds: int) -> list[Row]:
+    """GET of one model and of a list of 50, beside ``/health``, which touches no store."""
+    samples: dict[str, list[float]] = {"one": [], "list": [], "health": []}
+    with running() as platform:
+        for number in range(DOCUMENTS):
+            _create(platform.url, f"model-{number}")
+        paths = {"one": "/v0/models/model-7", "list": "/v0/models?limit=50", "health": "/health"}
+        for _ in range(rounds):
+            for name, path in paths.items():
+                rate = requests_per_second(platform.url + path, SECONDS, CONNECTIONS, *HEADERS)
+                samples[name].append(rate)
+    one, many, health = (statistics.median(samples[name]) for name in ("one", "list", "health"))
+    return [
+        Row("GET one resource", one, "req/s", ("/health", health), "2,000", one >= 2000),
+        Row("GET list of 50", many, "req/s", ("/health", health), "1,000", many >= 1000),
+    ]
+
+
+def _create(url: str, name: str) -> None:
+    spec = {
+        "runtime": {"type": "openai", "model": "gpt-4o-mini"},
+        "integrationConnections": ["openai"],
+    }
+    body = json.dumps({"metadata": {"name": name, "labels": {"team": "bench"}}, "spec": spec})
+    headers = {"Authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(f"{url}/v0/models", body.encode(), headers)
+    with urllib.request.urlopen(request):
+        pass

@@ -1,0 +1,115 @@
+"""A whole Serai under measurement, and load from another process."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+KEY = "bench-key-of-a-throw-away-server"
+
+
+class Skipped(Exception):
+    """Cannot be measured here; the message says what is missing."""
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Platform:
+    """One `serai up` process on a data directory."""
+
+    def __init__(self, data_dir: Path, log_level: str = "warning") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.options = ["--port", str(self.port), "--data-dir", str(data_dir)]
+        self._log_level = log_level
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> float:
+        """Start; returns the seconds until ``/health`` answered."""
+        command = [str(Path(sys.executable).with_name("serai")), "up", *self.options]
+        begin = time.perf_counter()
+        self.process = subprocess.Popen(
+            [*command, "--no-banner", "--log-level", self._log_level],
+            env=os.environ | {"SERAI_ADMIN_API_KEY": KEY},
+            stdin=subprocess.DEVNULL,
+        )
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return time.perf_counter() - begin
+            except OSError:
+                if self.process.poll() is not None:
+                    raise RuntimeError("serai up ended") from None
+                time.sleep(0.005)
+
+    def stop(self) -> None:
+        """SIGTERM and wait."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait()
+            self.process = None
+
+    def resident_mb(self) -> float:
+        """Resident memory of the server and its launcher, in MB."""
+        assert self.process is not None
+        pids = [self.process.pid, *children(self.process.pid)]
+        return sum(_rss_kb(pid) for pid in pids) / 1024
+
+
+@contextmanager
+def running(log_level: str = "warning") -> Iterator[Platform]:
+    """A fresh platform that is ready."""
+    with tempfile.TemporaryDirectory(prefix="serai-bench-") as name:
+        platform = Platform(Path(name), log_level)
+        platform.start()
+        try:
+            yield platform
+        finally:
+            platform.stop()
+
+
+def children(pid: int) -> list[int]:
+    """Direct children of a process."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _rss_kb(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) if found else 0
+
+
+def requests_per_second(url: str, seconds: int, connections: int, *headers: str) -> float:
+    """Drive a URL with wrk from another process.
+
+    Raises:
+        Skipped: wrk is not installed.
+    """
+    if shutil.which("wrk") is None:
+        raise Skipped("wrk is not installed (Debian: apt-get install wrk)")
+    options = [option for header in headers for option in ("-H", header)]
+    done = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *options, url],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        raise RuntimeError(f"requests failed: {done.stdout}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    assert found is not None, done.stdout
+    return float(found[1])
