@@ -1,21 +1,17 @@
 """The environment that the official clients are installed in."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = (".cache/clients-venv", ".cache/demo-venv")
+PLACES = (".cache/clients/py-0.4.24", ".cache/demo-venv")
+NODE_MODULES = ROOT / ".cache/clients/ts-0.3.21/node_modules"
 
 
 def client_venv() -> Path:
     """A virtual environment with the package blaxel; skips the test when there is none."""
-    named = os.environ.get("SERAI_CLIENTS_VENV")
-    for place in [named] if named else PLACES:
+    for place in PLACES:
         if (ROOT / place / "bin/python").exists():
             return ROOT / place
-    pytest.skip(
-        "NOT TESTED: the official SDK is not installed. Run: "
-        "scripts/venv .cache/clients-venv requirements/clients.lock"
-    )
+    pytest.skip("NOT TESTED: the official Python SDK is not installed; run `make clients`")

@@ -5,7 +5,8 @@ A fenced block takes part when its info string says so:
 - ``console run``: lines that begin with ``$ `` are commands (``> `` continues one). They must end
   with status 0 and print the lines below them, where ``…`` stands for any text, or, alone on a
   line, for any lines.
-- ``python file=NAME``, ``toml file=NAME``, …: the block is saved as that file first.
+- ``python file=NAME``, ``javascript file=NAME``, …: the block is saved as that file first. Pages
+  with JavaScript are skipped where Node.js or the TypeScript SDK is missing.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from client_venv import NODE_MODULES
 from platform_server import COMMAND, Server, environment
 
 from .conftest import PAGES, page_id
@@ -44,6 +46,7 @@ def shell(tmp_path: Path, server: Server, clients: Path, model_url: str) -> dict
     serai.chmod(0o755)
     (tmp_path / "work").mkdir()
     (tmp_path / "work/client").symlink_to(clients)
+    (tmp_path / "work/node_modules").symlink_to(NODE_MODULES)
     return environment(
         PATH=f"{programs}:{os.environ['PATH']}",
         SERAI_DATA_DIR=str(server.data_dir),
@@ -57,6 +60,8 @@ def shell(tmp_path: Path, server: Server, clients: Path, model_url: str) -> dict
 @pytest.mark.parametrize("page", TESTED, ids=page_id)
 def test_a_page_does_what_it_says(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
     work = tmp_path / "work"
+    if "```javascript file=" in page.read_text() and not has_node():
+        pytest.skip("NOT TESTED: the official TypeScript SDK is not installed; run `make clients`")
     for language, info, body in FENCE.findall(page.read_text()):
         words = info.split()
         for word in words:
@@ -65,6 +70,11 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, shell: dict[str, s
         if language == "console" and "run" in words:
             for command in commands(body):
                 run(command, work, shell)
+
+
+def has_node() -> bool:
+    """Whether the TypeScript SDK can run here."""
+    return shutil.which("node") is not None and NODE_MODULES.is_dir()
 
 
 def commands(body: str) -> list[Command]:
