@@ -67,7 +67,7 @@ def _arguments() -> argparse.Namespace:
 def _server(data_dir: Path | None) -> Iterator[Path]:
     """The data directory of a running Serai: the one given, or a throw-away one."""
     if data_dir is not None:
-        yield data_dir
+        yield data_dir.absolute()
         return
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="demo-", dir=CACHE, ignore_cleanup_errors=True) as name:

@@ -11,7 +11,7 @@ import pytest
 from examples.demo.echo_model import EchoModel
 
 from client_venv import ROOT, client_venv
-from platform_server import environment
+from platform_server import KEY, Server, environment
 
 
 def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -19,7 +19,9 @@ def demo(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "examples.demo", *arguments],
         cwd=ROOT,
-        env=environment(PYTHONPATH=os.pathsep.join([str(ROOT / "src"), str(ROOT)])),
+        env=environment(
+            PYTHONPATH=os.pathsep.join([str(ROOT / "src"), str(ROOT)]), SERAI_ADMIN_API_KEY=KEY
+        ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -41,6 +43,21 @@ def test_the_demo_runs_to_its_end() -> None:
         assert cost(done.stdout, dimension) > 0
     assert cost(done.stdout, "total") > 0
     assert leftovers() == before
+
+
+@pytest.mark.clients
+@pytest.mark.sandbox
+def test_the_demo_runs_against_a_server_that_is_there(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data").start()
+    try:
+        place = os.path.relpath(server.data_dir, ROOT)
+        done = demo("--client-python", str(client_venv() / "bin/python"), "--data-dir", place)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert server.url in done.stdout
+        assert server.client.get("/v0/sandboxes?workspace=main").json()["data"] == []
+        assert server.client.get("/v0/models?workspace=main").json()["data"] == []
+    finally:
+        server.stop()
 
 
 @pytest.mark.clients
