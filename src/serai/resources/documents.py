@@ -17,6 +17,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     workspace: str
     kind: str
+    parent: str
     name: str
     external_id: str | None
     status: str
@@ -45,10 +46,14 @@ def _row(document: Document) -> dict[str, Any]:
     return {name: getattr(document, name) for name in FIELDS}
 
 
-def find(conn: Connection, workspace: str, kind: str, name: str) -> Document | None:
+def find(
+    conn: Connection, workspace: str, kind: str, name: str, parent: str = ""
+) -> Document | None:
     """The document of that name, or ``None``."""
     c = documents.c
-    query = select(*COLUMNS).where(c.workspace == workspace, c.kind == kind, c.name == name)
+    query = select(*COLUMNS).where(
+        c.workspace == workspace, c.kind == kind, c.parent == parent, c.name == name
+    )
     return _first(conn, query)
 
 
@@ -92,10 +97,19 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
-def bodies(conn: Connection, workspace: str, kind: str, query: PageQuery | None) -> list[bytes]:
+def children(conn: Connection, workspace: str, kind: str, parent: str) -> list[Document]:
+    """All documents of a kind that belong to one parent."""
+    c = documents.c
+    query = select(*COLUMNS).where(c.workspace == workspace, c.kind == kind, c.parent == parent)
+    return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
+
+
+def bodies(
+    conn: Connection, workspace: str, kind: str, query: PageQuery | None, parent: str = ""
+) -> list[bytes]:
     """All documents of a list, newest first, as JSON: what versions without pages answer."""
     c = documents.c
-    conditions = [c.workspace == workspace, c.kind == kind]
+    conditions = [c.workspace == workspace, c.kind == kind, c.parent == parent]
     if query is None or not query.show_terminated:
         conditions.append(c.status != HIDDEN)
     if query is not None and query.external_id:
@@ -113,10 +127,11 @@ def page(
     query: PageQuery,
     after: list[str] | None,
     size: int,
+    parent: str = "",
 ) -> Page:
     """One page; ``after`` is the position of the last item of the page before."""
     c = documents.c
-    within = _within(workspace, kind, query)
+    within = _within(workspace, kind, parent, query)
     key = c[query.column]
     descending = query.descending != query.from_end
     conditions = [*within, *_search(query)]
@@ -134,9 +149,9 @@ def page(
     return Page(items, more, last, total)
 
 
-def _within(workspace: str, kind: str, query: PageQuery) -> list[ColumnElement[bool]]:
+def _within(workspace: str, kind: str, parent: str, query: PageQuery) -> list[ColumnElement[bool]]:
     c = documents.c
-    conditions = [c.workspace == workspace, c.kind == kind]
+    conditions = [c.workspace == workspace, c.kind == kind, c.parent == parent]
     if query.statuses is not None:
         conditions.append(c.status.in_(query.statuses))
     elif not query.show_terminated:

@@ -25,7 +25,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: as the store knows it, for example ``agent``.
         title: in messages, for example ``integration connection``.
-        path: below ``/v0``, for example ``agents`` or ``integrations/connections``.
+        path: below ``/v0``, for example ``agents`` or ``integrations/connections``; for a kind
+            whose documents belong to others with ``{parent}``, ``sandboxes/{parent}/previews``.
+        owner: the kind of that parent.
         shape: the Struct of its body.
         paged: whether lists are pages from 2026-04-28 on; others are bare arrays for ever.
         status: status of a new document; empty when the kind has none.
@@ -38,6 +40,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     path: str
     shape: type[Any]
+    owner: "Kind | None" = None
     paged: bool = True
     status: str = "DEPLOYED"
     has_url: bool = True

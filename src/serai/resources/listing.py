@@ -15,7 +15,13 @@ STATUSES: tuple[str, ...] = get_args(Status)
 
 
 def answer_list(
-    conn: Connection, cursors: CursorCodec, kind: Kind, workspace: str, version: str, params: Any
+    conn: Connection,
+    cursors: CursorCodec,
+    kind: Kind,
+    workspace: str,
+    version: str,
+    params: Any,
+    parent: str = "",
 ) -> bytes:
     """The JSON of a list: a page for paged kinds since ``PAGES_SINCE``, else a bare array.
 
@@ -24,10 +30,11 @@ def answer_list(
     """
     query = parse_page_query(params, STATUSES)
     if not kind.paged or not at_least(version, PAGES_SINCE):
-        return join_array(documents.bodies(conn, workspace, kind.name, query))
-    scope = query.fingerprint(f"{workspace}/{kind.name}")
+        return join_array(documents.bodies(conn, workspace, kind.name, query, parent))
+    scope = query.fingerprint(f"{workspace}/{kind.name}/{parent}")
     after = cursors.decode(scope, query.cursor) if query.cursor else None
-    page = documents.page(conn, workspace, kind.name, query, after, query.limit or LIMIT_DEFAULT)
+    size = query.limit or LIMIT_DEFAULT
+    page = documents.page(conn, workspace, kind.name, query, after, size, parent)
     more = page.more and not _is_last_page(query)
     return join_page(page.items, cursors.encode(scope, page.last) if more else None, page.total)
 

@@ -54,24 +54,36 @@ def render(
     return json_response(document.body.encode())
 
 
+def template(kind: Kind, rest: str = "") -> str:
+    """The route of a kind's list, or of what is below it."""
+    return f"/v0/{kind.path}{rest}".replace("{parent}", "{parent:str}")
+
+
+def parent_of(request: AnyRequest) -> str:
+    """The parent's name in the path; empty for kinds without one."""
+    return str(request.path_params.get("parent", ""))
+
+
 def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRouterHandler]:
     """List and get."""
     db, store = context.db, context.store
 
-    @get(f"/v0/{kind.path}")
+    @get(template(kind))
     async def list_documents(request: AnyRequest) -> Response[bytes]:
-        workspace, version = caller_of(request).workspace, request.state["version"]
-        params = request.query_params
+        workspace, parent = caller_of(request).workspace, parent_of(request)
+        version, params = request.state["version"], request.query_params
 
         def read(conn: Connection) -> bytes:
-            return answer_list(conn, context.cursors, kind, workspace, version, params)
+            if kind.owner is not None:
+                store.need(conn, kind.owner, workspace, parent)
+            return answer_list(conn, context.cursors, kind, workspace, version, params, parent)
 
         return json_response(await db.read(read))
 
-    @get(f"/v0/{kind.path}/{{name:str}}")
+    @get(template(kind, "/{name:str}"))
     async def get_document(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
-        document = await db.read(lambda conn: store.need(conn, kind, workspace, name))
+        workspace, parent = caller_of(request).workspace, parent_of(request)
+        document = await db.read(lambda conn: store.need(conn, kind, workspace, name, parent))
         return render(context, kind, request, document)
 
     return [list_documents, get_document]
@@ -81,33 +93,33 @@ def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRou
     """Create, replace and delete, each in one transaction."""
     db, store = context.db, context.store
 
-    @post(f"/v0/{kind.path}", status_code=200)
+    @post(template(kind), status_code=200)
     async def create_document(request: AnyRequest) -> Response[bytes]:
-        actor = actor_of(caller_of(request))
+        actor, parent = actor_of(caller_of(request)), parent_of(request)
         body = store.wanted(kind, await decode_body(request, kind.shape))
-        document = await db.write(lambda conn: store.create(conn, kind, actor, body))
+        document = await db.write(lambda conn: store.create(conn, kind, actor, body, parent=parent))
         context.on_change(kind.name, document, False)
         return json_response(document.body.encode())
 
-    @put(f"/v0/{kind.path}/{{name:str}}")
+    @put(template(kind, "/{name:str}"))
     async def replace_document(request: AnyRequest, name: str) -> Response[bytes]:
-        actor = actor_of(caller_of(request))
+        actor, parent = actor_of(caller_of(request)), parent_of(request)
         shape: Any = await decode_body(request, kind.shape)
 
         def write(conn: Connection) -> Document:
-            old = store.need(conn, kind, actor.workspace, name)
+            old = store.need(conn, kind, actor.workspace, name, parent)
             return store.replace(conn, kind, actor, old, store.wanted(kind, shape, name))
 
         document = await db.write(write)
         context.on_change(kind.name, document, False)
         return json_response(document.body.encode())
 
-    @delete(f"/v0/{kind.path}/{{name:str}}", status_code=200)
+    @delete(template(kind, "/{name:str}"), status_code=200)
     async def delete_document(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
+        workspace, parent = caller_of(request).workspace, parent_of(request)
 
         def write(conn: Connection) -> Document:
-            document = store.need(conn, kind, workspace, name)
+            document = store.need(conn, kind, workspace, name, parent)
             documents.drop(conn, document.id)
             return document
 

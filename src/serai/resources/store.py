@@ -21,6 +21,15 @@ class Actor(msgspec.Struct, frozen=True):
     email: str
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a document stands: its id, its parent, how often it was written, its status."""
+
+    id: str
+    parent: str
+    generation: int
+    status: str
+
+
 class DocumentStore:
     """Documents of every kind. All methods run inside the caller's transaction.
 
@@ -56,7 +65,13 @@ class DocumentStore:
         return body
 
     def create(
-        self, conn: Connection, kind: Kind, actor: Actor, body: Body, status: str | None = None
+        self,
+        conn: Connection,
+        kind: Kind,
+        actor: Actor,
+        body: Body,
+        status: str | None = None,
+        parent: str = "",
     ) -> Document:
         """Insert a new document.
 
@@ -64,14 +79,13 @@ class DocumentStore:
             Conflict: the name is taken.
         """
         name = body["metadata"]["name"]
-        if documents.find(conn, actor.workspace, kind.name, name) is not None:
+        if kind.owner is not None:
+            self.need(conn, kind.owner, actor.workspace, parent)
+        if documents.find(conn, actor.workspace, kind.name, name, parent) is not None:
             raise already_exists(kind, name)
-        moment = rfc3339(now())
-        document_id = token(16)
-        stamp = {"createdAt": moment, "createdBy": actor.email}
-        document = self._document(
-            kind, actor, body, document_id, stamp, {}, 1, kind.status if status is None else status
-        )
+        stamp = {"createdAt": rfc3339(now()), "createdBy": actor.email}
+        place = Place(token(16), parent, 1, kind.status if status is None else status)
+        document = self._document(kind, actor, body, place, stamp, {})
         documents.add(conn, document)
         return document
 
@@ -81,19 +95,20 @@ class DocumentStore:
         """Replace a document's spec and metadata; masked secrets keep their values."""
         before = msgspec.json.decode(old.body)["metadata"]
         stamp = {key: before[key] for key in ("createdAt", "createdBy") if key in before}
-        document = self._document(
-            kind, actor, body, old.id, stamp, self.secrets(old), old.generation + 1, old.status
-        )
+        place = Place(old.id, old.parent, old.generation + 1, old.status)
+        document = self._document(kind, actor, body, place, stamp, self.secrets(old))
         documents.save(conn, document)
         return document
 
-    def need(self, conn: Connection, kind: Kind, workspace: str, name: str) -> Document:
+    def need(
+        self, conn: Connection, kind: Kind, workspace: str, name: str, parent: str = ""
+    ) -> Document:
         """The document of that name.
 
         Raises:
             NotFound: there is none in this workspace.
         """
-        document = documents.find(conn, workspace, kind.name, name)
+        document = documents.find(conn, workspace, kind.name, name, parent)
         if document is None:
             raise not_found(kind, name)
         return document
@@ -131,7 +146,7 @@ class DocumentStore:
         """Give every document of a kind its URL below the current origin."""
         for document in documents.every(conn, kind.name):
             body = msgspec.json.decode(document.body)
-            url = self._url(kind, document.workspace, document.name)
+            url = self._url(kind, document.workspace, document.parent, document.name)
             if body["metadata"].get("url") != url:
                 body["metadata"]["url"] = url
                 text = msgspec.json.encode(body).decode()
@@ -142,11 +157,9 @@ class DocumentStore:
         kind: Kind,
         actor: Actor,
         wanted: Body,
-        document_id: str,
+        place: "Place",
         stamp: dict[str, str],
         known: dict[str, str],
-        generation: int,
-        status: str,
     ) -> Document:
         body: Body = msgspec.json.decode(msgspec.json.encode(wanted))
         moment = rfc3339(now())
@@ -155,18 +168,19 @@ class DocumentStore:
         metadata |= {"createdAt": moment} | stamp
         metadata |= {"updatedAt": moment, "updatedBy": actor.email, "workspace": actor.workspace}
         if kind.has_url:
-            metadata["url"] = self._url(kind, actor.workspace, metadata["name"])
-        if status:
-            body["status"] = status
+            metadata["url"] = self._url(kind, actor.workspace, place.parent, metadata["name"])
+        if place.status:
+            body["status"] = place.status
         taken = take_out(kind.secrets(body), known)
         document = Document(
-            id=document_id,
+            id=place.id,
             workspace=actor.workspace,
             kind=kind.name,
+            parent=place.parent,
             name=metadata["name"],
             external_id=metadata.get("externalId"),
-            status=status,
-            generation=generation,
+            status=place.status,
+            generation=place.generation,
             created_at=metadata["createdAt"],
             updated_at=moment,
             search=_searchable(metadata),
@@ -178,8 +192,9 @@ class DocumentStore:
         sealed = self._vault.seal(msgspec.json.encode(taken), _context(document))
         return msgspec.structs.replace(document, secrets=sealed)
 
-    def _url(self, kind: Kind, workspace: str, name: str) -> str:
-        return f"{self.origin}/{workspace}/{kind.path}/{name}"
+    def _url(self, kind: Kind, workspace: str, parent: str, name: str) -> str:
+        path = kind.path.replace("{parent}", parent)
+        return f"{self.origin}/{workspace}/{path}/{name}"
 
 
 WRITABLE = ("name", "displayName", "externalId", "labels")

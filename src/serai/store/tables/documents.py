@@ -1,7 +1,8 @@
 """The document store: every kind of resource in one table.
 
-``body`` is the public object as JSON with secrets masked; ``lite`` is what a list shows;
-``secrets`` is the encrypted map of the masked values.
+``parent`` is the name of the document that it belongs to, or empty. ``body`` is the public object
+as JSON with secrets masked; ``search`` what ``q`` looks through, in lower case; ``secrets`` the
+encrypted map of the masked values.
 """
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text
@@ -14,6 +15,7 @@ documents = Table(
     Column("id", String, primary_key=True),
     Column("workspace", String, nullable=False),
     Column("kind", String, nullable=False),
+    Column("parent", String, nullable=False),
     Column("name", String, nullable=False),
     Column("external_id", String),
     Column("status", String, nullable=False),
@@ -25,11 +27,19 @@ documents = Table(
     Column("secrets", LargeBinary),
 )
 
-Index("documents_name", documents.c.workspace, documents.c.kind, documents.c.name, unique=True)
+Index(
+    "documents_name",
+    documents.c.workspace,
+    documents.c.kind,
+    documents.c.parent,
+    documents.c.name,
+    unique=True,
+)
 Index(
     "documents_created",
     documents.c.workspace,
     documents.c.kind,
+    documents.c.parent,
     documents.c.created_at,
     documents.c.id,
 )

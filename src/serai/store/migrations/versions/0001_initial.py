@@ -81,6 +81,7 @@ def _documents() -> None:
         sa.Column("id", sa.String, primary_key=True),
         sa.Column("workspace", sa.String, nullable=False),
         sa.Column("kind", sa.String, nullable=False),
+        sa.Column("parent", sa.String, nullable=False, server_default=""),
         sa.Column("name", sa.String, nullable=False),
         sa.Column("external_id", sa.String),
         sa.Column("status", sa.String, nullable=False),
@@ -91,7 +92,11 @@ def _documents() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("secrets", sa.LargeBinary),
     )
-    op.create_index("documents_name", "documents", ["workspace", "kind", "name"], unique=True)
-    op.create_index("documents_created", "documents", ["workspace", "kind", "created_at", "id"])
+    op.create_index(
+        "documents_name", "documents", ["workspace", "kind", "parent", "name"], unique=True
+    )
+    op.create_index(
+        "documents_created", "documents", ["workspace", "kind", "parent", "created_at", "id"]
+    )
     op.create_index("documents_external", "documents", ["workspace", "kind", "external_id"])
     op.create_index("documents_kind", "documents", ["kind", "status"])
