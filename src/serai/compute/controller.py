@@ -214,6 +214,7 @@ class SandboxController:
         self.spans.close(conn, document.id, now())
         # A crash from here on leaves it to the reconciler, which does the same.
         records.change(conn, document.id, phase="creating")
+        document = self.store.with_status(conn, document, "DEPLOYING", state=None)
         return document, expiry, row
 
     async def _start_anew(self, document: Document, row: SandboxRow) -> Document:
