@@ -4,10 +4,12 @@ Reading ``/usr`` takes seconds when it is not in memory, so this runs as a proce
 (``main``), which holds up nobody and can be ended at any time.
 """
 
+import contextlib
 import os
 import stat
 import sys
 from collections.abc import Collection
+from pathlib import Path
 
 import msgspec
 
@@ -45,13 +47,20 @@ def main(request: str) -> None:
     """Answer a Request, in JSON, with a Found, in JSON, on standard output."""
     asked = msgspec.json.decode(request, type=Request)
     if asked.polite:
-        os.nice(_POLITE)
+        _step_back()
     paths = {}
     for name, known in asked.directories.items():
         top = _open(f"/{name}", as_mounted=asked.as_mounted)
         paths[name] = [os.fsencode(path) for path in private_below(top, known)]
         os.close(top)
     sys.stdout.buffer.write(msgspec.json.encode(Found(paths)))
+
+
+def _step_back() -> None:
+    """Leave the processors to others; sessions are weighed as a whole, where autogroups are on."""
+    os.nice(_POLITE)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_POLITE))
 
 
 def _open(path: str, *, as_mounted: bool) -> int:
