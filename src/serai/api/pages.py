@@ -1,11 +1,14 @@
 """Query parameters of lists and the page envelope."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from serai.kernel.errors import BadRequest
+from serai.wire.common import PageMeta, Wire
+
+Item = TypeVar("Item")
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
@@ -18,6 +21,19 @@ SORTS = {
     "metadata.name:asc": ("name", False),
     "metadata.name:desc": ("name", True),
 }
+
+
+class PageOf(Wire, Generic[Item]):
+    """A page of a list, as the description of an operation names it: ``PageOf[Agent]``."""
+
+    data: list[Item]
+    meta: PageMeta
+
+
+def page_of(shape: Any) -> Any:
+    """``PageOf[shape]`` for a shape known only when the program runs."""
+    generic: Any = PageOf
+    return generic[shape]
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):

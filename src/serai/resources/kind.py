@@ -19,6 +19,29 @@ def nothing_to_check(body: Body) -> None:
     """For kinds whose shape says all there is to say."""
 
 
+class Operations(msgspec.Struct, frozen=True, kw_only=True):
+    """The operation ids of the contract for a kind's generic operations; empty: none known."""
+
+    list: str = ""
+    get: str = ""
+    create: str = ""
+    replace: str = ""
+    delete: str = ""
+    revisions: str = ""
+
+    @classmethod
+    def of(cls, one: str, many: str = "") -> "Operations":
+        """The regular ids: ``of("Agent")`` has ListAgents, GetAgent, ListAgentRevisions…"""
+        return cls(
+            list=f"List{many or one + 's'}",
+            get=f"Get{one}",
+            create=f"Create{one}",
+            replace=f"Update{one}",
+            delete=f"Delete{one}",
+            revisions=f"List{one}Revisions",
+        )
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of resource.
 
@@ -34,6 +57,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         has_url: whether ``metadata.url`` leads to it through the gateway.
         prepare: completes defaults and checks a wanted body, in place; raises BadRequest.
         secrets: where in a body secret values stand.
+        operations: what the contract calls its list, get, create, replace and delete.
     """
 
     name: str
@@ -46,3 +70,4 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     has_url: bool = True
     prepare: Callable[[Body], None] = nothing_to_check
     secrets: Callable[[Body], Iterator[Slot]] = no_secrets
+    operations: Operations = Operations()

@@ -9,6 +9,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, flag, json_response
+from serai.api.pages import page_of
 from serai.identity.caller import Caller
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import Forbidden
@@ -64,11 +65,23 @@ def parent_of(request: AnyRequest) -> str:
     return str(request.path_params.get("parent", ""))
 
 
+def labelled(operation_id: str, answer: Any, body: Any = None) -> dict[str, Any]:
+    """What every handler says of its operation: its id, and the types of its body and answer."""
+    return {"operation_id": operation_id or None, "opt": {"body": body, "answer": answer}}
+
+
+def list_answer(kind: Kind) -> Any:
+    """The newest answer type of a kind's list."""
+    shape: Any = kind.shape
+    return page_of(shape) if kind.paged else list[shape]
+
+
 def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRouterHandler]:
     """List and get."""
     db, store = context.db, context.store
+    ids = kind.operations
 
-    @get(template(kind))
+    @get(template(kind), **labelled(ids.list, list_answer(kind)))
     async def list_documents(request: AnyRequest) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
         version, params = request.state["version"], request.query_params
@@ -80,7 +93,7 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
 
         return json_response(await db.read(read))
 
-    @get(template(kind, "/{name:str}"))
+    @get(template(kind, "/{name:str}"), **labelled(ids.get, kind.shape))
     async def get_document(request: AnyRequest, name: str) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
         document = await db.read(lambda conn: store.need(conn, kind, workspace, name, parent))
@@ -92,29 +105,30 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
 def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRouterHandler]:
     """Create, replace and delete, each in one transaction."""
     db, store = context.db, context.store
+    ids, shape = kind.operations, kind.shape
 
-    @post(template(kind), status_code=200)
+    @post(template(kind), status_code=200, **labelled(ids.create, shape, shape))
     async def create_document(request: AnyRequest) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
-        body = store.wanted(kind, await decode_body(request, kind.shape))
+        body = store.wanted(kind, await decode_body(request, shape))
         document = await db.write(lambda conn: store.create(conn, kind, actor, body, parent=parent))
         context.on_change(kind.name, document, False)
         return json_response(document.body.encode())
 
-    @put(template(kind, "/{name:str}"))
+    @put(template(kind, "/{name:str}"), **labelled(ids.replace, shape, shape))
     async def replace_document(request: AnyRequest, name: str) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
-        shape: Any = await decode_body(request, kind.shape)
+        sent: Any = await decode_body(request, shape)
 
         def write(conn: Connection) -> Document:
             old = store.need(conn, kind, actor.workspace, name, parent)
-            return store.replace(conn, kind, actor, old, store.wanted(kind, shape, name))
+            return store.replace(conn, kind, actor, old, store.wanted(kind, sent, name))
 
         document = await db.write(write)
         context.on_change(kind.name, document, False)
         return json_response(document.body.encode())
 
-    @delete(template(kind, "/{name:str}"), status_code=200)
+    @delete(template(kind, "/{name:str}"), status_code=200, **labelled(ids.delete, shape))
     async def delete_document(request: AnyRequest, name: str) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
 
