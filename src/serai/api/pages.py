@@ -13,6 +13,7 @@ Item = TypeVar("Item")
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
 Q_MIN = 2
+Q_MAX = 256
 SORTS = {
     "createdAt:desc": ("created_at", True),
     "createdAt:asc": ("created_at", False),
@@ -76,6 +77,8 @@ def parse_page_query(params: Any, statuses: Sequence[str]) -> PageQuery:
     q = (params.get("q") or "").strip() or None
     if q is not None and len(q) < Q_MIN:
         raise BadRequest(f"q {q!r} is too short: search for {Q_MIN} characters or more.")
+    if q is not None and len(q) > Q_MAX:
+        raise BadRequest(f"q has {len(q)} characters: search for {Q_MAX} or fewer.")
     return PageQuery(
         limit=_limit(params.get("limit")),
         column=column,
