@@ -124,6 +124,14 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
+def elsewhere(conn: Connection, kind: str, origin: str) -> list[Document]:
+    """Documents of a kind whose body has no URL that begins with ``origin``."""
+    c = documents.c
+    here = c.body.contains(f'"url":"{origin}', autoescape=True)
+    query = select(*COLUMNS).where(c.kind == kind, ~here)
+    return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
+
+
 def children(conn: Connection, workspace: str, kind: str, parent: str) -> list[Document]:
     """All documents of a kind that belong to one parent."""
     c = documents.c

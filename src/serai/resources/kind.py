@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from serai.resources.masking import Slot
+from serai.wire.common import RevisionMetadata
 
 Body = dict[str, Any]
 
@@ -57,6 +58,9 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         has_url: whether ``metadata.url`` leads to it through the gateway.
         prepare: completes defaults and checks a wanted body, in place; raises BadRequest.
         secrets: where in a body secret values stand.
+        versioned: whether its last revisions are kept.
+        routed: whether ``spec.revision`` says which revision serves; else the newest does.
+        revision_shape: the Struct of one of its revisions.
         operations: what the contract calls its list, get, create, replace and delete.
     """
 
@@ -70,4 +74,12 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     has_url: bool = True
     prepare: Callable[[Body], None] = nothing_to_check
     secrets: Callable[[Body], Iterator[Slot]] = no_secrets
+    versioned: bool = False
+    routed: bool = True
+    revision_shape: type[Any] = RevisionMetadata
     operations: Operations = Operations()
+
+    @property
+    def has_events(self) -> bool:
+        """Whether a single document is answered with its ``events``: its shape says so."""
+        return "events" in self.shape.__struct_fields__

@@ -95,6 +95,7 @@ AGENTS = Kind(
     status="DEACTIVATED",
     prepare=prepare_workload,
     secrets=env_slots,
+    versioned=True,
     operations=Operations.of("Agent"),
 )
 FUNCTIONS = Kind(
@@ -105,6 +106,7 @@ FUNCTIONS = Kind(
     status="DEACTIVATED",
     prepare=prepare_workload,
     secrets=env_slots,
+    versioned=True,
     operations=Operations.of("Function"),
 )
 MODELS = Kind(
@@ -113,6 +115,8 @@ MODELS = Kind(
     path="models",
     shape=Model,
     prepare=prepare_model,
+    versioned=True,
+    routed=False,
     operations=Operations.of("Model"),
 )
 POLICIES = Kind(
