@@ -52,8 +52,11 @@ from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
+from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS
 from serai.resources.operations import ResourceContext, read_operations, write_operations
+from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
@@ -166,6 +169,8 @@ class Platform:
             self._health(controller),
             *sandbox_operations(context, controller),
             *billing_operations(self.db, self.prices),
+            *audit_operations(self.db, cursors),
+            *quota_operations(self.db),
         ]
         for kind in DOCUMENT_KINDS:
             handlers += read_operations(context, kind)
@@ -173,7 +178,13 @@ class Platform:
         return create_app(
             handlers,
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
-            [lambda app: Guard(app, self.authenticator)],
+            [
+                lambda app: Guard(app, self.authenticator),
+                lambda app: IdempotencyLayer(
+                    app, self.db, self.vault, self.settings.max_body_bytes
+                ),
+                lambda app: AuditLayer(app, self.db),
+            ],
             self.settings.max_body_bytes,
         )
 
