@@ -55,7 +55,7 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/build.in -c requirements/runtime.lock -o requirements/build.lock
 	@$(LOCK) pyproject.toml --group dev -c requirements/runtime.lock -c requirements/build.lock \
 		-o requirements/dev.lock
-	@$(LOCK) requirements/demo-llm.in -o requirements/demo-llm.lock
+	@$(LOCK) --no-deps requirements/demo-llm.in -o requirements/demo-llm.lock
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 
@@ -89,5 +89,5 @@ $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-module
 	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv
-	@SOURCES=llama-cpp-python scripts/venv $(LLM) requirements/demo-llm.lock
+	@scripts/venv $(LLM) requirements/demo-llm.lock
 	@touch $@

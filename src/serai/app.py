@@ -218,7 +218,9 @@ class Platform:
                 started_at=now(),
             ),
         )
+        gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
