@@ -30,6 +30,7 @@ _OURS = frozenset(
         "connection",
         "content-length",
         "expect",
+        "forwarded",
         "keep-alive",
         "proxy-authenticate",
         "proxy-authorization",
@@ -38,6 +39,11 @@ _OURS = frozenset(
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-prefix",
+        "x-forwarded-proto",
+        "x-real-ip",
         "x-request-id",
     }
 )
