@@ -8,9 +8,9 @@ ARGS ?=
 
 BIN := .venv/bin
 STATE ?= $(CURDIR)/.serai
-DEMO := .cache/demo-venv
 LLM := .cache/llm-venv
 CLIENTS := .cache/clients
+DEMO := $(CLIENTS)/py-0.4.24
 TYPESCRIPT := 0.3.21 0.2.95
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(ARGS)
@@ -38,7 +38,7 @@ lint: .venv/.dev ## Check style, types and layers
 	@$(BIN)/lint-imports
 
 .PHONY: bench
-bench: .venv/.dev ## Measure the gateway and the sandboxes
+bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway and the sandboxes
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: demo
@@ -70,10 +70,6 @@ clean: ## Remove environments and caches; state in .serai stays
 
 .venv/.dev: pyproject.toml requirements/dev.lock requirements/build.lock scripts/venv
 	@scripts/venv .venv requirements/dev.lock --project
-	@touch $@
-
-$(DEMO)/.ready: requirements/clients.lock scripts/venv
-	@scripts/venv $(DEMO) requirements/clients.lock
 	@touch $@
 
 $(CLIENTS)/py-0.4.24/.ready: requirements/clients.lock scripts/venv

@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PLACES = (".cache/clients/py-0.4.24", ".cache/demo-venv")
+PLACE = ".cache/clients/py-0.4.24"
 NODE_MODULES = ROOT / ".cache/clients/ts-0.3.21/node_modules"
 
 
 def client_venv() -> Path:
     """A virtual environment with the package blaxel; skips the test when there is none."""
-    for place in PLACES:
-        if (ROOT / place / "bin/python").exists():
-            return ROOT / place
+    if (ROOT / PLACE / "bin/python").exists():
+        return ROOT / PLACE
     pytest.skip("NOT TESTED: the official Python SDK is not installed; run `make clients`")

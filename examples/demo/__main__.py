@@ -54,7 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--client-python",
         type=Path,
-        default=CACHE / "demo-venv/bin/python",
+        default=CACHE / "clients/py-0.4.24/bin/python",
         help="a Python with the package blaxel",
     )
     arguments = parser.parse_args()

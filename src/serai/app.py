@@ -160,6 +160,7 @@ class Platform:
             on_sandbox_activity=on_sandbox_activity,
             connect=self.connect,
             find_sandbox=find_sandbox,
+            log_every=self.settings.log_level == "debug",
         )
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:

@@ -83,7 +83,7 @@ def cost(output: str, row: str) -> float:
 
 def leftovers() -> set[str]:
     """Data directories of demos."""
-    return {path.name for path in (ROOT / ".cache").glob("demo-*") if path.name != "demo-venv"}
+    return {path.name for path in (ROOT / ".cache").glob("demo-*")}
 
 
 async def test_the_echo_model_streams_and_counts() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from serai.gateway.access import log_answer
 from serai.gateway.credentials import Credential, present
 from serai.gateway.forwarding import copy_answer, status_start, valid_request_id
 from serai.gateway.problems import GatewayBug, UpstreamBroken
@@ -374,6 +375,8 @@ class Exchange:
             task, self.task = self.task, None
             if not task.done() and task is not asyncio.current_task():
                 task.cancel()
+        if self.status >= 400 or self.gateway.log_every:
+            log_answer(self.request, self.target.kind, self.status, self.started, self.request_id)
         if self.principal is not None:
             try:
                 self.closed()

@@ -65,6 +65,8 @@ class Gateway:
         find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
+        log_every: log every request; otherwise only those answered with 400 or above, as a log
+            line costs as much as a request.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Gateway:
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        log_every: bool = False,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -86,6 +89,7 @@ class Gateway:
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
         self.limits = limits or Limits()
+        self.log_every = log_every
         self.pool = Pool(self.limits, tls)
         self._origins: dict[str, Origin] = {}
         self._targets: dict[bytes, Target | None] = {}
