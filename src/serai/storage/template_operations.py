@@ -1,15 +1,17 @@
 """Volume templates over HTTP, and the URL their archives are sent to."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 from litestar import Response, delete, get, post, put
+from litestar.exceptions import InternalServerException
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, flag, json_response
 from serai.kernel.clock import now
-from serai.kernel.errors import BadRequest
+from serai.kernel.errors import BadRequest, SeraiError
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -149,7 +151,22 @@ def _upload(templates: Templates) -> ControllerRouterHandler:
     @put(uploads.PATH, request_max_body_size=ARCHIVE_MAX, opt={"answer": UploadedArchive})
     async def upload_archive(request: AnyRequest) -> Response[bytes]:
         token = request.query_params.get("token") or ""
-        uploaded = await templates.upload(token, request.stream())
+        uploaded = await templates.upload(token, _content(request))
         return json_response(msgspec.json.encode(uploaded))
 
     return upload_archive
+
+
+async def _content(request: AnyRequest) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except InternalServerException:  # how Litestar says that the client is gone
+        raise UploadBroken("The connection was lost before the archive had arrived.") from None
+
+
+class UploadBroken(SeraiError):
+    """The client went away in the middle of an upload; it may send the archive again (400)."""
+
+    status = 400
+    code = "UPLOAD_BROKEN"
