@@ -23,6 +23,7 @@ import serai
 from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
+from serai.catalog.assembly import Catalog
 from serai.compute.controller import SandboxController
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
@@ -40,6 +41,8 @@ from serai.identity.authenticator import KeyAuthenticator
 from serai.identity.bootstrap import Bootstrapped, bootstrap
 from serai.identity.caller import Guard
 from serai.identity.principal import Principal
+from serai.images.operations import image_operations
+from serai.images.share_operations import share_operations
 from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
@@ -52,7 +55,8 @@ from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
-from serai.resources.kinds import DOCUMENT_KINDS
+from serai.network.assembly import Network
+from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
@@ -92,6 +96,8 @@ class Platform:
         self.usage = UsageBuffer()
         self.prices = PriceList.load(_prices_file(settings))
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -165,9 +171,14 @@ class Platform:
             self._health(controller),
             *sandbox_operations(context, controller),
             *billing_operations(self.db, self.prices),
+            *self.network.operations(context),
+            *self.catalog.operations(context),
+            *image_operations(context, lambda: self.runtime.images()),
+            *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:
-            handlers += read_operations(context, kind)
+            if kind is not POLICIES:  # catalog reads these, with their usage
+                handlers += read_operations(context, kind)
             handlers += write_operations(context, kind)
         return create_app(
             handlers,
