@@ -11,7 +11,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from serai.identity.principal import Authenticator, Principal
 from serai.kernel.errors import AuthenticationRequired, BadRequest, Forbidden
 
-PUBLIC = frozenset({"/v0/versions"})
+PUBLIC = frozenset({"/v0/openapi.json", "/v0/versions"})
 BEARER = re.compile(r"bearer\s+(\S+)\s*\Z", re.IGNORECASE)
 PLACEHOLDER = "replaced"
 """What two model libraries put into ``Authorization`` when the SDK sends the key elsewhere."""
