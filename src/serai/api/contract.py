@@ -5,7 +5,8 @@ A handler declares its operation in plain data::
     @get("/v0/agents", operation_id="ListAgents",
          opt={"answer": list[Agent], "paged": "2026-04-28", "query": {"externalId": str}})
 
-``body`` and ``answer`` are types; ``paged`` is the version from which a list is a page; ``query``
+``body`` and ``answer`` are types; ``paged`` is the version from which a list is
+a page (``PageOf[Agent]`` says the same); ``query``
 names further parameters and their types (an iterable of names means text); ``errors`` are further
 error statuses; ``answers`` maps further success statuses to their types; ``scope`` is what an
 OAuth credential needs; ``public`` means that no credential is needed.
@@ -13,11 +14,13 @@ OAuth credential needs; ``public`` means that no credential is needed.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import BaseRoute, HTTPRoute
+
+from serai.api.versions import PAGES_SINCE
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 VERBS = {"GET": "Get", "POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
@@ -89,15 +92,15 @@ def _methods(route: HTTPRoute) -> Iterator[tuple[str, HTTPRouteHandler]]:
 def _operation(handler: HTTPRouteHandler, method: str, path: str) -> Operation:
     opt = handler.opt
     named = handler.operation_id if isinstance(handler.operation_id, str) else None
-    body, paged = opt.get("body"), opt.get("paged")
+    answers, paged = _unpaged(_answers(opt, handler.status_code), opt.get("paged"))
     return Operation(
         method=method,
         path=path,
         id=named or guess_id(method, path),
         declared=named is not None and ("answer" in opt or "answers" in opt),
         summary=opt.get("summary") or _summary(handler, named or guess_id(method, path)),
-        body=body,
-        answers=_answers(opt, handler.status_code),
+        body=opt.get("body"),
+        answers=answers,
         paged=paged,
         query=_query(opt.get("query")),
         errors=_errors(method, path, opt),
@@ -110,6 +113,19 @@ def _answers(opt: Mapping[str, Any], status: int) -> dict[int, Any]:
     """Handlers that render bytes themselves answer 200 unless they say otherwise."""
     answer = opt.get("answer", Any)
     return {int(opt.get("status") or status): answer} | dict(opt.get("answers") or {})
+
+
+def _unpaged(answers: dict[int, Any], paged: str | None) -> tuple[dict[int, Any], str | None]:
+    """Answers with ``PageOf[Agent]`` as ``list[Agent]``, and since when that is a page."""
+    for status, answer in answers.items():
+        if _is_page(get_origin(answer)):
+            answers[status] = list[get_args(answer)[0]]  # type: ignore[misc]
+            paged = paged or PAGES_SINCE
+    return answers, paged
+
+
+def _is_page(kind: Any) -> bool:
+    return getattr(kind, "__struct_fields__", ()) == ("data", "meta")
 
 
 def _query(given: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ PAGE_PARAMETERS = {
     "q": "Search",
     "anchor": "Anchor",
     "status": "StatusFilter",
+    "externalId": "ExternalId",
 }
 """Query parameters of every paged list, and the names of their components."""
 
@@ -69,6 +70,7 @@ def parameters(header: str, versions: VersionRegistry) -> Json:
         "Anchor": _parameter(
             "anchor", {"type": "string", "enum": ["start", "end"]}, "end asks for the last page."
         ),
+        "ExternalId": _parameter("externalId", {"type": "string"}, "Only what has this id."),
         "StatusFilter": _parameter(
             "status", {"type": "string"}, "Statuses to show, separated by commas."
         ),
