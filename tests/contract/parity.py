@@ -67,7 +67,7 @@ def compare(contract: Json, sdk: dict[Route, SdkOperation], ours: Json) -> list[
         if route in known:
             found += comparison.operation(name, known[route], served[route])
         if route in sdk:
-            found += comparison.sdk(name, sdk[route], served[route], route in known)
+            found += comparison.sdk(name, sdk[route], served[route], known.get(route))
     return list(dict.fromkeys(found))
 
 
@@ -92,12 +92,15 @@ class Comparison:
         yield from self._answers(name, theirs, ours)
         yield from self._body(name, theirs, ours)
 
-    def sdk(self, name: str, theirs: SdkOperation, ours: Json, known: bool) -> Iterator[Finding]:
+    def sdk(
+        self, name: str, theirs: SdkOperation, ours: Json, known: Json | None
+    ) -> Iterator[Finding]:
         """What the newest SDK sends and parses beyond the contract."""
         served = query_of(self.ours, ours)
-        for parameter in sorted(theirs.query - served.keys()):
+        told = query_of(self.contract, known) if known else {}
+        for parameter in sorted(theirs.query - served.keys() - told.keys()):
             yield Finding(name, "query parameter", parameter, "the newest SDK sends it")
-        if known:
+        if known is not None:
             return
         if ours["operationId"].lower() != theirs.plain:
             yield Finding(name, "operation id", "", f"called {ours['operationId']}")
@@ -169,7 +172,8 @@ class Comparison:
     ) -> Iterator[Finding]:
         fields = ours.get("properties")
         if fields is None:
-            yield Finding(name, "shape", where, f"an object with fields there, {_type(ours)} here")
+            kind = "open shape" if ours.get("type") == "object" else "shape"
+            yield Finding(name, kind, where, f"an object with fields there, {_type(ours)} here")
             return
         required = set(theirs.get("required", ())) if answer else set()
         for field, schema in theirs["properties"].items():
