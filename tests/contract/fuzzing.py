@@ -16,17 +16,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from contract.fuzzing_seeds import NAME, plant
 from contract.specs import Json
 from platform_server import KEY, LATEST, Server
-
-NAME = "fuzzed"
-"""What half of the requests call their resource, so that they meet one that is there."""
 
 ORDER = ("POST", "GET", "PUT", "DELETE")
 ROUTING = frozenset({404, 405})
 """Statuses that the router answers when a generated name changes the path itself."""
 
 HEADERS = {"X-Blaxel-Authorization": f"Bearer {KEY}", "Blaxel-Version": LATEST}
+AIMED = st.sampled_from([True, True, False])
+
 QUICK = settings(
     deadline=None,
     database=None,
@@ -44,7 +44,7 @@ class Fuzzer:
         schema = openapi.from_dict(document | {"paths": paths})
         found = [result.ok() for result in schema.get_all_operations()]
         self.operations = sorted(found, key=lambda one: ORDER.index(one.method.upper()))
-        self.url = server.url
+        self.server = server
         self.session = requests.Session()
         self.session.trust_env = False
         self.sent = 0
@@ -55,6 +55,8 @@ class Fuzzer:
         end = time.monotonic() + seconds
         number = 0
         while number == 0 or time.monotonic() < end:
+            with self.server.client_for(KEY) as client:
+                plant(client)
             for operation, mode in self._plan():
                 if number and time.monotonic() > end:
                     return
@@ -69,7 +71,7 @@ class Fuzzer:
     def _try(self, operation: Any, mode: GenerationMode, examples: int, number: int) -> None:
         @seed(number)
         @settings(QUICK, max_examples=examples)
-        @given(case=operation.as_strategy(mode), aimed=st.booleans())
+        @given(case=operation.as_strategy(mode), aimed=AIMED)
         def send(case: Any, aimed: bool) -> None:
             if aimed:
                 aim(case)
@@ -84,9 +86,10 @@ class Fuzzer:
     def send(self, operation: Any, case: Any) -> None:
         """Send one request and judge the answer."""
         self.sent += 1
+        case.headers = {}
         try:
             response = case.call(
-                base_url=self.url, session=self.session, headers=HEADERS, timeout=30
+                base_url=self.server.url, session=self.session, headers=HEADERS, timeout=30
             )
         except (UnicodeError, requests.exceptions.InvalidHeader):
             return  # No HTTP client can put this on the wire.

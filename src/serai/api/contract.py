@@ -6,7 +6,7 @@ A handler declares its operation in plain data::
          opt={"answer": list[Agent], "paged": "2026-04-28", "query": {"externalId": str}})
 
 ``body`` and ``answer`` are types; ``paged`` is the version from which a list is
-a page (``PageOf[Agent]`` says the same); ``query``
+a page (``PageOf[Agent]`` and any Struct of ``data`` and ``meta`` say the same); ``query``
 names further parameters and their types (an iterable of names means text); ``errors`` are further
 error statuses; ``answers`` maps further success statuses to their types; ``scope`` is what an
 OAuth credential needs; ``public`` means that no credential is needed.
@@ -118,14 +118,11 @@ def _answers(opt: Mapping[str, Any], status: int) -> dict[int, Any]:
 def _unpaged(answers: dict[int, Any], paged: str | None) -> tuple[dict[int, Any], str | None]:
     """Answers with ``PageOf[Agent]`` as ``list[Agent]``, and since when that is a page."""
     for status, answer in answers.items():
-        if _is_page(get_origin(answer)):
-            answers[status] = list[get_args(answer)[0]]  # type: ignore[misc]
+        if getattr(get_origin(answer) or answer, "__struct_fields__", ()) == ("data", "meta"):
             paged = paged or PAGES_SINCE
+            if get_args(answer):
+                answers[status] = list[get_args(answer)[0]]  # type: ignore[misc]
     return answers, paged
-
-
-def _is_page(kind: Any) -> bool:
-    return getattr(kind, "__struct_fields__", ()) == ("data", "meta")
 
 
 def _query(given: Any) -> dict[str, Any]:
