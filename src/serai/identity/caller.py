@@ -15,6 +15,7 @@ PUBLIC = frozenset(
     {
         "/v0/changelog",
         "/v0/drives/jwks.json",
+        "/v0/openapi.json",
         "/v0/versions",
         "/v0/invitations",
         "/v0/invitations/accept",
