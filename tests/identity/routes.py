@@ -19,8 +19,10 @@ def templates() -> list[tuple[str, str]]:
     """Method and path template of each operation; nothing is started."""
     with tempfile.TemporaryDirectory() as directory, patch("serai.app.create_app") as create_app:
         platform = Platform(Settings(data_dir=Path(directory)))
+        platform.db.open()
         needed = inspect.signature(platform._application).parameters
         platform._application(*[MagicMock() for _ in needed])
+        platform.db.close()
     handlers: list[Any] = create_app.call_args.args[0]
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         app = Litestar(route_handlers=handlers, openapi_config=None)
