@@ -182,7 +182,7 @@ def named(workspace: str, absent: str | None = None) -> tuple[dict[str, str], di
     return {key: workspace}, {key: absent or workspace}
 
 
-WITHOUT_WORKSPACE = ("/v0/accounts", "/v0/profile", "/v0/workspaces", "/v0/invitations")
+WITHOUT_WORKSPACE = ("/v0/account", "/v0/profile", "/v0/workspaces", "/v0/invitations")
 
 
 def assert_own_business(answer: httpx.Response, path: str) -> None:

@@ -1,9 +1,11 @@
 """Workspaces: their names, settings, contents and end."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from platform_server import Server
 from serai.gateway.targets import RESERVED
 from serai.kernel.ids import token
 
@@ -179,3 +181,10 @@ def test_features(world: World) -> None:
         assert (state["featureKey"], state["enabled"]) == (key, True)
     refused(api.get("/v0/features/teleport"), 404, "FEATURE_NOT_FOUND")
     refused(api.get(f"/v0/features/{key}", params={"account": "acc-x"}), 403, "FORBIDDEN")
+
+
+def test_a_first_workspace_that_no_path_could_reach(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    done = server.run("up", "--workspace", "docs")
+    assert done.returncode == 1
+    assert "'docs' is a path" in done.stderr
