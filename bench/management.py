@@ -1,11 +1,9 @@
 """The Management API on one worker: requests per second, and times in a very large workspace."""
 
 import http.client
-import json
 import statistics
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,10 @@ CONNECTIONS = 16
 DOCUMENTS = 50
 MANY = 100_000
 REQUESTS = 200
+SPEC = {
+    "runtime": {"type": "openai", "model": "gpt-4o-mini"},
+    "integrationConnections": ["openai"],
+}
 HEADERS = (f"Authorization: Bearer {KEY}", "Blaxel-Version: 2026-04-28")
 
 
@@ -30,7 +32,7 @@ def run(rounds: int) -> list[Row]:
     samples: dict[str, list[float]] = {"one": [], "list": [], "health": []}
     with running() as platform:
         for number in range(DOCUMENTS):
-            _create(platform.url, f"model-{number}")
+            platform.post("/v0/models", f"model-{number}", SPEC)
         paths = {"one": "/v0/models/model-7", "list": "/v0/models?limit=50", "health": "/health"}
         for _ in range(rounds):
             for name, path in paths.items():
@@ -128,15 +130,3 @@ def _row(number: int, origin: str) -> dict[str, Any]:
     row = {"id": f"{number:016}", "workspace": "main", "kind": "agent", "parent": "", "name": name}
     row |= {"external_id": f"x-{number}", "status": status, "search": f"{name}\nx-{number}\nteam"}
     return row | {"generation": 1, "created_at": moment, "updated_at": moment, "body": body}
-
-
-def _create(url: str, name: str) -> None:
-    spec = {
-        "runtime": {"type": "openai", "model": "gpt-4o-mini"},
-        "integrationConnections": ["openai"],
-    }
-    body = json.dumps({"metadata": {"name": name, "labels": {"team": "bench"}}, "spec": spec})
-    headers = {"Authorization": f"Bearer {KEY}"}
-    request = urllib.request.Request(f"{url}/v0/models", body.encode(), headers)
-    with urllib.request.urlopen(request):
-        pass
