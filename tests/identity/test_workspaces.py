@@ -158,6 +158,18 @@ def test_only_an_empty_workspace_can_be_deleted(world: World) -> None:
     assert [user["email"] for user in done(api.get("/v0/users"))] == ["admin@localhost"]
 
 
+def test_the_name_of_a_deleted_workspace_stays_with_its_account(world: World) -> None:
+    _, name = world.new_workspace()
+    stranger, _ = world.new_account()
+    done(world.admin.delete(f"/v0/workspaces/{name}"))
+    ask = ("/v0/workspaces/availability", {"name": name})
+    assert done(stranger.post(ask[0], json=ask[1])) is False
+    made = stranger.post("/v0/workspaces", json=ask[1])
+    refused(made, 409, "WORKSPACE_ALREADY_EXISTS")
+    assert done(world.admin.post(ask[0], json=ask[1])) is True
+    done(world.admin.post("/v0/workspaces", json=ask[1]))
+
+
 def test_leaving(world: World) -> None:
     api, name = world.new_workspace()
     theirs, sub = world.new_user(api)
