@@ -8,14 +8,13 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.compute import tokens
-from serai.compute.kind import SANDBOXES, need_living
+from serai.compute.kind import SANDBOXES, moment_of, need_living
 from serai.compute.ports import PreviewRoutes, PublishedPreview
 from serai.compute.preview_kind import (
     API_PORTS,
     PREVIEWS,
     decode,
     ends_at,
-    moment_of,
     slug_in,
     slug_of,
     url_of,
@@ -52,8 +51,7 @@ class PreviewService:
     async def open(self) -> None:
         """Give every preview its address below the current origin and publish it."""
         await self.db.write(self._relocate)
-        for document in await self.db.read(lambda conn: documents.every(conn, PREVIEWS.name)):
-            self.refresh(Place(document.workspace, document.parent, document.name))
+        await self.repair()
 
     def _relocate(self, conn: Connection) -> None:
         for document in documents.every(conn, PREVIEWS.name):
@@ -320,6 +318,12 @@ class PreviewService:
             if (place.workspace, place.sandbox) == (workspace, sandbox):
                 self.refresh(place)
 
+    async def repair(self) -> None:
+        """Compare the gateway's previews with the rows, whoever changed them."""
+        stored = set(await self.db.read(_places))
+        for place in stored ^ set(self._published):
+            self.refresh(place)
+
     def due(self, moment: datetime) -> list[Place]:
         """Previews whose time is over."""
         return [
@@ -334,6 +338,11 @@ class PreviewService:
             await self.db.write(lambda conn, place=place: _drop_due(conn, place))  # type: ignore[misc]
             log.info("preview_expired", workspace=place.workspace, sandbox=place.sandbox)
             self.refresh(place)
+
+
+def _places(conn: Connection) -> list[Place]:
+    found = documents.every(conn, PREVIEWS.name)
+    return [Place(document.workspace, document.parent, document.name) for document in found]
 
 
 def _reserve(conn: Connection, document: Document, slug: str) -> Document:
