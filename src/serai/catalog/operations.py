@@ -42,7 +42,7 @@ def _places(places: Places) -> list[ControllerRouterHandler]:
     @get(
         "/v0/publicIps",
         operation_id="ListPublicIps",
-        opt={"body": None, "answer": dict[str, PublicIp]},
+        opt={"body": None, "answer": dict[str, PublicIp], "query": {"region": str}},
     )
     async def list_public_ips(request: AnyRequest) -> Response[bytes]:
         return _json(places.public_ips(request.query_params.get("region") or None))
@@ -97,7 +97,11 @@ def _hubs(hubs: Hubs) -> list[ControllerRouterHandler]:
 def _changelog() -> ControllerRouterHandler:
     body = msgspec.json.encode(own_changelog())
 
-    @get("/v0/changelog", operation_id="GetChangelog", opt={"body": None, "answer": Changelog})
+    @get(
+        "/v0/changelog",
+        operation_id="GetChangelog",
+        opt={"body": None, "answer": Changelog, "public": True},
+    )
     async def get_changelog() -> Response[bytes]:
         return json_response(body)
 
