@@ -219,8 +219,8 @@ def _writes(context: DomainContext) -> list[ControllerRouterHandler]:
 
         def write(conn: Connection) -> Document:
             document = context.need_own(conn, caller, name)
+            store.delete(conn, actor_of(caller), document)
             drop_share(conn, document.id)
-            documents.drop(conn, document.id)
             return document
 
         return json_response((await db.write(write)).body.encode())

@@ -79,12 +79,13 @@ def _vpc_writes(context: ResourceContext) -> list[ControllerRouterHandler]:
         opt={"body": None, "answer": Vpc},
     )
     async def delete_vpc(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
+        actor = actor_of(caller_of(request))
+        workspace = actor.workspace
 
         def write(conn: Connection) -> Document:
             vpc = store.need(conn, VPCS, workspace, name)
             _refuse_parent(conn, workspace, VPCS, vpc, GATEWAYS, name)
-            documents.drop(conn, vpc.id)
+            store.delete(conn, actor, vpc)
             return vpc
 
         return _answer(await db.write(write))
@@ -154,14 +155,15 @@ def _gateway_writes(context: ResourceContext, regions: Regions) -> list[Controll
         opt={"body": None, "answer": EgressGateway},
     )
     async def delete_egress_gateway(request: AnyRequest, vpc: str, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
+        actor = actor_of(caller_of(request))
+        workspace = actor.workspace
 
         def write(conn: Connection) -> Document:
             store.need(conn, VPCS, workspace, vpc)
             gateway = store.need(conn, GATEWAYS, workspace, name, vpc)
             _refuse_parent(conn, workspace, GATEWAYS, gateway, IPS, ip_parent(vpc, name))
             _refuse_bound(conn, workspace, vpc, name)
-            documents.drop(conn, gateway.id)
+            store.delete(conn, actor, gateway)
             return gateway
 
         return _answer(await db.write(write))
@@ -233,12 +235,13 @@ def _ip_writes(context: ResourceContext) -> list[ControllerRouterHandler]:
     async def delete_egress_ip(
         request: AnyRequest, vpc: str, gateway: str, name: str
     ) -> Response[bytes]:
-        workspace = caller_of(request).workspace
+        actor = actor_of(caller_of(request))
+        workspace = actor.workspace
 
         def write(conn: Connection) -> Document:
             _need_gateway(conn, context, workspace, vpc, gateway)
             address = store.need(conn, IPS, workspace, name, ip_parent(vpc, gateway))
-            documents.drop(conn, address.id)
+            store.delete(conn, actor, address)
             return address
 
         return _answer(await db.write(write))
