@@ -55,8 +55,11 @@ from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
+from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS
 from serai.resources.operations import ResourceContext, read_operations, write_operations
+from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
@@ -172,6 +175,8 @@ class Platform:
             *billing_operations(self.db, self.prices),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
+            *audit_operations(self.db, cursors),
+            *quota_operations(self.db),
         ]
         for kind in DOCUMENT_KINDS:
             handlers += read_operations(context, kind)
@@ -179,7 +184,13 @@ class Platform:
         return create_app(
             handlers,
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
-            [lambda app: Guard(app, self.authenticator)],
+            [
+                lambda app: Guard(app, self.authenticator),
+                lambda app: IdempotencyLayer(
+                    app, self.db, self.vault, self.settings.max_body_bytes
+                ),
+                lambda app: AuditLayer(app, self.db),
+            ],
             self.settings.max_body_bytes,
         )
 
