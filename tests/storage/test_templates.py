@@ -181,6 +181,7 @@ BAD = {
     "absolute link": tar(("a", symlink("/etc/passwd"))),
     "deep link out": tar(("d/a", symlink("../../x"))),
     "through a link": tar(("a", symlink("b")), ("a/x", b"")),
+    "over a link": tar(("a", symlink("b")), ("a", b"x")),
     "through a link to here": tar(("a", symlink(".")), ("a/x", b"")),
     "file without a name": tar(("./.", b"x")),
     "link without a name": tar((".", symlink("x"))),

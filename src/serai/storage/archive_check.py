@@ -102,8 +102,8 @@ def _check(archive: tarfile.TarFile, entries_max: int) -> int:
 
 def _check_member(member: tarfile.TarInfo, seen: Seen) -> None:
     shown, path = repr(member.name[:80]), _plain(member.name, member.name)
-    if not seen.links.isdisjoint(path.parents):
-        raise Unusable(f"{shown} lies below a link")
+    if not seen.links.isdisjoint((path, *path.parents)):
+        raise Unusable(f"{shown} lies below a link, or replaces one")
     if not seen.files.isdisjoint(path.parents):
         raise Unusable(f"{shown} lies below a file")
     if member.islnk():
@@ -120,7 +120,7 @@ def _check_member(member: tarfile.TarInfo, seen: Seen) -> None:
 
 
 def _add_folder(path: PurePosixPath, shown: str, seen: Seen) -> None:
-    if path in seen.files or path in seen.links:
+    if path in seen.files:
         raise Unusable(f"{shown} is a folder, and was something else before")
     seen.folders.add(path)
 
@@ -130,7 +130,6 @@ def _add_other(member: tarfile.TarInfo, path: PurePosixPath, shown: str, seen: S
         raise Unusable(f"{shown} is no name for a file or a link")
     if path in seen.folders:
         raise Unusable(f"{shown} is a file or a link, and was a folder before")
-    seen.links.discard(path)
     seen.files.discard(path)
     if member.issym():
         _inside(str(path.parent / member.linkname), member.name)
