@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from serai.compute.jobs import check_range
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots
-from serai.wire.applications import Application
+from serai.wire.applications import Application, ApplicationRevision
 
 COMPUTE = frozenset({"image", "memory", "port", "envs"})
 REVISIONS_MAX = 5
@@ -29,8 +29,6 @@ def prepare_application(body: Body) -> None:
     _check_compute(spec, "spec")
     for number, revision in enumerate(revisions):
         _check_compute(revision, f"spec.revisions[{number}]")
-    percent = (spec.get("revision") or {}).get("canaryPercent")
-    check_range(percent, 0, 100, "spec.revision.canaryPercent")
     for name, extension in (spec.get("extensions") or {}).items():
         if extension.get("sandbox") is not None:
             check_name(extension["sandbox"], f"spec.extensions[{name[:60]!r}].sandbox")
@@ -94,4 +92,7 @@ APPLICATIONS = Kind(
     status="DEACTIVATED",
     prepare=prepare_application,
     secrets=application_slots,
+    versioned=True,
+    revision_shape=ApplicationRevision,
+    operations=Operations.of("Application"),
 )

@@ -18,10 +18,10 @@ from serai.compute.jobs import JOBS
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import BadRequest, NotFound
-from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.operations import (
     ResourceContext,
+    actor_of,
     caller_of,
     read_operations,
     write_operations,
@@ -63,12 +63,12 @@ def _methods(handler: Any) -> set[str]:
 def _delete_job(context: ResourceContext) -> ControllerRouterHandler:
     @delete("/v0/jobs/{name:str}", status_code=200, operation_id="DeleteJob", opt={"answer": Job})
     async def delete_job(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
+        actor = actor_of(caller_of(request))
 
         def write(conn: Connection) -> Document:
-            document = context.store.need(conn, JOBS, workspace, name)
-            records.cancel_all(conn, workspace, name, rfc3339(now()))
-            documents.drop(conn, document.id)
+            document = context.store.need(conn, JOBS, actor.workspace, name)
+            records.cancel_all(conn, actor.workspace, name, rfc3339(now()))
+            context.store.delete(conn, actor, document)
             return document
 
         document = await context.db.write(write)

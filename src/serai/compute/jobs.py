@@ -4,7 +4,7 @@ import re
 
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import env_slots
 from serai.wire.jobs import Job
@@ -44,9 +44,6 @@ def prepare_job(body: Body) -> None:
         check_range(runtime.get(field), low, high, f"spec.runtime.{field}")
     for name in spec.get("policies") or []:
         check_name(name, "spec.policies")
-    check_range(
-        (spec.get("revision") or {}).get("canaryPercent"), 0, 100, "spec.revision.canaryPercent"
-    )
     complete_triggers(spec.get("triggers") or [])
     _check_volumes(spec.get("volumes") or [])
     for repository in (spec.get("githubRunner") or {}).get("repositories") or []:
@@ -146,4 +143,6 @@ JOBS = Kind(
     status="DEACTIVATED",
     prepare=prepare_job,
     secrets=env_slots,
+    versioned=True,
+    operations=Operations.of("Job"),
 )

@@ -14,6 +14,7 @@ from serai.resources.documents import Document
 from serai.resources.operations import (
     ResourceContext,
     actor_of,
+    answer,
     caller_of,
     read_operations,
     render,
@@ -84,7 +85,7 @@ def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterH
 
         document = await context.db.write(write)
         context.on_change(DRIVES.name, document, False)
-        return json_response(document.body.encode())
+        return answer(document)
 
     @delete(
         PATH + "/{name:str}",
@@ -93,11 +94,11 @@ def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterH
         opt={"answer": DeletedDrive},
     )
     async def delete_drive(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
+        actor = actor_of(caller_of(request))
 
         def write(conn: Connection) -> Document:
-            document = store.need(conn, DRIVES, workspace, name)
-            documents.drop(conn, document.id)
+            document = store.need(conn, DRIVES, actor.workspace, name)
+            store.delete(conn, actor, document)
             return document
 
         document = await context.db.write(write)

@@ -13,6 +13,7 @@ from serai.api.exchange import AnyRequest, decode_body, flag, json_response
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, SeraiError
 from serai.resources import documents
+from serai.resources.actor import entity_tag
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.operations import ResourceContext, actor_of, caller_of
@@ -88,7 +89,9 @@ def _writes(context: ResourceContext, templates: Templates) -> list[ControllerRo
 
         document, opened, body = await context.db.write(both)
         context.on_change(TEMPLATES.name, document, False)
-        headers = {"X-Blaxel-Upload-Url": templates.upload_url(opened)} if opened else None
+        headers = {"ETag": entity_tag(document)}
+        if opened is not None:
+            headers["X-Blaxel-Upload-Url"] = templates.upload_url(opened)
         return json_response(body, headers)
 
     @post(PATH, status_code=200, operation_id="CreateVolumeTemplate", opt=described)
@@ -124,7 +127,7 @@ def _deletes(context: ResourceContext, templates: Templates) -> list[ControllerR
         opt={"answer": VolumeTemplate},
     )
     async def delete_template(request: AnyRequest, name: str) -> Response[bytes]:
-        document, versions = await templates.delete(caller_of(request).workspace, name)
+        document, versions = await templates.delete(actor_of(caller_of(request)), name)
         context.on_change(TEMPLATES.name, document, True)
         return json_response(view(document, versions))
 

@@ -11,10 +11,9 @@ from sqlalchemy import Connection
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
 from serai.kernel.ids import token
-from serai.resources import documents
 from serai.resources.documents import Document
-from serai.resources.kind import Body, Kind
-from serai.resources.store import DocumentStore
+from serai.resources.kind import Body, Kind, Operations
+from serai.resources.store import Actor, DocumentStore
 from serai.storage import template_records as records
 from serai.storage.archives import Archives, Received
 from serai.storage.template_records import VersionRow
@@ -59,6 +58,7 @@ TEMPLATES = Kind(
     status="",
     has_url=False,
     prepare=prepare_template,
+    operations=Operations.of("VolumeTemplate"),
 )
 
 
@@ -190,15 +190,15 @@ class Templates:
             await self._drop_unneeded({digest})
         return document
 
-    async def delete(self, workspace: str, name: str) -> tuple[Document, list[VersionRow]]:
+    async def delete(self, actor: Actor, name: str) -> tuple[Document, list[VersionRow]]:
         """Delete a template with its versions; returns what it was."""
 
         def write(conn: Connection) -> tuple[Document, list[VersionRow]]:
-            document = self._store.need(conn, TEMPLATES, workspace, name)
-            versions = records.of_template(conn, workspace, name)
+            document = self._store.need(conn, TEMPLATES, actor.workspace, name)
+            versions = records.of_template(conn, actor.workspace, name)
             for version in versions:
                 records.drop(conn, version.id)
-            documents.drop(conn, document.id)
+            self._store.delete(conn, actor, document)
             return document, versions
 
         async with self._lock:

@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.kernel.errors import NotFound
-from serai.resources import documents
+from serai.resources import documents, events
+from serai.resources.actor import entity_tag
 from serai.resources.documents import Document
 from serai.resources.listing import answer_list
 from serai.resources.operations import ResourceContext, actor_of, caller_of
@@ -49,11 +50,11 @@ def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
     async def get_volume(request: AnyRequest, name: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
 
-        def read(conn: Connection) -> bytes:
+        def read(conn: Connection) -> Response[bytes]:
             document = context.store.need(conn, VOLUMES, workspace, name)
-            return view(document, attachments(conn, workspace))
+            return _with_events(conn, document)
 
-        return json_response(await context.db.read(read))
+        return await context.db.read(read)
 
     @get(
         PATH + "/by-external-id/{external_id:str}",
@@ -63,18 +64,24 @@ def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
     async def get_volume_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
 
-        def read(conn: Connection) -> bytes:
+        def read(conn: Connection) -> Response[bytes]:
             document = documents.find_external(conn, workspace, VOLUMES.name, external_id)
             if document is None:
                 raise NotFound(
                     f"There is no volume with external id {external_id[:80]!r} in this workspace.",
                     code="VOLUME_NOT_FOUND",
                 )
-            return view(document, attachments(conn, workspace))
+            return _with_events(conn, document)
 
-        return json_response(await context.db.read(read))
+        return await context.db.read(read)
 
     return [list_volumes, get_volume, get_volume_by_external_id]
+
+
+def _with_events(conn: Connection, document: Document) -> Response[bytes]:
+    body = msgspec.json.decode(view(document, attachments(conn, document.workspace)))
+    body["events"] = events.of_document(conn, document.id)
+    return json_response(msgspec.json.encode(body), {"ETag": entity_tag(document)})
 
 
 def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouterHandler]:
@@ -91,7 +98,7 @@ def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouter
 
         document, shown = await context.db.write(write)
         context.on_change(VOLUMES.name, document, False)
-        return json_response(shown)
+        return json_response(shown, {"ETag": entity_tag(document)})
 
     @put(PATH + "/{name:str}", operation_id="UpdateVolume", opt=described)
     async def replace_volume(request: AnyRequest, name: str) -> Response[bytes]:
@@ -103,7 +110,7 @@ def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouter
 
         document, shown = await context.db.write(write)
         context.on_change(VOLUMES.name, document, False)
-        return json_response(shown)
+        return json_response(shown, {"ETag": entity_tag(document)})
 
     return [create_volume, replace_volume]
 
@@ -118,10 +125,8 @@ def _delete(
         opt={"answer": Volume},
     )
     async def delete_volume(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
-        document, digest = await context.db.write(
-            lambda conn: volumes.delete(conn, workspace, name)
-        )
+        actor = actor_of(caller_of(request))
+        document, digest = await context.db.write(lambda conn: volumes.delete(conn, actor, name))
         await templates.release(digest)
         context.on_change(VOLUMES.name, document, True)
         return json_response(view(document, {}))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from serai.kernel.errors import BadRequest, Conflict
 from serai.resources import documents
 from serai.resources.documents import Document
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.store import Actor, DocumentStore
 from serai.storage import template_records as records
 from serai.storage.attachments import attachments
@@ -61,6 +61,7 @@ VOLUMES = Kind(
     shape=Volume,
     has_url=False,
     prepare=prepare_volume,
+    operations=Operations.of("Volume"),
 )
 
 
@@ -129,21 +130,21 @@ class Volumes:
         keep_fixed(spec, before, "region")
         return self._store.replace(conn, VOLUMES, actor, old, body)
 
-    def delete(self, conn: Connection, workspace: str, name: str) -> tuple[Document, str | None]:
+    def delete(self, conn: Connection, actor: Actor, name: str) -> tuple[Document, str | None]:
         """Delete a volume; returns the archive it would have started with, too.
 
         Raises:
             Conflict: a workload uses it.
         """
-        document = self._store.need(conn, VOLUMES, workspace, name)
-        user = attachments(conn, workspace).get(name)
+        document = self._store.need(conn, VOLUMES, actor.workspace, name)
+        user = attachments(conn, actor.workspace).get(name)
         if user is not None:
             raise Conflict(
                 f"Volume {name!r} is attached to {user}; delete that, or take the volume out of "
                 "its spec.volumes, first.",
                 code="VOLUME_ATTACHED",
             )
-        documents.drop(conn, document.id)
+        self._store.delete(conn, actor, document)
         return document, records.forget_volume(conn, document.id)
 
 

@@ -1,6 +1,8 @@
 """Applications: long-running workloads with URLs of their own."""
 
-from serai.wire.common import Env, Metadata, Status, Wire
+import msgspec
+
+from serai.wire.common import CoreEvent, Env, Metadata, Status, Wire
 
 
 class AppUrl(Wire):
@@ -19,6 +21,18 @@ class AppRevision(Wire):
     port: int | None = None
     envs: list[Env] | None = None
     snapshot: str | None = None
+    created_at: str | None = None
+    created_by: str | None = None
+
+
+class ApplicationRevision(Wire):
+    """A kept revision as lists show it; ``image`` is empty until there is one."""
+
+    id: str
+    image: str = msgspec.field(default_factory=str)
+    memory: int | None = None
+    port: int | None = None
+    envs: list[Env] | None = None
     created_at: str | None = None
     created_by: str | None = None
 
@@ -65,3 +79,4 @@ class Application(Wire):
     metadata: Metadata
     spec: ApplicationSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
