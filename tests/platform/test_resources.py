@@ -161,6 +161,7 @@ def test_a_cursor_belongs_to_its_query(api: httpx.Client, agents: list[str]) -> 
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=ten", "limit"),
+        ("limit=000000001999", "limit"),
         ("limit=1e2", "limit"),
         ("limit=99999999999999999999", "limit"),
         ("sort=size", "sort"),

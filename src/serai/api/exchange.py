@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response
+from litestar.exceptions import InternalServerException
 
 from serai.api.errors import invalid_body
 from serai.kernel.errors import BadRequest
@@ -52,7 +53,10 @@ async def decode_body(request: AnyRequest, shape: type[Shape]) -> Shape:
     Raises:
         BadRequest: empty, not JSON, or not of the shape; names the field.
     """
-    raw = await request.body()
+    try:
+        raw = await request.body()
+    except InternalServerException as problem:  # what Litestar makes of a client that left
+        raise BadRequest("The request ended before its body did.", code="INVALID_JSON") from problem
     if not raw:
         raise BadRequest("The request body is empty; send a JSON object.", code="INVALID_JSON")
     try:

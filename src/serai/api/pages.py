@@ -95,7 +95,7 @@ def parse_page_query(params: Any, statuses: Sequence[str]) -> PageQuery:
 def _limit(text: str | None) -> int | None:
     if not text:
         return None
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LIMIT_MAX:
+    if text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= LIMIT_MAX:
         return int(text)
     raise BadRequest(f"limit {text[:20]!r} is not a whole number from 1 to {LIMIT_MAX}.")
 
