@@ -91,15 +91,16 @@ def provided() -> list[str]:
 
 
 def require(reference: str) -> None:
-    """Accept ``[blaxel/|sandbox/]name[:tag]`` of a provided image.
+    """Accept ``[blaxel/|sandbox/]name[:latest]`` of a provided image; there are no other tags.
 
     Raises:
         UnknownImage: naming the references that would work.
     """
-    name, _, _ = reference.partition(":")
+    name, colon, tag = reference.partition(":")
     namespace, _, short = name.rpartition("/")
     known = provided()
-    if namespace not in _NAMESPACES or f"blaxel/{short}:latest" not in known:
+    tagged = tag == "latest" if colon else True
+    if not tagged or namespace not in _NAMESPACES or f"blaxel/{short}:latest" not in known:
         raise UnknownImage(
             f"image {reference!r} cannot be provided by the embedded runtime; "
             f"use one of: {', '.join(known)}"
