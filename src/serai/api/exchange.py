@@ -1,5 +1,6 @@
 """Reading a request body and writing a JSON answer."""
 
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,6 +11,39 @@ from serai.kernel.errors import BadRequest
 
 Shape = TypeVar("Shape")
 AnyRequest = Request[Any, Any, Any]
+
+
+class Origin(msgspec.Struct, kw_only=True):
+    """Where a request comes from, and what it says about the state it wants to change.
+
+    Attributes:
+        client: address of the peer.
+        user_agent: as sent, cut to a sane length.
+        request_id: as answered in ``x-request-id``.
+        if_match: the entity tags of an ``If-Match`` header; ``None`` without one.
+        claim: of an idempotent request, the one run that may take effect.
+        audited: whether the audit log has this request's change already.
+    """
+
+    client: str = ""
+    user_agent: str = ""
+    request_id: str = ""
+    if_match: str | None = None
+    claim: str | None = None
+    audited: bool = False
+
+
+_origin: ContextVar[Origin | None] = ContextVar("serai_request_origin", default=None)
+
+
+def begin_origin(origin: Origin) -> None:
+    """Remember where the request that this task answers comes from."""
+    _origin.set(origin)
+
+
+def current_origin() -> Origin:
+    """Where the request that is being answered comes from; empty for the platform's own work."""
+    return _origin.get() or Origin()
 
 
 async def decode_body(request: AnyRequest, shape: type[Shape]) -> Shape:

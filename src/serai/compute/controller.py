@@ -15,7 +15,7 @@ from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, ServiceUnavailable
-from serai.resources import documents
+from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.store import Actor, DocumentStore, already_exists
@@ -87,6 +87,8 @@ class SandboxController:
         if ended is not None:
             documents.drop(conn, ended.id)
             records.drop(conn, ended.id)
+        memory_mb = body["spec"]["runtime"]["memory"]
+        quotas.check_memory(conn, actor.workspace, memory_mb)
         document = self.store.create(conn, SANDBOXES, actor, body)
         moment = now()
         expiry = expiry_of(body, moment)
@@ -97,7 +99,7 @@ class SandboxController:
                 workspace=actor.workspace,
                 account_id=account_id,
                 name=document.name,
-                memory_mb=body["spec"]["runtime"]["memory"],
+                memory_mb=memory_mb,
                 phase="creating",
                 handle=None,
                 expires_at=rfc3339(expiry.at) if expiry.at else None,
@@ -232,20 +234,23 @@ class SandboxController:
         records.change(conn, document.id, phase="stopped", handle=None)
         self.store.with_status(conn, document, "DEPLOYED", state="STANDBY")
 
-    async def delete(self, workspace: str, name: str) -> Document:
+    async def delete(self, actor: Actor, name: str) -> Document:
         """Stop a sandbox for good. Its record stays readable for a while as ``TERMINATED``.
 
         Raises:
             NotFound: no such sandbox, or it has ended already.
+            Conflict: ``If-Match`` of the request names another state of it.
         """
-        async with self.live.lock(workspace, name):
-            return await self._terminate(workspace, name)
+        async with self.live.lock(actor.workspace, name):
+            return await self._terminate(actor.workspace, name, actor)
 
-    async def _terminate(self, workspace: str, name: str) -> Document:
+    async def _terminate(self, workspace: str, name: str, actor: Actor | None = None) -> Document:
         def mark(conn: Connection) -> tuple[Document, SandboxRow | None]:
             document = self.store.need(conn, SANDBOXES, workspace, name)
             row = records.get(conn, document.id)
             if document.status != "TERMINATED":
+                if actor is not None:
+                    self.store.deleting(conn, actor, document)
                 document = self.store.with_status(conn, document, "DELETING", state=None)
                 records.change(conn, document.id, phase="deleting")
             return document, row

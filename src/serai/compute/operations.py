@@ -3,7 +3,7 @@
 from litestar import Response, delete, get, post, put
 from litestar.types import ControllerRouterHandler
 
-from serai.api.exchange import AnyRequest, decode_body, flag, json_response
+from serai.api.exchange import AnyRequest, decode_body, flag
 from serai.compute.controller import SandboxController
 from serai.compute.kind import SANDBOXES, name_unnamed
 from serai.kernel.errors import NotFound
@@ -11,6 +11,7 @@ from serai.resources import documents
 from serai.resources.operations import (
     ResourceContext,
     actor_of,
+    answer,
     caller_of,
     read_operations,
     render,
@@ -64,17 +65,17 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
         body = controller.store.wanted(SANDBOXES, shape)
         if_not_exist = flag(request, "createIfNotExist")
         document = await controller.create(actor, account_id, body, if_not_exist=if_not_exist)
-        return json_response(document.body.encode())
+        return answer(document)
 
     @put("/v0/sandboxes/{name:str}")
     async def replace_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         shape = await decode_body(request, Sandbox)
         document = await controller.replace(actor_of(caller_of(request)), name, shape)
-        return json_response(document.body.encode())
+        return answer(document)
 
     @delete("/v0/sandboxes/{name:str}", status_code=200)
     async def delete_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
-        document = await controller.delete(caller_of(request).workspace, name)
-        return json_response(document.body.encode())
+        document = await controller.delete(actor_of(caller_of(request)), name)
+        return answer(document)
 
     return [create_sandbox, replace_sandbox, delete_sandbox]

@@ -3,12 +3,17 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, tuple_, update
 
 from serai.api.pages import PageQuery
-from serai.store.tables.documents import documents
+from serai.resources import counts
+from serai.resources.counts import List
+from serai.store.dialect import search_candidates
+from serai.store.tables.documents import document_events, document_revisions, documents
 
 HIDDEN = "TERMINATED"
+CANDIDATES = 2000
+"""A search that may match more than this walks the list in its order instead."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,16 +87,38 @@ def _first(conn: Connection, query: Any) -> Document | None:
 def add(conn: Connection, document: Document) -> None:
     """Insert a document; its name must be free."""
     conn.execute(insert(documents).values(_row(document)))
+    counts.count(conn, _list_of(document), document.status, 1)
 
 
 def save(conn: Connection, document: Document) -> None:
-    """Overwrite a document by its id."""
-    conn.execute(update(documents).where(documents.c.id == document.id).values(_row(document)))
+    """Overwrite a document by its id; its name, parent, kind and workspace never change."""
+    c = documents.c
+    before = conn.execute(select(c.status).where(c.id == document.id)).scalar()
+    if before is None:
+        return
+    conn.execute(update(documents).where(c.id == document.id).values(_row(document)))
+    if before != document.status:
+        counts.count(conn, _list_of(document), before, -1)
+        counts.count(conn, _list_of(document), document.status, 1)
 
 
 def drop(conn: Connection, document_id: str) -> None:
-    """Delete a document by its id."""
-    conn.execute(delete(documents).where(documents.c.id == document_id))
+    """Delete a document by its id, with its events and revisions."""
+    c = documents.c
+    gone = conn.execute(
+        delete(documents)
+        .where(c.id == document_id)
+        .returning(c.workspace, c.kind, c.parent, c.status)
+    ).first()
+    if gone is None:
+        return
+    counts.count(conn, (gone.workspace, gone.kind, gone.parent), gone.status, -1)
+    for table in (document_events, document_revisions):
+        conn.execute(delete(table).where(table.c.document_id == document_id))
+
+
+def _list_of(document: Document) -> List:
+    return (document.workspace, document.kind, document.parent)
 
 
 def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Document]:
@@ -99,6 +126,14 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     query = select(*COLUMNS).where(documents.c.kind == kind)
     if workspace is not None:
         query = query.where(documents.c.workspace == workspace)
+    return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
+
+
+def elsewhere(conn: Connection, kind: str, origin: str) -> list[Document]:
+    """Documents of a kind whose body has no URL that begins with ``origin``."""
+    c = documents.c
+    here = c.body.contains(f'"url":"{origin}', autoescape=True)
+    query = select(*COLUMNS).where(c.kind == kind, ~here)
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
@@ -134,45 +169,79 @@ def page(
     size: int,
     parent: str = "",
 ) -> Page:
-    """One page; ``after`` is the position of the last item of the page before."""
-    c = documents.c
-    within = _within(workspace, kind, parent, query)
-    key = c[query.column]
+    """One page; ``after`` is the position of the last item of the page before.
+
+    ``total`` counts the whole list, whatever the filters: only ended documents are left out,
+    unless they are shown.
+    """
+    within = (workspace, kind, parent)
+    held = counts.by_status(conn, within)
+    shown = {s: n for s, n in held.items() if query.show_terminated or s != HIDDEN}
+    wanted = shown if query.statuses is None else set(held) & query.statuses
     descending = query.descending != query.from_end
-    conditions = [*within, *_search(query)]
-    if after is not None:
-        conditions.append(_beyond(key, after, descending))
-    order = (key.desc(), c.id.desc()) if descending else (key.asc(), c.id.asc())
-    statement = select(key, c.id, c.body).where(*conditions).order_by(*order).limit(size + 1)
-    rows = conn.execute(statement).all()
-    total = conn.execute(select(func.count()).where(*within)).scalar_one()
+    rows = _rows(conn, within, sorted(wanted), query, after, size + 1)
+    rows.sort(key=lambda row: (row[0], row[1]), reverse=descending)
     more, rows = len(rows) > size, rows[:size]
     last = [rows[-1][0], rows[-1][1]] if rows else []
     items = [body.encode() for _, _, body in rows]
     if query.from_end:
         items.reverse()
-    return Page(items, more, last, total)
+    return Page(items, more, last, sum(shown.values()))
 
 
-def _within(workspace: str, kind: str, parent: str, query: PageQuery) -> list[ColumnElement[bool]]:
+def _rows(
+    conn: Connection,
+    within: List,
+    statuses: list[str],
+    query: PageQuery,
+    after: list[str] | None,
+    limit: int,
+) -> list[Any]:
+    """At least the first ``limit`` rows after a position, in any order.
+
+    The ways to them: by external id; by the search index, when that finds few; else along the
+    index of each status in the list's order, which makes every page as fast as the first.
+    """
     c = documents.c
-    conditions = [c.workspace == workspace, c.kind == kind, c.parent == parent]
-    if query.statuses is not None:
-        conditions.append(c.status.in_(query.statuses))
-    elif not query.show_terminated:
-        conditions.append(c.status != HIDDEN)
+    key = c[query.column]
+    base = select(key, c.id, c.body).where(*_filters(query, after, key))
+    base = _ordered(base, query, key, limit)
+    numbers = search_candidates(conn, query.q, CANDIDATES) if query.q else None
+    if query.external_id or numbers is not None:
+        mine = [_unindexed(c.parent) == within[2], _unindexed(c.status).in_(statuses)]
+        if numbers is not None:
+            mine += [_unindexed(c.workspace) == within[0], _unindexed(c.kind) == within[1]]
+            mine += [c.number.in_(numbers)]
+        else:
+            mine += [c.workspace == within[0], c.kind == within[1]]
+        return list(conn.execute(base.where(*mine)))
+    mine = [c.workspace == within[0], c.kind == within[1], c.parent == within[2]]
+    return [
+        row for status in statuses for row in conn.execute(base.where(*mine, c.status == status))
+    ]
+
+
+def _filters(query: PageQuery, after: list[str] | None, key: Any) -> list[ColumnElement[bool]]:
+    c = documents.c
+    conditions: list[ColumnElement[bool]] = []
     if query.external_id:
         conditions.append(c.external_id == query.external_id)
+    if query.q:
+        conditions.append(c.search.contains(query.q, autoescape=True))
+    if after is not None:
+        here, there = tuple_(key, c.id), tuple_(*after)
+        descending = query.descending != query.from_end
+        conditions.append(here < there if descending else here > there)
     return conditions
 
 
-def _search(query: PageQuery) -> list[ColumnElement[bool]]:
-    return [documents.c.search.contains(query.q, autoescape=True)] if query.q else []
-
-
-def _beyond(key: Any, after: list[str], descending: bool) -> ColumnElement[bool]:
-    value, last_id = after
+def _ordered(statement: Any, query: PageQuery, key: Any, limit: int) -> Any:
     c = documents.c
-    if descending:
-        return or_(key < value, and_(key == value, c.id < last_id))
-    return or_(key > value, and_(key == value, c.id > last_id))
+    descending = query.descending != query.from_end
+    order = (key.desc(), c.id.desc()) if descending else (key.asc(), c.id.asc())
+    return statement.order_by(*order).limit(limit)
+
+
+def _unindexed(column: Any) -> Any:
+    """The column, so written that no index over it is chosen."""
+    return column.concat("")

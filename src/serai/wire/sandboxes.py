@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from serai.wire.common import Env, Metadata, Port, Status, VolumeAttachment, Wire
+from serai.wire.common import CoreEvent, Env, Metadata, Port, Status, VolumeAttachment, Wire
 
 
 class SandboxRuntime(Wire):
@@ -86,6 +86,7 @@ class Sandbox(Wire):
     metadata: Metadata
     spec: SandboxSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
     state: Literal["RUNNING", "STANDBY"] | None = None
     last_used_at: str | None = None
     expires_in: int | None = None
