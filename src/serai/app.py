@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import uvicorn
 import uvloop
-from litestar import Response, get
+from litestar import Response, Router, get
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
@@ -35,11 +35,17 @@ from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
 from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
 from serai.identity.authenticator import KeyAuthenticator
 from serai.identity.bootstrap import Bootstrapped, bootstrap
 from serai.identity.caller import Guard
+from serai.identity.context import IdentityContext
+from serai.identity.names import NameRules
+from serai.identity.operations import identity_operations
+from serai.identity.operations.features import FEATURES
 from serai.identity.principal import Principal
+from serai.identity.rights import check_rights
 from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
@@ -105,6 +111,7 @@ class Platform:
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.usage.run(self.db)),
+            asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
@@ -166,16 +173,22 @@ class Platform:
             self._health(controller),
             *sandbox_operations(context, controller),
             *billing_operations(self.db, self.prices),
+            *identity_operations(self._identity()),
         ]
         for kind in DOCUMENT_KINDS:
             handlers += read_operations(context, kind)
             handlers += write_operations(context, kind)
         return create_app(
-            handlers,
+            [Router("/", route_handlers=handlers, guards=[check_rights])],
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
             [lambda app: Guard(app, self.authenticator)],
             self.settings.max_body_bytes,
         )
+
+    def _identity(self) -> IdentityContext:
+        names = NameRules(frozenset(segment.decode() for segment in RESERVED))
+        origin = self.settings.origin
+        return IdentityContext(self.db, self.vault, self.authenticator, origin, names, FEATURES)
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:
         @get("/health")

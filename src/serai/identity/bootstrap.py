@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 from serai.identity import accounts
 from serai.identity.keys import new_key
 from serai.store.secrets import Vault
+from serai.store.tables.identity import accounts as accounts_table
 from serai.store.tables.identity import api_keys, users, workspaces
 
 ADMIN_EMAIL = "admin@localhost"
@@ -32,7 +33,13 @@ def bootstrap(
         workspace: name of the workspace to have.
         wanted_key: the operator's own key for the admin; random when ``None``.
     """
-    admin = conn.execute(select(users).where(users.c.email == ADMIN_EMAIL)).one_or_none()
+    admin = conn.execute(
+        select(users)
+        .join(accounts_table, accounts_table.c.id == users.c.account_id)
+        .where(users.c.email == ADMIN_EMAIL, users.c.account_admin)
+        .order_by(accounts_table.c.created_at)
+        .limit(1)
+    ).one_or_none()
     if admin is None:
         account_id = accounts.create_account(conn, "default")
         admin_id = accounts.create_user(conn, account_id, ADMIN_EMAIL, account_admin=True)
