@@ -26,6 +26,7 @@ from serai.api.versions import RELEASES, VersionRegistry
 from serai.compute.controller import SandboxController
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
+from serai.compute.parts import SandboxParts
 from serai.compute.ports import RunningSandbox
 from serai.compute.reconciler import Reconciler
 from serai.connect.authority import Authority
@@ -108,6 +109,8 @@ class Platform:
         )
         reconciler = Reconciler(controller)
         await reconciler.start()
+        parts = SandboxParts(controller, self.vault, self.discovery)
+        await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.usage.run(self.db)),
@@ -115,10 +118,11 @@ class Platform:
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
-        server = Server(self._config(gateway, self._application(controller)))
+        server = Server(self._config(gateway, self._application(controller, parts)))
         try:
             await server.serve_until_signal(lambda: self._ready(booted))
         finally:
+            await parts.stop()
             await self._close(gateway, reconciler)
         return 0
 
@@ -166,12 +170,13 @@ class Platform:
             log_every=self.settings.log_level == "debug",
         )
 
-    def _application(self, controller: SandboxController) -> ASGIApp:
+    def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         context = ResourceContext(self.db, self.store, cursors, self.discovery.changed)
         handlers: list[ControllerRouterHandler] = [
             self._health(controller),
             *sandbox_operations(context, controller),
+            *parts.operations(context),
             *billing_operations(self.db, self.prices),
             *identity_operations(self._identity()),
         ]

@@ -1,7 +1,7 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -9,7 +9,9 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.compute import records
-from serai.compute.kind import SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.belongings import drop_belongings
+from serai.compute.deadline import CreationDeadline
+from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveSandbox, LiveTable
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
@@ -22,7 +24,6 @@ from serai.resources.store import Actor, DocumentStore, already_exists
 from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan, UnknownImage
 from serai.store.database import Database
 
-ENDED = frozenset({"TERMINATED", "FAILED"})
 log = structlog.get_logger(__name__)
 
 
@@ -43,10 +44,18 @@ class SandboxController:
         self.spans = spans
         self.routes = routes
         self.live = LiveTable()
+        self.on_end: list[Callable[[str, str], None]] = []
+        """Called with workspace and name after a sandbox has ended for good."""
         self._background: set[asyncio.Task[None]] = set()
 
     async def create(
-        self, actor: Actor, account_id: str, body: Body, *, if_not_exist: bool
+        self,
+        actor: Actor,
+        account_id: str,
+        body: Body,
+        *,
+        if_not_exist: bool,
+        deadline: CreationDeadline | None = None,
     ) -> Document:
         """Create a sandbox; answers when its API can be reached.
 
@@ -55,18 +64,20 @@ class SandboxController:
             account_id: who pays.
             body: checked by ``DocumentStore.wanted``.
             if_not_exist: answer with the existing one instead of a conflict.
+            deadline: once it has passed, nothing is created, or is left of what was.
 
         Raises:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
+            CreationTimeout: the deadline has passed.
             ServiceUnavailable: the runtime failed; nothing is left behind.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
+            if deadline is not None:
+                deadline.check()
             await self._expire_if_due(workspace, name)
-            existing = await self.db.read(
-                lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
-            )
+            existing = await self._settled(workspace, name)
             if existing is not None and existing.status not in ENDED:
                 if if_not_exist:
                     return existing
@@ -74,7 +85,47 @@ class SandboxController:
             document = await self.db.write(
                 lambda conn: self._insert(conn, actor, account_id, body, existing)
             )
-            return await self._start_new(document)
+            document = await self._start_new(document)
+            if deadline is not None and deadline.passed:
+                await self._discard(document)
+                deadline.check()
+            return document
+
+    async def _settled(self, workspace: str, name: str) -> Document | None:
+        """The sandbox of that name; what a crash left half done is finished first."""
+        document = await self.db.read(
+            lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
+        )
+        if document is None:
+            return None
+        row = await self.db.read(lambda conn: records.get(conn, document.id))
+        if row is None:
+            return document
+        try:
+            return await self.repair(document, row)
+        except RuntimeProblem:
+            log.exception("sandbox_repair_failed", sandbox=name)
+            await self.db.write(lambda conn: _forget(conn, document.id))
+            return None
+
+    async def repair(self, document: Document, row: SandboxRow) -> Document:
+        """Finish what a crash interrupted; the caller holds the name's lock.
+
+        Raises:
+            RuntimeProblem: it cannot be started.
+        """
+        if row.phase == "deleting":
+            return await self.finish_delete(document, row)
+        if row.phase == "creating":
+            await self.runtime.destroy(row.id, row.handle)
+            return await self.start(document)
+        return document
+
+    async def _discard(self, document: Document) -> None:
+        """Remove a sandbox that nobody waited for, record and all."""
+        row = await self.db.read(lambda conn: records.get(conn, document.id))
+        await self.finish_delete(document, row)
+        await self.db.write(lambda conn: _forget(conn, document.id))
 
     def _insert(
         self,
@@ -269,12 +320,15 @@ class SandboxController:
         if handle is not None:
             await self.runtime.stop(handle)
         ended = await self.db.write(lambda conn: self._ended(conn, document))
+        for tell in self.on_end:
+            tell(document.workspace, document.name)
         self._spawn(self.runtime.destroy(document.id, handle))
         return ended
 
     def _ended(self, conn: Connection, document: Document) -> Document:
         moment = now()
         self.spans.close(conn, document.id, moment)
+        drop_belongings(conn, document.workspace, document.name)
         until = moment + retention_of(msgspec.json.decode(document.body))
         records.change(
             conn, document.id, phase="terminated", handle=None, expires_at=rfc3339(until)

@@ -4,14 +4,17 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import msgspec
+from sqlalchemy import Connection
 
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
-from serai.kernel.errors import BadRequest
+from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.ids import token
+from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots, map_slots
+from serai.resources.store import DocumentStore
 from serai.wire.sandboxes import Sandbox
 
 IMAGE_DEFAULT = "blaxel/base-image:latest"
@@ -136,3 +139,22 @@ SANDBOXES = Kind(
     prepare=prepare_sandbox,
     secrets=sandbox_slots,
 )
+
+
+ENDED = frozenset({"TERMINATED", "FAILED"})
+
+
+def need_living(conn: Connection, store: DocumentStore, workspace: str, name: str) -> Document:
+    """The sandbox of that name, as long as it lives.
+
+    Raises:
+        NotFound: no such sandbox.
+        Conflict: it has ended, or is about to.
+    """
+    document = store.need(conn, SANDBOXES, workspace, name)
+    if document.status in ENDED or document.status == "DELETING":
+        raise Conflict(
+            f"Sandbox {name!r} has ended ({document.status}); create it again.",
+            code="SANDBOX_TERMINATED",
+        )
+    return document
