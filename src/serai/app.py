@@ -23,7 +23,10 @@ import serai
 from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
+from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
+from serai.compute.job_operations import job_operations
+from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
@@ -65,6 +68,7 @@ from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
+from serai.storage.operations import storage_operations
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
@@ -145,7 +149,7 @@ class Platform:
         return booted
 
     def _relocate(self, conn: Connection) -> None:
-        for kind in (*DOCUMENT_KINDS, SANDBOXES):
+        for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
             if kind.has_url:
                 self.store.relocate(conn, kind)
 
@@ -179,6 +183,8 @@ class Platform:
             *parts.operations(context),
             *billing_operations(self.db, self.prices),
             *identity_operations(self._identity()),
+            *job_operations(context, self.vault),
+            *storage_operations(context, self.vault, self.settings.data_dir),
         ]
         for kind in DOCUMENT_KINDS:
             handlers += read_operations(context, kind)
