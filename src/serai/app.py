@@ -24,6 +24,7 @@ from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.compute.applications import APPLICATIONS
+from serai.catalog.assembly import Catalog
 from serai.compute.controller import SandboxController
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
@@ -50,6 +51,8 @@ from serai.identity.operations import identity_operations
 from serai.identity.operations.features import FEATURES
 from serai.identity.principal import Principal
 from serai.identity.rights import check_rights
+from serai.images.operations import image_operations
+from serai.images.share_operations import share_operations
 from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
@@ -62,7 +65,8 @@ from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
-from serai.resources.kinds import DOCUMENT_KINDS
+from serai.network.assembly import Network
+from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
@@ -103,6 +107,8 @@ class Platform:
         self.usage = UsageBuffer()
         self.prices = PriceList.load(_prices_file(settings))
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -185,9 +191,14 @@ class Platform:
             *identity_operations(self._identity()),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
+            *self.network.operations(context),
+            *self.catalog.operations(context),
+            *image_operations(context, lambda: self.runtime.images()),
+            *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:
-            handlers += read_operations(context, kind)
+            if kind is not POLICIES:  # catalog reads these, with their usage
+                handlers += read_operations(context, kind)
             handlers += write_operations(context, kind)
         return create_app(
             [Router("/", route_handlers=handlers, guards=[check_rights])],

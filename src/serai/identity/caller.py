@@ -13,6 +13,7 @@ from serai.kernel.errors import AuthenticationRequired, BadRequest, Forbidden, N
 
 PUBLIC = frozenset(
     {
+        "/v0/changelog",
         "/v0/drives/jwks.json",
         "/v0/openapi.json",
         "/v0/versions",
