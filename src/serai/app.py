@@ -67,7 +67,10 @@ from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
 from serai.network.assembly import Network
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
+from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.operations import ResourceContext, read_operations, write_operations
+from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
@@ -195,6 +198,8 @@ class Platform:
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),
             *share_operations(context),
+            *audit_operations(self.db, cursors),
+            *quota_operations(self.db),
         ]
         for kind in DOCUMENT_KINDS:
             if kind is not POLICIES:  # catalog reads these, with their usage
@@ -203,7 +208,13 @@ class Platform:
         return create_app(
             [Router("/", route_handlers=handlers, guards=[check_rights])],
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
-            [lambda app: Guard(app, self.authenticator)],
+            [
+                lambda app: Guard(app, self.authenticator),
+                lambda app: IdempotencyLayer(
+                    app, self.db, self.vault, self.settings.max_body_bytes
+                ),
+                lambda app: AuditLayer(app, self.db),
+            ],
             self.settings.max_body_bytes,
         )
 

@@ -42,9 +42,14 @@ def caller_of(request: AnyRequest) -> Caller:
 
 def actor_of(caller: Caller) -> Actor:
     """The caller as the one who changes something in the request's workspace."""
+    return actor_in(caller, caller.workspace)
+
+
+def actor_in(caller: Caller, workspace: str) -> Actor:
+    """The caller as the one who changes something in a workspace, or (empty) in the account."""
     principal = caller.principal
     return Actor(
-        workspace=caller.workspace,
+        workspace=workspace,
         email=principal.email,
         subject=principal.subject,
         credential=principal.credential_id,
