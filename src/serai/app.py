@@ -23,8 +23,8 @@ import serai
 from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
-from serai.compute.applications import APPLICATIONS
 from serai.catalog.assembly import Catalog
+from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
@@ -66,9 +66,9 @@ from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
 from serai.network.assembly import Network
-from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
+from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore

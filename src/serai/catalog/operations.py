@@ -42,7 +42,7 @@ def _places(places: Places) -> list[ControllerRouterHandler]:
     @get(
         "/v0/publicIps",
         operation_id="ListPublicIps",
-        opt={"body": None, "answer": dict[str, PublicIp]},
+        opt={"body": None, "answer": dict[str, PublicIp], "query": {"region": str}},
     )
     async def list_public_ips(request: AnyRequest) -> Response[bytes]:
         return _json(places.public_ips(request.query_params.get("region") or None))

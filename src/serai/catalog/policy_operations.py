@@ -8,6 +8,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, json_response
+from serai.api.pages import PageOf
 from serai.catalog.policies import Users, counts, policy_users, usages
 from serai.resources.kinds import POLICIES
 from serai.resources.listing import answer_list
@@ -20,7 +21,7 @@ def policy_read_operations(context: ResourceContext) -> list[ControllerRouterHan
     """List, get and usages; the operations that write are those of every kind."""
     db, store = context.db, context.store
 
-    @get("/v0/policies", operation_id="ListPolicies", opt={"body": None, "answer": list[Policy]})
+    @get("/v0/policies", operation_id="ListPolicies", opt={"body": None, "answer": PageOf[Policy]})
     async def list_policies(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace
         version, params = request.state["version"], request.query_params

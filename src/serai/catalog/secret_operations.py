@@ -54,7 +54,7 @@ def secret_operations(
         "/v0/secrets",
         status_code=200,
         operation_id="DeleteSecretByQuery",
-        opt={"body": None, "answer": Secret},
+        opt={"body": None, "answer": Secret, "query": {"name": str}},
     )
     async def delete_secret_by_query(request: AnyRequest) -> Response[bytes]:
         name = request.query_params.get("name")

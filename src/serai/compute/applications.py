@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from serai.compute.jobs import check_range
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots
-from serai.wire.applications import Application
+from serai.wire.applications import Application, AppRevision
 
 MEMORY_DEFAULT = 2048
 PORT_DEFAULT = 8080
@@ -87,4 +87,7 @@ APPLICATIONS = Kind(
     status="DEACTIVATED",
     prepare=prepare_application,
     secrets=application_slots,
+    versioned=True,
+    revision_shape=AppRevision,
+    operations=Operations.of("Application"),
 )

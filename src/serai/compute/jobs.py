@@ -4,7 +4,7 @@ import re
 
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import env_slots
 from serai.wire.jobs import Job
@@ -147,4 +147,6 @@ JOBS = Kind(
     status="DEACTIVATED",
     prepare=prepare_job,
     secrets=env_slots,
+    versioned=True,
+    operations=Operations.of("Job"),
 )

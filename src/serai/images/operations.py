@@ -64,7 +64,11 @@ def image_answer(image: Image | ImageSummary) -> Response[bytes]:
 def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
     db = context.db
 
-    @get("/v0/images", operation_id="ListImages", opt={"body": None, "answer": ImagePage})
+    @get(
+        "/v0/images",
+        operation_id="ListImages",
+        opt={"body": None, "answer": ImagePage, "paged": IMAGE_PAGES_SINCE},
+    )
     async def list_images(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace
         params, version = request.query_params, request.state["version"]
@@ -92,7 +96,7 @@ def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
     @get(
         "/v0/images/{resource_type:str}/{name:str}",
         operation_id="GetImage",
-        opt={"body": None, "answer": ImageSummary},
+        opt={"body": None, "answer": ImageSummary, "query": {"sourceWorkspace": str}},
     )
     async def get_image(request: AnyRequest, resource_type: str, name: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
@@ -114,7 +118,7 @@ def _tags(context: ResourceContext) -> ControllerRouterHandler:
     @get(
         "/v0/images/{resource_type:str}/{name:str}/tags",
         operation_id="ListImageTags",
-        opt={"body": None, "answer": ImageTagPage},
+        opt={"body": None, "answer": ImageTagPage, "query": {"name": str, "sourceWorkspace": str}},
     )
     async def list_image_tags(
         request: AnyRequest, resource_type: str, name: str
@@ -142,7 +146,11 @@ def _create(context: ResourceContext, provided: Provided) -> ControllerRouterHan
         "/v0/images",
         status_code=200,
         operation_id="CreateImage",
-        opt={"body": CreateImage, "answer": CreateImageAnswer},
+        opt={
+            "body": CreateImage,
+            "answer": CreateImageAnswer,
+            "query": {"upload": bool, "skip-build": bool},
+        },
     )
     async def create_image(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace

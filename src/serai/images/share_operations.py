@@ -30,6 +30,7 @@ from serai.wire.images import (
 )
 
 DIRECTIONS = ("incoming", "outgoing")
+Direction: Any = Literal[DIRECTIONS]
 
 
 def share_operations(context: ResourceContext) -> list[ControllerRouterHandler]:
@@ -116,7 +117,11 @@ def _pending(context: ResourceContext) -> list[ControllerRouterHandler]:
     @get(
         "/v0/pending-image-shares",
         operation_id="ListPendingImageShares",
-        opt={"body": None, "answer": list[PendingImageShareView]},
+        opt={
+            "body": None,
+            "answer": list[PendingImageShareView],
+            "query": {"direction": Direction},
+        },
     )
     async def list_pending_image_shares(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace
@@ -131,7 +136,7 @@ def _pending(context: ResourceContext) -> list[ControllerRouterHandler]:
         "/v0/pending-image-shares/{share_id:str}/accept",
         status_code=200,
         operation_id="AcceptImageShare",
-        opt={"body": None, "answer": Image},
+        opt={"body": None, "answer": Image, "query": {"force": bool}},
     )
     async def accept_image_share(request: AnyRequest, share_id: str) -> Response[bytes]:
         workspace = _admin(caller_of(request))

@@ -144,7 +144,7 @@ def _folders(context: ResourceContext, files: DriveFiles) -> list[ControllerRout
     @get(
         PATH + "/{name:str}/folders",
         operation_id="ListDriveFolders",
-        opt={"answer": list[DriveFolder]},
+        opt={"answer": list[DriveFolder], "query": {"path": str}},
     )
     async def list_folders(request: AnyRequest, name: str) -> Response[bytes]:
         path = request.query_params.get("path") or "/"
@@ -153,7 +153,12 @@ def _folders(context: ResourceContext, files: DriveFiles) -> list[ControllerRout
         folders = [DriveFolder(name=found, path=base + found) for found in names]
         return json_response(msgspec.json.encode(folders))
 
-    @delete(PATH + "/{name:str}/folders", status_code=204, operation_id="DeleteDriveFolder")
+    @delete(
+        PATH + "/{name:str}/folders",
+        status_code=204,
+        operation_id="DeleteDriveFolder",
+        opt={"answer": None, "query": {"path": str}},
+    )
     async def delete_folder(request: AnyRequest, name: str) -> None:
         path = request.query_params.get("path")
         if not path:

@@ -2,7 +2,7 @@
 
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_labels
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.storage.drive_files import split_path
 from serai.storage.volumes import check_region
 from serai.wire.storage import Drive
@@ -39,4 +39,5 @@ DRIVES = Kind(
     shape=Drive,
     has_url=False,
     prepare=prepare_drive,
+    operations=Operations.of("Drive"),
 )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from serai.kernel.errors import BadRequest, Conflict
 from serai.resources import documents
 from serai.resources.documents import Document
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.store import Actor, DocumentStore
 from serai.storage import template_records as records
 from serai.storage.attachments import attachments
@@ -61,6 +61,7 @@ VOLUMES = Kind(
     shape=Volume,
     has_url=False,
     prepare=prepare_volume,
+    operations=Operations.of("Volume"),
 )
 
 
