@@ -7,12 +7,15 @@ from contract.specs import Json
 NAME = "fuzzed"
 """What they are all called."""
 
+NOWHERE = "http://127.0.0.1:9"
+"""A provider that refuses connections: no test calls a real one."""
+
 SEEDS: dict[str, Json] = {
     "agents": {},
     "functions": {},
     "models": {},
     "policies": {"type": "location", "locations": [{"name": "here", "type": "location"}]},
-    "integrations/connections": {"integration": "openai"},
+    "integrations/connections": {"integration": "openai", "config": {"baseUrl": NOWHERE}},
     "sandboxes": {},
     f"sandboxes/{NAME}/previews": {"port": 3000},
     f"sandboxes/{NAME}/previews/{NAME}/tokens": {},

@@ -119,7 +119,7 @@ def filled(path: str, value: str = NAME) -> str:
 def judge(answer: httpx.Response, what: str) -> str | None:
     """What is wrong with an answer, if anything."""
     told = f"{answer.request.method} {str(answer.request.url)[:140]} with {what}"
-    if answer.status_code >= 500:
+    if answer.status_code == 500:
         return f"{told}: {answer.status_code} {answer.text[:300]}"
     if answer.status_code < 400:
         return None
@@ -187,7 +187,7 @@ def test_edited_cursors(client: httpx.Client, document: Json) -> None:
         answer = client.get("/v0/agents", params={"limit": 1, "cursor": edited})
         assert answer.status_code == 400, f"an edit at {position} was accepted"
     for path in ("/v0/functions", "/v0/agents?q=cursor", "/v0/agents?sort=name:asc"):
-        foreign = client.get(path, params={"cursor": cursor})
+        foreign = client.get(f"{path}{'&' if '?' in path else '?'}cursor={cursor}")
         assert foreign.status_code == 400, f"{path} took another query's cursor"
 
 
