@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
-from serai.identity.keys import hint
+from serai.identity.keys import hint, new_key
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.ids import new_uuid, token
@@ -33,6 +33,21 @@ def create_account(conn: Connection, name: str, currency: str = "usd") -> str:
     row = {"id": account_id, "name": name, "currency": currency, "created_at": rfc3339(now())}
     conn.execute(insert(accounts).values(row))
     return account_id
+
+
+def open_account(conn: Connection, vault: Vault, name: str, email: str, workspace: str) -> str:
+    """A further account of this installation: a workspace, its admin, and the admin's key.
+
+    Returns:
+        The key; it is nowhere else.
+    """
+    account_id = create_account(conn, name)
+    admin_id = create_user(conn, account_id, email, account_admin=True)
+    create_workspace(conn, account_id, workspace, email)
+    grant(conn, workspace, admin_id, "admin")
+    key = new_key()
+    store_key(conn, vault, admin_id, "first key", key)
+    return key
 
 
 def create_workspace(conn: Connection, account_id: str, name: str, created_by: str) -> None:
