@@ -1,5 +1,8 @@
 """Other workspaces and accounts beside a running server's first one."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from sqlalchemy import Connection, select
 
 from platform_server import Server
@@ -7,6 +10,8 @@ from serai.identity import accounts
 from serai.store.database import Database
 from serai.store.secrets import Vault
 from serai.store.tables.identity import users
+
+Result = TypeVar("Result")
 
 
 def add_workspace(server: Server, name: str, *, role: str | None = None) -> str:
@@ -19,7 +24,7 @@ def add_workspace(server: Server, name: str, *, role: str | None = None) -> str:
         admin = conn.execute(select(users).order_by(users.c.created_at).limit(1)).one()
         return _populate(conn, vault, admin.account_id, name, "admin", [(admin.id, role)])
 
-    return _change(server, write)
+    return change_database(server, write)
 
 
 def add_account(server: Server, name: str, role: str = "admin") -> tuple[str, str]:
@@ -29,10 +34,17 @@ def add_account(server: Server, name: str, role: str = "admin") -> tuple[str, st
         account = accounts.create_account(conn, name)
         return account, _populate(conn, vault, account, name, role, [])
 
-    return _change(server, write)
+    return change_database(server, write)
 
 
-def _populate(conn, vault, account, name, role, others):
+def _populate(
+    conn: Connection,
+    vault: Vault,
+    account: str,
+    name: str,
+    role: str,
+    others: list[tuple[str, str | None]],
+) -> str:
     key = f"key-of-{name}-with-enough-characters"
     email = f"{name}@example.com"
     user = accounts.create_user(conn, account, email, account_admin=role == "admin")
@@ -45,7 +57,8 @@ def _populate(conn, vault, account, name, role, others):
     return key
 
 
-def _change(server, write):
+def change_database(server: Server, write: Callable[[Connection, Vault], Result]) -> Result:
+    """Change a running server's database from outside."""
     database = Database(server.data_dir / "serai.db")
     vault = Vault.open(server.data_dir / "master.key")
     with database._engine.begin() as conn:
