@@ -1,5 +1,7 @@
 """Sharing images over HTTP."""
 
+from typing import Any, Literal
+
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.types import ControllerRouterHandler
