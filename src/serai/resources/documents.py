@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_, update
 
 from serai.api.pages import PageQuery
 from serai.resources import counts
@@ -129,12 +129,19 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
-def elsewhere(conn: Connection, kind: str, origin: str) -> list[Document]:
-    """Documents of a kind whose body has no URL that begins with ``origin``."""
+def elsewhere(conn: Connection, kind: str, origin: str) -> Document | None:
+    """One document of a kind whose body has no URL below ``origin``; ``None`` when all have."""
     c = documents.c
-    here = c.body.contains(f'"url":"{origin}', autoescape=True)
-    query = select(*COLUMNS).where(c.kind == kind, ~here)
-    return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
+    here = c.body.contains(f'"url":"{origin}/', autoescape=True)
+    return _first(conn, select(*COLUMNS).where(c.kind == kind, ~here).limit(1))
+
+
+def move(conn: Connection, kind: str, old: str, new: str) -> None:
+    """Put every URL of a kind's documents that is below one origin below another."""
+    c = documents.c
+    there, here = f'"url":"{old}/', f'"url":"{new}/'
+    statement = update(documents).where(c.kind == kind, c.body.contains(there, autoescape=True))
+    conn.execute(statement.values(body=func.replace(c.body, there, here)))
 
 
 def children(conn: Connection, workspace: str, kind: str, parent: str) -> list[Document]:

@@ -190,13 +190,15 @@ class DocumentStore:
 
     def relocate(self, conn: Connection, kind: Kind) -> None:
         """Give every document of a kind its URL below the current origin."""
-        for document in documents.elsewhere(conn, kind.name, f"{self.origin}/"):
+        while document := documents.elsewhere(conn, kind.name, self.origin):
             body = msgspec.json.decode(document.body)
             url = self._url(kind, document.workspace, document.parent, document.name)
-            if body["metadata"].get("url") != url:
-                body["metadata"]["url"] = url
-                text = msgspec.json.encode(body).decode()
-                documents.save(conn, msgspec.structs.replace(document, body=text))
+            path, before = url.removeprefix(self.origin), body["metadata"].get("url") or ""
+            if before.endswith(path):
+                documents.move(conn, kind.name, before.removesuffix(path), self.origin)
+            body["metadata"]["url"] = url
+            text = msgspec.json.encode(body).decode()
+            documents.save(conn, msgspec.structs.replace(document, body=text))
 
     def _document(
         self,
