@@ -7,6 +7,9 @@ from contract.specs import Json
 NAME = "fuzzed"
 """What they are all called."""
 
+DOMAIN = f"{NAME}.example.com"
+"""What the custom domain is called: its name must be one."""
+
 NOWHERE = "http://127.0.0.1:9"
 """A provider that refuses connections: no test calls a real one."""
 
@@ -36,7 +39,7 @@ def plant(client: httpx.Client) -> list[str]:
     """Make one resource of each kind where it is not there already; returns what went wrong."""
     failed = []
     for path, spec in SEEDS.items():
-        body = {"metadata": {"name": NAME}, "spec": spec}
+        body = {"metadata": {"name": DOMAIN if path == "customdomains" else NAME}, "spec": spec}
         answer = client.post(f"/v0/{path}", json=body)
         if answer.status_code not in {200, 409}:
             failed.append(f"{path}: {answer.status_code} {answer.text}")

@@ -137,7 +137,7 @@ def _errors(method: str, path: str, opt: Mapping[str, Any]) -> tuple[int, ...]:
         statuses |= {401, 403}
     if PARAMETER.search(path):
         statuses.add(404)
-    if opt.get("body") is not None or method in {"PUT", "POST"}:
+    if method != "GET":
         statuses |= {402, 409, 413}
     return tuple(sorted(statuses))
 
