@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, select, update
 
 from serai.api.pages import PageQuery
 from serai.resources import counts, documents
@@ -163,11 +163,14 @@ def test_lists_say_what_there_is(db: Database, changes: Any, place: Any, drawn: 
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(changes=steps)
-def test_counts_are_the_real_counts(db: Database, changes: Any) -> None:
+@given(changes=steps, moved=st.one_of(st.none(), st.sampled_from(STATUSES)))
+def test_counts_are_the_real_counts(db: Database, changes: Any, moved: str | None) -> None:
     def check(conn: Connection) -> None:
         clear(conn)
         apply(conn, changes)
+        if moved is not None:
+            conn.execute(update(table).where(table.c.name < "n05").values(status=moved))
+            conn.execute(delete(table).where(table.c.name > "n09"))
         group = (table.c.workspace, table.c.kind, table.c.parent, table.c.status)
         real = {
             row[:4]: row[4] for row in conn.execute(select(*group, func.count()).group_by(*group))

@@ -1,4 +1,4 @@
-"""How many documents there are, kept exact by the functions that add, change and drop them."""
+"""How many documents there are: triggers keep the counts exact, whatever changes the documents."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ List = tuple[str, str, str]
 
 
 def count(conn: Connection, of: List, status: str, change: int) -> None:
-    """One more document of that status, or one less."""
+    """One more of something that no trigger counts, or one less."""
     key = {"workspace": of[0], "kind": of[1], "parent": of[2], "status": status}
     add_to(conn, counts, key, "count", change)
 

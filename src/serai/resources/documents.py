@@ -9,7 +9,7 @@ from serai.api.pages import PageQuery
 from serai.resources import counts
 from serai.resources.counts import List
 from serai.store.dialect import search_candidates
-from serai.store.tables.documents import document_events, document_revisions, documents
+from serai.store.tables.documents import documents
 
 HIDDEN = "TERMINATED"
 CANDIDATES = 2000
@@ -87,38 +87,16 @@ def _first(conn: Connection, query: Any) -> Document | None:
 def add(conn: Connection, document: Document) -> None:
     """Insert a document; its name must be free."""
     conn.execute(insert(documents).values(_row(document)))
-    counts.count(conn, _list_of(document), document.status, 1)
 
 
 def save(conn: Connection, document: Document) -> None:
     """Overwrite a document by its id; its name, parent, kind and workspace never change."""
-    c = documents.c
-    before = conn.execute(select(c.status).where(c.id == document.id)).scalar()
-    if before is None:
-        return
-    conn.execute(update(documents).where(c.id == document.id).values(_row(document)))
-    if before != document.status:
-        counts.count(conn, _list_of(document), before, -1)
-        counts.count(conn, _list_of(document), document.status, 1)
+    conn.execute(update(documents).where(documents.c.id == document.id).values(_row(document)))
 
 
 def drop(conn: Connection, document_id: str) -> None:
-    """Delete a document by its id, with its events and revisions."""
-    c = documents.c
-    gone = conn.execute(
-        delete(documents)
-        .where(c.id == document_id)
-        .returning(c.workspace, c.kind, c.parent, c.status)
-    ).first()
-    if gone is None:
-        return
-    counts.count(conn, (gone.workspace, gone.kind, gone.parent), gone.status, -1)
-    for table in (document_events, document_revisions):
-        conn.execute(delete(table).where(table.c.document_id == document_id))
-
-
-def _list_of(document: Document) -> List:
-    return (document.workspace, document.kind, document.parent)
+    """Delete a document by its id; its events and revisions go with it."""
+    conn.execute(delete(documents).where(documents.c.id == document_id))
 
 
 def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Document]:

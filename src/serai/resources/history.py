@@ -121,9 +121,10 @@ class History:
 
     def moved(self, conn: Connection, document: Document) -> None:
         """A document has another status."""
-        route = msgspec.json.decode(document.body)["spec"].get("revision") or {}
+        route = (msgspec.json.decode(document.body).get("spec") or {}).get("revision")
+        active = route.get("active") if isinstance(route, dict) else None
         message = f"The status is {document.status} now."
-        events.append(conn, document, "status", message, revision=route.get("active") or "")
+        events.append(conn, document, "status", message, revision=active or "")
 
 
 def _routed(kind: Kind, body: Body, route: Body) -> Body:

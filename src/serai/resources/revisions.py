@@ -42,7 +42,7 @@ def new_id() -> str:
 
 def settings(body: Body) -> Body:
     """What a revision keeps of a document: its spec but for the choice of revisions."""
-    return {key: value for key, value in body["spec"].items() if key != "revision"}
+    return {key: value for key, value in (body.get("spec") or {}).items() if key != "revision"}
 
 
 def of_document(conn: Connection, document_id: str) -> list[Revision]:

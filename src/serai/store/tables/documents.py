@@ -1,6 +1,6 @@
 """Documents of every kind, and what is kept of their past. Times are RFC 3339 text in UTC."""
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
 
 from serai.store.tables import metadata
 
@@ -41,12 +41,13 @@ document_counts = Table(
     Column("count", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
+"""Triggers keep it, so that no statement on ``documents`` can make it wrong."""
 
 document_events = Table(
     "document_events",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("document_id", String, nullable=False),
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), nullable=False),
     Column("time", String, nullable=False),
     Column("type", String, nullable=False),
     Column("status", String, nullable=False),
@@ -60,7 +61,7 @@ document_revisions = Table(
     "document_revisions",
     metadata,
     Column("number", Integer, primary_key=True),
-    Column("document_id", String, nullable=False),
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), nullable=False),
     Column("id", String, nullable=False),
     Column("created_at", String, nullable=False),
     Column("created_by", String, nullable=False),

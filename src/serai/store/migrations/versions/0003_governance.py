@@ -69,11 +69,25 @@ def _counts() -> None:
         "INSERT INTO document_counts SELECT workspace, kind, parent, status, count(*) "
         "FROM documents GROUP BY workspace, kind, parent, status"
     )
+    more = (
+        "INSERT INTO document_counts VALUES (new.workspace, new.kind, new.parent, new.status, 1) "
+        "ON CONFLICT DO UPDATE SET count = count + 1"
+    )
+    less = (
+        "UPDATE document_counts SET count = count - 1 WHERE workspace = old.workspace "
+        "AND kind = old.kind AND parent = old.parent AND status = old.status"
+    )
+    for statement in (
+        f"CREATE TRIGGER documents_count_add AFTER INSERT ON documents BEGIN {more}; END",
+        f"CREATE TRIGGER documents_count_drop AFTER DELETE ON documents BEGIN {less}; END",
+        "CREATE TRIGGER documents_count_change AFTER UPDATE ON documents WHEN "
+        "(old.workspace, old.kind, old.parent, old.status) IS NOT "
+        f"(new.workspace, new.kind, new.parent, new.status) BEGIN {less}; {more}; END",
+    ):
+        op.execute(statement)
 
 
 def _search() -> None:
-    if op.get_bind().dialect.name != "sqlite":
-        return
     into = "INSERT INTO documents_search"
     add = f"{into} (rowid, search) VALUES (new.number, new.search)"
     drop = f"{into} (documents_search, rowid, search) VALUES ('delete', old.number, old.search)"
@@ -93,7 +107,12 @@ def _events() -> None:
     op.create_table(
         "document_events",
         sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("document_id", sa.String, nullable=False),
+        sa.Column(
+            "document_id",
+            sa.String,
+            sa.ForeignKey("documents.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
         sa.Column("time", sa.String, nullable=False),
         sa.Column("type", sa.String, nullable=False),
         sa.Column("status", sa.String, nullable=False),
@@ -108,7 +127,12 @@ def _revisions() -> None:
     op.create_table(
         "document_revisions",
         sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("document_id", sa.String, nullable=False),
+        sa.Column(
+            "document_id",
+            sa.String,
+            sa.ForeignKey("documents.id", ondelete="CASCADE"),
+            nullable=False,
+        ),
         sa.Column("id", sa.String, nullable=False),
         sa.Column("created_at", sa.String, nullable=False),
         sa.Column("created_by", sa.String, nullable=False),
