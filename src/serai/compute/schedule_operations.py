@@ -1,7 +1,7 @@
 """Schedules and their executions over HTTP, of one sandbox and of a whole workspace."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Response, delete, get, post, put
@@ -129,6 +129,7 @@ def _query(params: Any) -> tuple[PageQuery, int]:
     return query, size
 
 
+ScheduleType = Literal["at", "cron"]
 RUN_FILTERS = dict.fromkeys(("sandbox", "schedule", "since", "until"), str)
 
 
@@ -166,7 +167,7 @@ def _sandbox_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         LIST,
         operation_id="ListSandboxSchedules",
-        opt={"body": None, "answer": ScheduleEntryPage, "query": {"type": str}},
+        opt={"body": None, "answer": ScheduleEntryPage, "query": {"type": ScheduleType}},
     )
     async def list_sandbox_schedules(request: AnyRequest, parent: str) -> Response[bytes]:
         return json_response(await lists.schedules(request, parent, paged=_paged(request)))
@@ -186,7 +187,12 @@ def _workspace_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         "/v0/schedules",
         operation_id="ListSchedules",
-        opt={"body": None, "answer": ScheduleEntryPage, "query": {"sandbox": str, "type": str}},
+        opt={
+            "body": None,
+            "answer": ScheduleEntryPage,
+            "query": {"sandbox": str, "type": ScheduleType},
+            "paged": "2026-04-16",
+        },
     )
     async def list_schedules(request: AnyRequest) -> Response[bytes]:
         return json_response(await lists.schedules(request, None, paged=True))
@@ -194,7 +200,12 @@ def _workspace_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         "/v0/schedule-executions",
         operation_id="ListScheduleExecutions",
-        opt={"body": None, "answer": ScheduleExecutionPage, "query": RUN_FILTERS},
+        opt={
+            "body": None,
+            "answer": ScheduleExecutionPage,
+            "query": RUN_FILTERS,
+            "paged": "2026-04-16",
+        },
     )
     async def list_executions(request: AnyRequest) -> Response[bytes]:
         return json_response(await lists.executions(request, None, paged=True))
