@@ -1,6 +1,4 @@
-"""Reading policies over HTTP, with the number of resources that refer to them."""
-
-from typing import Any
+"""Reading policies over HTTP: the list counts the resources that refer to each."""
 
 import msgspec
 from litestar import Response, get
@@ -9,10 +7,10 @@ from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, json_response
 from serai.api.pages import PageOf
-from serai.catalog.policies import Users, counts, policy_users, usages
+from serai.catalog.policies import counts, policy_users, usages
 from serai.resources.kinds import POLICIES
 from serai.resources.listing import answer_list
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext, caller_of, read_operations
 from serai.wire.catalog import PolicyUsages
 from serai.wire.models import Policy
 
@@ -31,26 +29,11 @@ def policy_read_operations(context: ResourceContext) -> list[ControllerRouterHan
             answer = msgspec.json.decode(listed)
             users = policy_users(conn, workspace)
             for body in answer["data"] if isinstance(answer, dict) else answer:
-                _count(body, users)
+                usage = counts(users, body["metadata"]["name"])
+                body["usage"] = msgspec.to_builtins(usage)
             return msgspec.json.encode(answer)
 
         return json_response(await db.read(read))
-
-    @get(
-        "/v0/policies/{name:str}",
-        operation_id="GetPolicy",
-        opt={"body": None, "answer": Policy},
-    )
-    async def get_policy(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace = caller_of(request).workspace
-
-        def read(conn: Connection) -> dict[str, Any]:
-            body: dict[str, Any] = msgspec.json.decode(
-                store.need(conn, POLICIES, workspace, name).body
-            )
-            return _count(body, policy_users(conn, workspace, name))
-
-        return json_response(msgspec.json.encode(await db.read(read)))
 
     @get(
         "/v0/policies/{name:str}/usages",
@@ -66,9 +49,5 @@ def policy_read_operations(context: ResourceContext) -> list[ControllerRouterHan
 
         return json_response(msgspec.json.encode(await db.read(read)))
 
+    _, get_policy = read_operations(context, POLICIES)
     return [list_policies, get_policy, get_policy_usages]
-
-
-def _count(body: dict[str, Any], users: Users) -> dict[str, Any]:
-    body["usage"] = msgspec.to_builtins(counts(users, body["metadata"]["name"]))
-    return body
