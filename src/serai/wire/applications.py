@@ -1,6 +1,6 @@
 """Applications: long-running workloads with URLs of their own."""
 
-from serai.wire.common import Env, Metadata, Status, Wire
+from serai.wire.common import CoreEvent, Env, Metadata, Status, Wire
 
 
 class AppUrl(Wire):
@@ -65,3 +65,4 @@ class Application(Wire):
     metadata: Metadata
     spec: ApplicationSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None

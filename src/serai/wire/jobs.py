@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from serai.wire.common import Env, Metadata, PageMeta, Port, Status, Wire
+from serai.wire.common import CoreEvent, Env, Metadata, PageMeta, Port, Status, Wire
 from serai.wire.workloads import RevisionConfiguration, Trigger
 
 ExecutionStatus = Literal[
@@ -62,6 +62,7 @@ class Job(Wire):
     metadata: Metadata
     spec: JobSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
 
 
 class JobExecutionRequest(Wire):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from serai.wire.common import Metadata, PageMeta, Status, Wire
+from serai.wire.common import CoreEvent, Metadata, PageMeta, Status, Wire
 
 
 class VolumeSpec(Wire):
@@ -25,6 +25,7 @@ class Volume(Wire):
     metadata: Metadata
     spec: VolumeSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
     state: VolumeState | None = None
 
 
@@ -142,6 +143,7 @@ class Drive(Wire):
     metadata: Metadata
     spec: DriveSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
     state: DriveState | None = None
 
 
