@@ -14,7 +14,7 @@ def test_the_life_of_a_job(api: httpx.Client, name: str) -> None:
     created = api.post("/v0/jobs", json=body)
     assert created.status_code == 200, created.text
     spec, metadata = created.json()["spec"], created.json()["metadata"]
-    assert spec == {"enabled": True, "runtime": runtime | {"timeout": 3600}}
+    assert spec == {"enabled": True, "runtime": runtime}
     assert created.json()["status"] == "DEACTIVATED"
     assert metadata["url"].endswith(f"/main/jobs/{name}")
     assert api.get(f"/v0/jobs/{name}").json() == created.json()
@@ -23,7 +23,7 @@ def test_the_life_of_a_job(api: httpx.Client, name: str) -> None:
     assert [item["metadata"]["name"] for item in listed["data"]] == [name]
     assert isinstance(api.get("/v0/jobs", headers=OLD).json(), list)
     changed = api.put(f"/v0/jobs/{name}", json=created.json() | {"spec": {"enabled": False}})
-    assert changed.json()["spec"] == {"enabled": False, "runtime": {"timeout": 3600}}
+    assert changed.json()["spec"] == {"enabled": False}
     assert api.delete(f"/v0/jobs/{name}").json()["metadata"]["name"] == name
     for answer in (api.get(f"/v0/jobs/{name}"), api.delete(f"/v0/jobs/{name}")):
         assert (answer.status_code, answer.json()["code"]) == (404, 404)
@@ -89,8 +89,7 @@ def test_the_life_of_an_application(api: httpx.Client, name: str) -> None:
     body = {"metadata": {"name": name}, "spec": {"image": "app/a:1", "urls": urls}}
     created = api.post("/v0/applications", json=body)
     assert created.status_code == 200, created.text
-    defaults = {"enabled": True, "memory": 2048, "port": 8080}
-    assert created.json()["spec"] == {"image": "app/a:1", "urls": urls} | defaults
+    assert created.json()["spec"] == {"enabled": True, "image": "app/a:1", "urls": urls}
     assert created.json()["status"] == "DEACTIVATED"
     assert api.post("/v0/applications", json=body).json()["code"] == 409
     listed = api.get("/v0/applications", params={"q": name}).json()
@@ -102,18 +101,30 @@ def test_the_life_of_an_application(api: httpx.Client, name: str) -> None:
     assert api.get(f"/v0/applications/{name}").status_code == 404
 
 
+def test_an_application_sent_as_a_revision(api: httpx.Client, name: str) -> None:
+    revision = {"image": "a:1", "memory": 512, "port": 80, "envs": [{"name": "A", "value": "b"}]}
+    body = {"metadata": {"name": name}, "spec": {"revisions": [revision]}}
+    spec = api.post("/v0/applications", json=body).json()["spec"]
+    assert spec == {"enabled": True, "revisions": [revision]} | revision
+    sent = {"metadata": {}, "spec": spec | {"image": "a:2"}}
+    changed = api.put(f"/v0/applications/{name}", json=sent).json()["spec"]
+    assert changed == {"enabled": True} | revision | {"image": "a:2"}
+
+
 def test_secret_variables_are_masked_and_kept(api: httpx.Client, name: str) -> None:
     secret = {"name": "KEY", "value": "s3cret-value", "secret": True}
-    revisions = [{"image": "a:1", "envs": [secret | {"value": "other-value"}]}]
-    app = {"metadata": {"name": name}, "spec": {"envs": [secret], "revisions": revisions}}
-    job = {"metadata": {"name": name}, "spec": {"runtime": {"envs": [secret]}}}
-    for kind, body in (("applications", app), ("jobs", job)):
-        created = api.post(f"/v0/{kind}", json=body)
-        assert "-value" not in created.text
-        assert "-value" not in api.put(f"/v0/{kind}/{name}", json=created.json()).text
-        clear = api.get(f"/v0/{kind}/{name}?show_secrets=true").text
-        assert "s3cret-value" in clear
-    assert "other-value" in api.get(f"/v0/applications/{name}?show_secrets=true").text
+    for kind, spec in (
+        ("jobs", {"runtime": {"envs": [secret]}}),
+        ("applications", {"envs": [secret]}),
+        ("applications", {"revisions": [{"image": "a:1", "envs": [secret]}]}),
+    ):
+        path = f"/v0/{kind}/{name}"
+        created = api.post(f"/v0/{kind}", json={"metadata": {"name": name}, "spec": spec})
+        assert (created.status_code, "-value" in created.text) == (200, False)
+        assert "s3cret-value" in api.get(f"{path}?show_secrets=true").text
+        assert "-value" not in api.put(path, json=created.json()).text
+        assert "s3cret-value" in api.get(f"{path}?show_secrets=true").text
+        api.delete(path)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The application kind: defaults, rules and secrets."""
 
+import copy
 import re
 from collections.abc import Iterator
 
@@ -11,8 +12,7 @@ from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots
 from serai.wire.applications import Application, AppRevision
 
-MEMORY_DEFAULT = 2048
-PORT_DEFAULT = 8080
+COMPUTE = frozenset({"image", "memory", "port", "envs"})
 REVISIONS_MAX = 5
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(\*\.)?{LABEL}(\.{LABEL})+\Z")
@@ -24,9 +24,6 @@ def prepare_application(body: Body) -> None:
     spec = body["spec"]
     spec.setdefault("enabled", True)
     revisions = spec.get("revisions") or []
-    if not revisions:
-        spec.setdefault("memory", MEMORY_DEFAULT)
-        spec.setdefault("port", PORT_DEFAULT)
     if len(revisions) > REVISIONS_MAX:
         raise BadRequest(f"spec.revisions has {len(revisions)} entries; at most {REVISIONS_MAX}.")
     _check_compute(spec, "spec")
@@ -38,6 +35,16 @@ def prepare_application(body: Body) -> None:
         if extension.get("sandbox") is not None:
             check_name(extension["sandbox"], f"spec.extensions[{name[:60]!r}].sandbox")
     _check_urls(spec.get("urls") or [])
+    _take_compute(spec, revisions)
+
+
+def _take_compute(spec: Body, revisions: list[Body]) -> None:
+    """The compute stands in the spec itself; one client sends it as a revision instead."""
+    if spec.get("image"):
+        spec.pop("revisions", None)
+    elif revisions:
+        first = {key: value for key, value in revisions[0].items() if key in COMPUTE}
+        spec |= copy.deepcopy(first)
 
 
 def _check_compute(holder: Body, field: str) -> None:

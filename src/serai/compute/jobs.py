@@ -37,8 +37,7 @@ def prepare_job(body: Body) -> None:
     """Complete defaults and check the rules of a wanted job."""
     spec = body["spec"]
     spec.setdefault("enabled", True)
-    runtime = spec.setdefault("runtime", {})
-    runtime.setdefault("timeout", TIMEOUT_DEFAULT)
+    runtime = spec.get("runtime") or {}
     check_memory(runtime)
     check_envs(runtime)
     for field, (low, high) in LIMITS.items():

@@ -42,8 +42,8 @@ class ApplicationExtension(Wire):
 class ApplicationSpec(Wire):
     """What a client wants of an application. ``memory`` is in MiB.
 
-    Clients set the compute (image, memory, envs, port) here; ``revisions`` is how one client
-    sends it instead.
+    Clients set the compute (image, memory, envs, port) here. ``revisions`` is how one client
+    sends it instead: it is taken from the first of them when ``image`` is absent.
     """
 
     enabled: bool | None = None

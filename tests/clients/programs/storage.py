@@ -104,7 +104,7 @@ def applications() -> None:
     assert isinstance(again, Error), again
     assert again.code == 409
     found = get_application.sync(name, client=client)
-    assert (found.spec.memory, found.spec.port) == (2048, 8080)
+    assert (found.spec.image, found.spec.envs[0].name) == ("a:1", "KEY")
     assert isinstance(update_application.sync(name, client=client, body=found), Application)
     assert name in names(list_applications.sync(client=client))
     assert isinstance(delete_application.sync(name, client=client), Application)
