@@ -1,12 +1,13 @@
 """Integrations, and the models that a connection's provider really lists."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from platform_server import free_port
+from platform_server import Server, free_port
 
 numbers = itertools.count()
 
@@ -95,3 +96,14 @@ def test_connections_are_the_workspaces_own(
     api: httpx.Client, stranger: httpx.Client, provider: str
 ) -> None:
     assert stranger.get(f"{connect(api, provider)}/models").status_code == 404
+
+
+def test_an_operator_adds_an_integration(
+    new_server: Callable[[dict[str, str]], Server], provider: str
+) -> None:
+    own = f'[[integrations]]\nname = "house-llm"\nbaseUrl = "{provider}"\n'
+    made = new_server({"catalogue/integrations.toml": own}).start()
+    shown = made.client.get("/v0/integrations/house-llm").json()
+    assert list(shown["endpoints"]) == ["/v1/chat/completions"]
+    path = connect(made.client, None, integration="house-llm")
+    assert made.client.get(f"{path}/models/small").json()["owned_by"] == "x"
