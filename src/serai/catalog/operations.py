@@ -97,7 +97,11 @@ def _hubs(hubs: Hubs) -> list[ControllerRouterHandler]:
 def _changelog() -> ControllerRouterHandler:
     body = msgspec.json.encode(own_changelog())
 
-    @get("/v0/changelog", operation_id="GetChangelog", opt={"body": None, "answer": Changelog})
+    @get(
+        "/v0/changelog",
+        operation_id="GetChangelog",
+        opt={"body": None, "answer": Changelog, "public": True},
+    )
     async def get_changelog() -> Response[bytes]:
         return json_response(body)
 

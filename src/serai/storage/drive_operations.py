@@ -126,7 +126,9 @@ def _tokens(context: ResourceContext, tokens: DriveTokens) -> list[ControllerRou
         )
         return json_response(msgspec.json.encode(token), {"Cache-Control": "no-store"})
 
-    @get(PATH + "/jwks.json", operation_id="GetDriveJWKS", opt={"answer": DriveKeys})
+    @get(
+        PATH + "/jwks.json", operation_id="GetDriveJWKS", opt={"answer": DriveKeys, "public": True}
+    )
     async def list_keys() -> Response[bytes]:
         return json_response(msgspec.json.encode(DriveKeys(keys=await tokens.keys())))
 
