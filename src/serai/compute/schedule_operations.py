@@ -167,7 +167,7 @@ def _sandbox_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         LIST,
         operation_id="ListSandboxSchedules",
-        opt={"body": None, "answer": ScheduleEntryPage, "query": {"type": ScheduleType}, "query": {"type": ScheduleType}},
+        opt={"body": None, "answer": ScheduleEntryPage, "query": {"type": ScheduleType}},
     )
     async def list_sandbox_schedules(request: AnyRequest, parent: str) -> Response[bytes]:
         return json_response(await lists.schedules(request, parent, paged=_paged(request)))
@@ -192,7 +192,7 @@ def _workspace_lists(lists: Lists) -> list[ControllerRouterHandler]:
             "answer": ScheduleEntryPage,
             "query": {"sandbox": str, "type": ScheduleType},
             "paged": "2026-04-16",
-        , "query": {"sandbox": str, "type": ScheduleType}},
+        },
     )
     async def list_schedules(request: AnyRequest) -> Response[bytes]:
         return json_response(await lists.schedules(request, None, paged=True))
