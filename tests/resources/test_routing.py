@@ -29,8 +29,7 @@ def test_one_revision_is_active_and_a_canary_is_another(steps: Any) -> None:
         new = f"r{len(known)}" if adds else None
         try:
             after = next_route(known, route, sent, new)
-        except BadRequest as problem:
-            assert "spec.revision." in problem.message
+        except BadRequest:
             continue
         known += [new] if new else []
         assert after["active"] in known
