@@ -102,6 +102,7 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         self.store = DocumentStore(self.vault, settings.origin)
         self.authenticator = KeyAuthenticator(self.db, self.vault)
+        self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
         self.authority = Authority(settings.data_dir)
         self.connect = ConnectProxy(self.authority)
         self.routes = RouteTable()
@@ -143,7 +144,9 @@ class Platform:
         settings = self.settings
         self.db.open()
         booted = await self.db.write(
-            lambda conn: bootstrap(conn, self.vault, settings.workspace, settings.admin_api_key)
+            lambda conn: bootstrap(
+                conn, self.vault, settings.workspace, settings.admin_api_key, self.names
+            )
         )
         if booted.admin_key is not None:
             instance.write_admin_key(settings.data_dir, booted.admin_key)
@@ -219,9 +222,9 @@ class Platform:
         )
 
     def _identity(self) -> IdentityContext:
-        names = NameRules(frozenset(segment.decode() for segment in RESERVED))
-        origin = self.settings.origin
-        return IdentityContext(self.db, self.vault, self.authenticator, origin, names, FEATURES)
+        return IdentityContext(
+            self.db, self.vault, self.authenticator, self.settings.origin, self.names, FEATURES
+        )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:
         @get("/health")

@@ -23,7 +23,7 @@ def templates() -> list[tuple[str, str]]:
         platform._application(*[MagicMock() for _ in needed])
     handlers: list[Any] = create_app.call_args.args[0]
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        app = Litestar(route_handlers=handlers, openapi_config=None)
+        app = Litestar(route_handlers=handlers, openapi_config=None, logging_config=None)
     return sorted(
         (method, route.path_format)
         for route in app.routes

@@ -153,6 +153,23 @@ def test_admins_of_the_account_are_admins_everywhere(world: World) -> None:
         refused(answer, 409, "ACCOUNT_ADMIN")
 
 
+def test_appointing_and_dismissing_admins_of_the_account(world: World) -> None:
+    boss, _ = world.new_account()
+    [first] = done(boss.get("/v0/account/admins"))
+    path = f"/v0/account/admins/{first['sub']}"
+    refused(boss.delete(path), 409, "LAST_ACCOUNT_ADMIN")
+    theirs, sub = world.new_user(boss)
+    refused(theirs.get("/v0/account/admins"), 403, "ADMIN_REQUIRED")
+    refused(theirs.put(f"/v0/account/admins/{sub}"), 403, "ADMIN_REQUIRED")
+    refused(boss.delete(f"/v0/account/admins/{sub}"), 404, "USER_NOT_FOUND")
+    refused(boss.put("/v0/account/admins/admin@localhost"), 404, "USER_NOT_FOUND")
+    done(boss.put(f"/v0/account/admins/{sub}"))
+    done(theirs.post("/v0/workspaces", json={"name": f"theirs-{token(6)}"}))
+    done(theirs.delete(path))
+    refused(boss.get("/v0/account/admins"), 403, "ADMIN_REQUIRED")
+    assert done(boss.get("/v0/profile"))["accountAdmin"] is False
+
+
 @pytest.mark.parametrize("email", ["", "x", "a@", "@b", "a b@c", "a@b\u0000", "a@" + "b" * 300])
 def test_addresses_that_are_none(world: World, email: str) -> None:
     api, _ = world.new_workspace()

@@ -1,9 +1,11 @@
 """Workspaces: their names, settings, contents and end."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from platform_server import Server
 from serai.gateway.targets import RESERVED
 from serai.kernel.ids import token
 
@@ -156,6 +158,18 @@ def test_only_an_empty_workspace_can_be_deleted(world: World) -> None:
     assert [user["email"] for user in done(api.get("/v0/users"))] == ["admin@localhost"]
 
 
+def test_the_name_of_a_deleted_workspace_stays_with_its_account(world: World) -> None:
+    _, name = world.new_workspace()
+    stranger, _ = world.new_account()
+    done(world.admin.delete(f"/v0/workspaces/{name}"))
+    ask = ("/v0/workspaces/availability", {"name": name})
+    assert done(stranger.post(ask[0], json=ask[1])) is False
+    made = stranger.post("/v0/workspaces", json=ask[1])
+    refused(made, 409, "WORKSPACE_ALREADY_EXISTS")
+    assert done(world.admin.post(ask[0], json=ask[1])) is True
+    done(world.admin.post("/v0/workspaces", json=ask[1]))
+
+
 def test_leaving(world: World) -> None:
     api, name = world.new_workspace()
     theirs, sub = world.new_user(api)
@@ -179,3 +193,10 @@ def test_features(world: World) -> None:
         assert (state["featureKey"], state["enabled"]) == (key, True)
     refused(api.get("/v0/features/teleport"), 404, "FEATURE_NOT_FOUND")
     refused(api.get(f"/v0/features/{key}", params={"account": "acc-x"}), 403, "FORBIDDEN")
+
+
+def test_a_first_workspace_that_no_path_could_reach(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data")
+    done = server.run("up", "--workspace", "docs")
+    assert done.returncode == 1
+    assert "'docs' is a path" in done.stderr

@@ -16,6 +16,7 @@ from serai.store.tables.identity import (
     memberships,
     service_accounts,
     users,
+    workspace_names,
     workspaces,
 )
 
@@ -51,8 +52,10 @@ def open_account(conn: Connection, vault: Vault, name: str, email: str, workspac
 
 
 def create_workspace(conn: Connection, account_id: str, name: str, created_by: str) -> None:
-    """Insert a workspace of an account."""
+    """Insert a workspace of an account, which owns the name from now on."""
     moment = rfc3339(now())
+    if name_owner(conn, name) is None:
+        conn.execute(insert(workspace_names).values(name=name, account_id=account_id))
     conn.execute(
         insert(workspaces).values(
             name=name,
@@ -65,6 +68,12 @@ def create_workspace(conn: Connection, account_id: str, name: str, created_by: s
             labels="{}",
         )
     )
+
+
+def name_owner(conn: Connection, name: str) -> str | None:
+    """The account that has, or had, a workspace of that name."""
+    query = select(workspace_names.c.account_id).where(workspace_names.c.name == name)
+    return conn.execute(query).scalar()
 
 
 def create_user(conn: Connection, account_id: str, email: str, *, account_admin: bool) -> str:

@@ -14,6 +14,7 @@ from serai.kernel.errors import Forbidden
 
 Need = Literal["workspace admin", "admin of the named workspace", "account admin"]
 CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+ANYTHING = CHANGES | {"GET"}
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ RULES = (
     Rule("workspace admin", "/v0/service_accounts"),
     Rule("workspace admin", "/v0/customdomains"),
     Rule("workspace admin", "/v0/vpcs"),
+    Rule("account admin", "/v0/account", ANYTHING),
     Rule("account admin", "/v0/workspaces", frozenset({"POST"}), deep=False),
     Rule(
         "admin of the named workspace",

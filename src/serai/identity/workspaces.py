@@ -63,8 +63,14 @@ def need(conn: Connection, caller: Principal, name: str) -> Workspace:
     )
 
 
-def taken(conn: Connection, name: str) -> bool:
-    """Whether a workspace has the name, or something was left behind under it."""
+def taken(conn: Connection, name: str, account_id: str) -> bool:
+    """Whether a name cannot be had by an account.
+
+    Somebody has a workspace of that name, another account had one, or something was left behind
+    under it.
+    """
+    if accounts.name_owner(conn, name) not in {None, account_id}:
+        return True
     places = (
         workspaces.c.name == name,
         sandboxes.c.workspace == name,
@@ -81,9 +87,9 @@ def create(conn: Connection, caller: Principal, wanted: Workspace) -> Workspace:
         BadRequest: a setting breaks a rule.
     """
     assert wanted.name is not None
-    if taken(conn, wanted.name):
+    if taken(conn, wanted.name, caller.account_id):
         raise Conflict(
-            f"A workspace named {wanted.name!r} exists already.", code="WORKSPACE_ALREADY_EXISTS"
+            f"The workspace name {wanted.name!r} is taken.", code="WORKSPACE_ALREADY_EXISTS"
         )
     accounts.create_workspace(conn, caller.account_id, wanted.name, caller.email)
     if caller.kind == "user":

@@ -3,6 +3,7 @@
 from litestar.types import ControllerRouterHandler
 
 from serai.identity.context import IdentityContext
+from serai.identity.operations.admins import admin_operations
 from serai.identity.operations.features import feature_operations
 from serai.identity.operations.invitations import invitation_operations
 from serai.identity.operations.people import people_operations
@@ -19,5 +20,6 @@ def identity_operations(context: IdentityContext) -> list[ControllerRouterHandle
         *invitation_operations(context),
         *service_account_operations(context),
         *profile_operations(context),
+        *admin_operations(context),
         *feature_operations(context),
     ]

@@ -11,7 +11,7 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import Forbidden, NotFound
 from serai.wire.identity import Features, FeatureState
 
-FEATURES = ("billing_metrics", "model_gateway", "sandboxes", "service_accounts")
+FEATURES = ("api_versions", "billing_metrics", "model_gateway", "service_accounts")
 """What every installation has; clients look for keys here before they use something new."""
 
 

@@ -63,20 +63,23 @@ def _availability(context: IdentityContext) -> list[ControllerRouterHandler]:
     )
     async def check_availability(request: AnyRequest) -> Response[bytes]:
         name = (await decode_body(request, AvailabilityQuestion)).name
-        found = await context.db.read(lambda conn: _available(conn, context, name))
+        account = caller_of(request).principal.account_id
+        found = await context.db.read(lambda conn: _available(conn, context, account, name))
         return answer(found if flag(request, "withReason") else found.available)
 
     return [check_availability]
 
 
-def _available(conn: Connection, context: IdentityContext, name: str) -> WorkspaceAvailability:
+def _available(
+    conn: Connection, context: IdentityContext, account_id: str, name: str
+) -> WorkspaceAvailability:
     refusal = context.names.refusal(name)
     if refusal is not None:
         return WorkspaceAvailability(
             available=False, reason=refusal.reason, message=refusal.message
         )
-    if workspaces.taken(conn, name):
-        message = f"A workspace named {name!r} exists already."
+    if workspaces.taken(conn, name, account_id):
+        message = f"The name {name!r} is taken."
         return WorkspaceAvailability(available=False, reason="taken", message=message)
     return WorkspaceAvailability(available=True)
 

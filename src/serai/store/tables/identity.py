@@ -44,6 +44,15 @@ workspaces = Table(
 )
 """``labels`` and ``settings`` (``groupMappings`` and ``runtime``) are JSON as clients see it."""
 
+workspace_names = Table(
+    "workspace_names",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+)
+"""Every name that a workspace ever had, and whose it was: what is left of a deleted workspace
+(usage, logs, links) must not turn up in another account's."""
+
 users = Table(
     "users",
     metadata,

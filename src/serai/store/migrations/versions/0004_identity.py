@@ -22,6 +22,12 @@ def upgrade() -> None:
     op.add_column("workspaces", sa.Column("updated_by", sa.String))
     op.add_column("workspaces", sa.Column("region", sa.String))
     op.add_column("workspaces", sa.Column("settings", sa.Text, nullable=False, server_default="{}"))
+    op.create_table(
+        "workspace_names",
+        sa.Column("name", sa.String, primary_key=True),
+        sa.Column("account_id", sa.String, sa.ForeignKey("accounts.id"), nullable=False),
+    )
+    op.execute("INSERT INTO workspace_names SELECT name, account_id FROM workspaces")
     for table, columns in REMADE.items():
         op.execute(f"CREATE TABLE old_{table} AS SELECT {columns} FROM {table}")  # noqa: S608
     for table in reversed(REMADE):
