@@ -26,6 +26,11 @@ def create(api: httpx.Client, name: str, **spec: Any) -> dict[str, Any]:
     return made
 
 
+def lasting(response: httpx.Response) -> dict[str, Any]:
+    """A resource without its history."""
+    return {key: value for key, value in response.json().items() if key != "events"}
+
+
 def raw(text: str) -> bytes:
     """The bytes of base64url without padding."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -49,7 +54,7 @@ def test_the_life_of_a_drive(api: httpx.Client, name: str) -> None:
     made = create(api, name, region="us-was-1", size=10)
     assert made["spec"] == {"region": "us-was-1", "permissions": []}
     assert (made["status"], made["metadata"]["displayName"]) == ("DEPLOYED", name)
-    assert api.get(f"/v0/drives/{name}").json() == made
+    assert lasting(api.get(f"/v0/drives/{name}")) == made
     again = api.post("/v0/drives", json=made)
     assert (again.status_code, again.json()["error"]) == (409, "DRIVE_ALREADY_EXISTS")
     listed = api.get("/v0/drives", params={"q": name}).json()
@@ -58,7 +63,7 @@ def test_the_life_of_a_drive(api: httpx.Client, name: str) -> None:
     metadata = made["metadata"] | {"displayName": "Mine", "externalId": f"X-{name}"}
     changed = api.put(f"/v0/drives/{name}", json={"metadata": metadata, "spec": {}}).json()
     assert (changed["metadata"]["displayName"], changed["spec"]) == ("Mine", made["spec"])
-    assert api.get(f"/v0/drives/by-external-id/X-{name}").json() == changed
+    assert lasting(api.get(f"/v0/drives/by-external-id/X-{name}")) == changed
     moved = api.put(f"/v0/drives/{name}", json={"metadata": {}, "spec": {"region": "eu-lon-1"}})
     assert moved.json()["message"].startswith("spec.region cannot change")
     deleted = api.delete(f"/v0/drives/{name}")
