@@ -5,6 +5,7 @@ from sqlalchemy import Connection, select
 
 from serai.resources.documents import HIDDEN
 from serai.store.tables.documents import documents
+from serai.store.tables.sharing import NAMES_POLICIES
 from serai.wire.catalog import PolicyUsageCounts, PolicyUsages
 
 KINDS = {
@@ -21,13 +22,13 @@ Users = dict[str, dict[str, list[str]]]
 def policy_users(conn: Connection, workspace: str, policy: str | None = None) -> Users:
     """Every resource of a workspace that refers to a policy, or to that one."""
     c = documents.c
-    mark = '"policies":["' if policy is None else f'"{policy}"'
     query = (
         select(c.kind, c.name, c.body)
-        .where(c.workspace == workspace, c.kind.in_(KINDS), c.status != HIDDEN)
-        .where(c.body.contains(mark, autoescape=True))
+        .where(c.workspace == workspace, c.kind.in_(KINDS), c.status != HIDDEN, NAMES_POLICIES)
         .order_by(c.name)
     )
+    if policy is not None:
+        query = query.where(c.body.contains(f'"{policy}"', autoescape=True))
     users: Users = {}
     for kind, name, body in conn.execute(query):
         named = msgspec.json.decode(body)["spec"].get("policies") or []

@@ -6,7 +6,7 @@ from serai.images import records
 from serai.images.names import image_not_found
 from serai.images.records import StoredImage
 from serai.images.shares import unshare
-from serai.images.uses import users_of
+from serai.images.uses import unused, users_of
 from serai.images.views import image_views
 from serai.kernel.errors import BadRequest, Forbidden, NotFound
 from serai.store.tables.sharing import image_shares
@@ -57,14 +57,17 @@ def remove_tag(conn: Connection, image: StoredImage, workspace: str, tag: str) -
 
 def cleanup(conn: Connection, workspace: str) -> int:
     """Delete the workspace's own images that nothing uses and nobody shares; returns how many."""
-    s = image_shares.c
-    deleted = 0
-    for image in records.every(conn, workspace, own=True):
-        shared = conn.execute(select(s.id).where(s.image_id == image.id).limit(1)).first()
-        if shared is None and image.status not in UNFINISHED and not users_of(conn, image):
-            records.drop(conn, image.id)
-            deleted += 1
-    return deleted
+    c = image_shares.c
+    shared = set(conn.execute(select(c.image_id)).scalars())
+    own = [
+        image
+        for image in records.every(conn, workspace, own=True)
+        if image.id not in shared and image.status not in UNFINISHED
+    ]
+    gone = unused(conn, workspace, own)
+    for image in gone:
+        records.drop(conn, image.id)
+    return len(gone)
 
 
 def _refuse_used(conn: Connection, image: StoredImage, tag: str | None) -> None:

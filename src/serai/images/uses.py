@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
-from serai.images.names import refers
+from serai.images.names import refers, split_reference
 from serai.images.records import ACTIVE, StoredImage
 from serai.store.tables.documents import documents
 from serai.store.tables.sharing import image_shares
@@ -29,18 +29,37 @@ def users_of(conn: Connection, image: StoredImage, tag: str | None = None) -> li
     return found
 
 
-def _users(conn: Connection, image: StoredImage, workspace: str, tag: str | None) -> list[str]:
+def unused(conn: Connection, workspace: str, images: list[StoredImage]) -> list[StoredImage]:
+    """Those of a workspace's own images that nothing in it refers to; one pass over all."""
+    named: dict[str, set[str]] = {image.name: set() for image in images}
+    for _, _, body in conn.execute(_candidates(workspace)):
+        for reference in _references(msgspec.json.decode(body)["spec"]):
+            name = split_reference(reference)[0].rpartition("/")[2]
+            if name in named:
+                named[name].add(reference)
+    return [
+        image
+        for image in images
+        if not any(
+            refers(reference, workspace, image.resource_type, image.name)
+            for reference in named[image.name]
+        )
+    ]
+
+
+def _candidates(workspace: str) -> Select[Any]:
     c = documents.c
-    query = select(c.kind, c.name, c.body).where(
-        c.workspace == workspace,
-        c.kind.in_(KINDS),
-        c.status.not_in(ENDED),
-        c.body.contains(image.name, autoescape=True),
+    return select(c.kind, c.name, c.body).where(
+        c.workspace == workspace, c.kind.in_(KINDS), c.status.not_in(ENDED)
     )
+
+
+def _users(conn: Connection, image: StoredImage, workspace: str, tag: str | None) -> list[str]:
+    mentioned = documents.c.body.contains(image.name, autoescape=True)
     owners = {workspace, image.workspace}
     return [
         f"{kind} {name}"
-        for kind, name, body in conn.execute(query)
+        for kind, name, body in conn.execute(_candidates(workspace).where(mentioned))
         if any(
             refers(reference, owner, image.resource_type, image.name, tag)
             for reference in _references(msgspec.json.decode(body)["spec"])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 from litestar import Response, delete, get, post
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.api.pages import join_array
@@ -24,6 +24,8 @@ from serai.resources.documents import Document
 from serai.resources.kind import Kind
 from serai.resources.operations import ResourceContext, actor_of, caller_of
 from serai.resources.store import Actor
+from serai.store.tables.documents import documents as rows
+from serai.store.tables.sharing import NAMES_GATEWAY
 from serai.wire.common import Metadata
 from serai.wire.network import EgressGateway, EgressIp, Vpc
 
@@ -329,11 +331,13 @@ def _usage(conn: Connection, workspace: str) -> dict[str, list[str]]:
     usage: dict[str, list[str]] = {
         gateway.name: [] for gateway in documents.every(conn, GATEWAYS.name, workspace)
     }
-    for sandbox in documents.every(conn, SANDBOX, workspace):
-        if '"egress"' not in sandbox.body or sandbox.status == documents.HIDDEN:
-            continue
-        network = msgspec.json.decode(sandbox.body)["spec"].get("network") or {}
+    c = rows.c
+    query = select(c.name, c.body).where(
+        c.workspace == workspace, c.kind == SANDBOX, c.status != documents.HIDDEN, NAMES_GATEWAY
+    )
+    for sandbox, body in conn.execute(query):
+        network = msgspec.json.decode(body)["spec"].get("network") or {}
         gateway = (network.get("egress") or {}).get("gateway")
         if isinstance(gateway, str):
-            usage.setdefault(gateway, []).append(sandbox.name)
+            usage.setdefault(gateway, []).append(sandbox)
     return {name: sorted(sandboxes) for name, sandboxes in sorted(usage.items())}

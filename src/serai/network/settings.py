@@ -63,10 +63,12 @@ def host_name(origin: str) -> str | None:
 
 
 def _nameserver(text: str) -> Nameserver:
-    host, colon, port = text.rpartition(":")
-    if not colon or (host.count(":") and not host.startswith("[")):
-        host, port = text, str(DNS_PORT)
-    host = host.strip("[]")
+    host, port = text, str(DNS_PORT)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if rest else port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
     try:
         ipaddress.ip_address(host)
         number = int(port)

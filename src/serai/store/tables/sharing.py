@@ -3,6 +3,8 @@
 Times are RFC 3339 text in UTC; sizes are in bytes.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -12,9 +14,31 @@ from sqlalchemy import (
     LargeBinary,
     String,
     Table,
+    text,
 )
 
 from serai.store.tables import metadata
+from serai.store.tables.documents import documents
+
+NAMES_POLICIES: Any = text("""documents.body LIKE '%"policies":["%'""")
+NAMES_GATEWAY: Any = text("""documents.body LIKE '%"gateway":"%'""")
+"""Documents that refer to policies, or to an egress gateway. These very conditions find the
+indexes below; a bound parameter in their place would not."""
+
+Index(
+    "documents_policies",
+    documents.c.workspace,
+    documents.c.kind,
+    sqlite_where=text("""body LIKE '%"policies":["%'"""),
+    postgresql_where=text("""body LIKE '%"policies":["%'"""),
+)
+Index(
+    "documents_gateway",
+    documents.c.workspace,
+    documents.c.kind,
+    sqlite_where=text("""body LIKE '%"gateway":"%'"""),
+    postgresql_where=text("""body LIKE '%"gateway":"%'"""),
+)
 
 domain_shares = Table(
     "domain_shares",

@@ -9,6 +9,7 @@ down_revision = "0006"
 
 def upgrade() -> None:
     """Create the tables."""
+    _references()
     _domains()
     _images()
     _image_shares()
@@ -21,6 +22,16 @@ def upgrade() -> None:
         sa.Column("created_at", sa.String, nullable=False),
         sa.Column("created_by", sa.String, nullable=False),
     )
+
+
+def _references() -> None:
+    for name in ("policies", "gateway"):
+        bracket = "[" if name == "policies" else ""
+        mark = sa.text(f"""body LIKE '%"{name}":{bracket}"%'""")
+        columns = ["workspace", "kind"]
+        op.create_index(
+            f"documents_{name}", "documents", columns, sqlite_where=mark, postgresql_where=mark
+        )
 
 
 def _domains() -> None:
