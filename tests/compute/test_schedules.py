@@ -291,7 +291,9 @@ async def test_missed_times_of_a_cron_run_once(service: ScheduleService) -> None
     assert late[0].process_name == "c-1"
     left = await service.db.read(records.unfinished)
     assert [one.seq for one in left] == [1]
+    assert await service.db.read(lambda conn: records.waits(conn, left[0]))
     await service.finish(left[0], 200, None)
+    assert not await service.db.read(lambda conn: records.waits(conn, left[0]))
     assert await service.db.read(records.unfinished) == []
     span = Span(column="seq", descending=True, after=None, size=10)
     within = records.run_conditions("main", sandbox="box", q="C-1")

@@ -15,13 +15,14 @@ from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveSandbox, LiveTable
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
+from serai.compute.refusals import explain_start, keep_fixed
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import BadRequest, Conflict, ServiceUnavailable
+from serai.kernel.errors import Conflict, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.store import Actor, DocumentStore, already_exists
-from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan, UnknownImage
+from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -164,7 +165,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: _forget(conn, document.id))
-            raise _explain(problem, document, self.runtime.images()) from problem
+            raise explain_start(problem, document, self.runtime.images()) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -254,7 +255,7 @@ class SandboxController:
             )
         before: Body = msgspec.json.decode(old.body)
         body = self.store.wanted(SANDBOXES, shape, name)
-        _keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
         same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
@@ -279,7 +280,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
-            raise _explain(problem, document, self.runtime.images()) from problem
+            raise explain_start(problem, document, self.runtime.images()) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)
@@ -398,34 +399,3 @@ class SandboxController:
 def _forget(conn: Connection, sandbox_id: str) -> None:
     documents.drop(conn, sandbox_id)
     records.drop(conn, sandbox_id)
-
-
-def _explain(
-    problem: RuntimeProblem, document: Document, images: list[str]
-) -> BadRequest | ServiceUnavailable:
-    if not isinstance(problem, UnknownImage):
-        return ServiceUnavailable(
-            f"Sandbox {document.name!r} could not be started: {problem}",
-            code="SANDBOX_START_FAILED",
-        )
-    image = msgspec.json.decode(document.body)["spec"]["runtime"]["image"]
-    return BadRequest(
-        f"spec.runtime.image {image[:120]!r} is not available here. "
-        f"Available: {', '.join(images)}.",
-        code="INVALID_IMAGE",
-        details={"requested_image": image, "supported_images": images},
-    )
-
-
-def _keep_fixed(before: Body, wanted: Body) -> None:
-    """What belongs to the running sandbox cannot be replaced under it."""
-    for field in ("image", "memory"):
-        if wanted[field] != before[field]:
-            raise BadRequest(
-                f"spec.runtime.{field} cannot change from {before[field]!r} to "
-                f"{str(wanted[field])[:120]!r} while the sandbox lives: delete it and create it "
-                "again."
-            )
-    wanted.pop("extraArgs", None)
-    if "extraArgs" in before:
-        wanted["extraArgs"] = before["extraArgs"]

@@ -1,6 +1,7 @@
 """What belongs to sandboxes, put together: previews, schedules, snapshots."""
 
 import asyncio
+from itertools import count
 
 import structlog
 from litestar.types import ControllerRouterHandler
@@ -17,6 +18,9 @@ from serai.resources.operations import ResourceContext
 from serai.store.secrets import Vault
 
 EXPIRY_SECONDS = 1.0
+REPAIR_EVERY = 30
+"""Looks at expired previews between two full comparisons."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -54,9 +58,11 @@ class SandboxParts:
         ]
 
     async def _expire(self) -> None:
-        while True:
+        for look in count(1):
             await asyncio.sleep(EXPIRY_SECONDS)
             try:
                 await self.previews.expire()
+                if look % REPAIR_EVERY == 0:
+                    await self.previews.repair()
             except Exception:
                 log.exception("preview_expiry_failed")

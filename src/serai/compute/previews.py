@@ -52,8 +52,7 @@ class PreviewService:
     async def open(self) -> None:
         """Give every preview its address below the current origin and publish it."""
         await self.db.write(self._relocate)
-        for document in await self.db.read(lambda conn: documents.every(conn, PREVIEWS.name)):
-            self.refresh(Place(document.workspace, document.parent, document.name))
+        await self.repair()
 
     def _relocate(self, conn: Connection) -> None:
         for document in documents.every(conn, PREVIEWS.name):
@@ -320,6 +319,12 @@ class PreviewService:
             if (place.workspace, place.sandbox) == (workspace, sandbox):
                 self.refresh(place)
 
+    async def repair(self) -> None:
+        """Compare the gateway's previews with the rows, whoever changed them."""
+        stored = set(await self.db.read(_places))
+        for place in stored ^ set(self._published):
+            self.refresh(place)
+
     def due(self, moment: datetime) -> list[Place]:
         """Previews whose time is over."""
         return [
@@ -334,6 +339,11 @@ class PreviewService:
             await self.db.write(lambda conn, place=place: _drop_due(conn, place))  # type: ignore[misc]
             log.info("preview_expired", workspace=place.workspace, sandbox=place.sandbox)
             self.refresh(place)
+
+
+def _places(conn: Connection) -> list[Place]:
+    found = documents.every(conn, PREVIEWS.name)
+    return [Place(document.workspace, document.parent, document.name) for document in found]
 
 
 def _reserve(conn: Connection, document: Document, slug: str) -> Document:

@@ -186,6 +186,13 @@ def unfinished(conn: Connection) -> list[ExecutionRow]:
     return [_execution(row) for row in conn.execute(query)]
 
 
+def waits(conn: Connection, row: ExecutionRow) -> bool:
+    """Whether a run is still to do: it goes away with its sandbox."""
+    c = schedule_executions.c
+    query = select(c.seq).where(c.seq == row.seq, c.executed_at.is_(None))
+    return conn.execute(query).first() is not None
+
+
 def finish(
     conn: Connection, row: ExecutionRow, moment: str, status_code: int, error: str | None
 ) -> None:

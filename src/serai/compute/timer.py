@@ -7,6 +7,7 @@ process that got its name from us is looked for first, so that it does not start
 import asyncio
 import re
 from datetime import datetime
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -21,7 +22,7 @@ LOOK_SECONDS = 15.0
 """The longest wait between two looks: clocks are set, laptops sleep."""
 
 RETRY_SECONDS = 1.0
-SUBMIT_SECONDS = 60.0
+SUBMIT_SECONDS = 30.0
 AT_ONCE = 32
 ANSWER_MAX = 64 * 1024
 ERROR_MAX = 1000
@@ -36,6 +37,7 @@ class ScheduleTimer:
         self.service = service
         self.controller = controller
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._loop: asyncio.Task[None] | None = None
         self._runs: set[asyncio.Task[None]] = set()
 
@@ -83,7 +85,7 @@ class ScheduleTimer:
         task.add_done_callback(self._runs.discard)
 
     async def _run(self, execution: ExecutionRow, again: bool) -> None:
-        async with self._slots:
+        async with self._turn(execution), self._slots:
             try:
                 status, error = await self._submit(execution, again)
             except (SeraiError, OSError) as problem:
@@ -100,10 +102,19 @@ class ScheduleTimer:
                 status=status,
             )
 
+    def _turn(self, execution: ExecutionRow) -> asyncio.Lock:
+        """One run at a time per sandbox: a slow one must not take all slots."""
+        key = (execution.workspace, execution.sandbox)
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Lock()
+        return turn
+
     async def _submit(self, execution: ExecutionRow, again: bool) -> tuple[int, str | None]:
         process = self.service.process_of(execution)
         sandbox = await self.controller.wake(execution.workspace, execution.sandbox)
-        if sandbox is None:
+        waiting = await self.service.db.read(lambda conn: records.waits(conn, execution))
+        if sandbox is None or not waiting:  # or it has ended, and another has its name now
             return 0, f"sandbox {execution.sandbox} is not reachable: it has ended"
         self.controller.touch(sandbox.id)
         path = sandbox.handle.api_socket
