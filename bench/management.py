@@ -18,12 +18,12 @@ from serai.store.tables.documents import documents
 SECONDS = 3
 CONNECTIONS = 16
 DOCUMENTS = 50
+MANY = 100_000
+REQUESTS = 200
 SPEC = {
     "runtime": {"type": "openai", "model": "gpt-4o-mini"},
     "integrationConnections": ["openai"],
 }
-MANY = 100_000
-REQUESTS = 200
 HEADERS = (f"Authorization: Bearer {KEY}", "Blaxel-Version: 2026-04-28")
 
 

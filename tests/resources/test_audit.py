@@ -78,6 +78,8 @@ def test_quotas_are_told(api: httpx.Client) -> None:
 def test_sandboxes_are_told(api: httpx.Client) -> None:
     body = {"metadata": {"name": "boxed"}, "spec": {"runtime": {"memory": 256}}}
     created = api.post("/v0/sandboxes", json=body)
+    again = api.post("/v0/sandboxes", json=body, params={"createIfNotExist": "true"})
+    assert again.status_code == 200
     assert created.status_code == 200, created.text
     shown = api.get("/v0/sandboxes/boxed").json()
     assert [event["type"] for event in shown["events"]] == ["created", "status"]

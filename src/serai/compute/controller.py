@@ -81,6 +81,7 @@ class SandboxController:
             existing = await self._settled(workspace, name)
             if existing is not None and existing.status not in ENDED:
                 if if_not_exist:
+                    actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
             document = await self.db.write(

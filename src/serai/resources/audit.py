@@ -8,7 +8,6 @@ from sqlalchemy import Connection, insert
 
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.ids import new_uuid
-from serai.resources import counts
 from serai.resources.actor import Actor
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -17,7 +16,7 @@ from serai.store.tables.governance import audit_entries
 from serai.wire.governance import AuditChange
 
 AUDIT = "audit_entry"
-"""The kind under which entries are counted."""
+"""The kind under which a trigger counts entries."""
 CHANGES_MAX = 64 * 1024
 """Larger diffs keep their paths and lose their values (bytes of JSON)."""
 WRITTEN = ("name", "displayName", "externalId", "labels")
@@ -84,7 +83,6 @@ def record(
             changes=text.decode(),
         )
     )
-    counts.count(conn, (actor.workspace, AUDIT, ""), "", 1)
     origin.audited = True
 
 

@@ -4,17 +4,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, func, select
 
-from serai.store.dialect import add_to
 from serai.store.tables.documents import document_counts as counts
 
 List = tuple[str, str, str]
 """Workspace, kind and parent: what one list shows."""
-
-
-def count(conn: Connection, of: List, status: str, change: int) -> None:
-    """One more of something that no trigger counts, or one less."""
-    key = {"workspace": of[0], "kind": of[1], "parent": of[2], "status": status}
-    add_to(conn, counts, key, "count", change)
 
 
 def by_status(conn: Connection, of: List) -> dict[str, int]:

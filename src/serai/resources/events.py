@@ -7,6 +7,7 @@ from serai.resources.documents import Document
 from serai.store.tables.documents import document_events as events
 from serai.wire.common import CoreEvent
 
+CREATED = "created"
 EVENTS_MAX = 50
 """Older events of a document are forgotten."""
 
@@ -33,6 +34,8 @@ def append(
             canary_revision=canary,
         )
     )
+    if kind == CREATED:
+        return
     mine = select(c.number).where(c.document_id == document.id)
     oldest_kept = mine.order_by(c.number.desc()).limit(1).offset(EVENTS_MAX - 1).scalar_subquery()
     conn.execute(delete(events).where(c.document_id == document.id, c.number < oldest_kept))

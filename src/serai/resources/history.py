@@ -60,10 +60,9 @@ class History:
     ) -> None:
         """Keep the first revision and event of a document just added."""
         if change.revision is not None:
-            self.revisions.add(conn, document, change.revision, secrets)
-            revisions.activate(conn, document, None, change.revision)
+            self.revisions.add(conn, document, change.revision, secrets, active=True)
         message = f"The {kind.title} was created."
-        events.append(conn, document, "created", message, revision=change.revision or "")
+        events.append(conn, document, events.CREATED, message, revision=change.revision or "")
 
     def next(
         self, conn: Connection, kind: Kind, old: Document, body: Body, known: dict[str, str]
@@ -83,7 +82,7 @@ class History:
         kept = [one.id for one in revisions.of_document(conn, old.id)]
         if not kept:
             kept = [revisions.new_id()]
-            self.revisions.add(conn, old, kept[0], known)
+            self.revisions.add(conn, old, kept[0], known, active=True)
         if not route:
             route = {"active": kept[-1]}
         new = revisions.new_id() if differs else None

@@ -59,9 +59,15 @@ class RevisionStore:
         self._vault = vault
 
     def add(
-        self, conn: Connection, document: Document, revision_id: str, secrets: dict[str, str]
+        self,
+        conn: Connection,
+        document: Document,
+        revision_id: str,
+        secrets: dict[str, str],
+        *,
+        active: bool = False,
     ) -> None:
-        """Keep a document's settings as a new revision."""
+        """Keep a document's settings as a new revision, which may be the active one at once."""
         body: Body = msgspec.json.decode(document.body)
         sealed = None
         if secrets:
@@ -74,7 +80,7 @@ class RevisionStore:
                 created_at=body["metadata"]["updatedAt"],
                 created_by=body["metadata"]["updatedBy"],
                 status=document.status,
-                active_since="",
+                active_since=rfc3339(now()) if active else "",
                 spec=msgspec.json.encode(settings(body)).decode(),
                 secrets=sealed,
             )

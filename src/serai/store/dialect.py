@@ -1,22 +1,8 @@
 """What SQLite and PostgreSQL say differently; everything else is the same SQL."""
 
-from typing import Any
-
-from sqlalchemy import Connection, Table, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, text
 
 TRIGRAM = 3
-
-
-def add_to(conn: Connection, table: Table, key: dict[str, Any], column: str, change: int) -> None:
-    """Add to a number in the row with that primary key; the row is made when it is missing."""
-    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values({**key, column: change})
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(key), set_={column: table.c[column] + change}
-        )
-    )
 
 
 def search_candidates(conn: Connection, wanted: str, limit: int) -> list[int] | None:

@@ -174,6 +174,11 @@ def _audit() -> None:
         "audit_entries_resource", "audit_entries", ["workspace", "kind", "name", "number"]
     )
     op.create_index("audit_entries_claim", "audit_entries", ["claim"])
+    op.execute(
+        "CREATE TRIGGER audit_entries_count AFTER INSERT ON audit_entries BEGIN "
+        "INSERT INTO document_counts VALUES (new.workspace, 'audit_entry', '', '', 1) "
+        "ON CONFLICT DO UPDATE SET count = count + 1; END"
+    )
 
 
 def _idempotency() -> None:
