@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from serai.compute.kind import SANDBOXES
+from serai.compute.kind import SANDBOXES, moment_of
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest
@@ -105,20 +105,6 @@ def _check_headers(headers: dict[str, str], field: str) -> None:
                 "line breaks or other control characters."
             )
         seen.add(lower)
-
-
-def moment_of(text: str, field: str) -> datetime:
-    """A moment that a client wrote.
-
-    Raises:
-        BadRequest: it is not RFC 3339.
-    """
-    try:
-        return parse_rfc3339(text)
-    except ValueError:
-        raise BadRequest(
-            f"{field} {text[:60]!r} is not a date: use RFC 3339, for example 2030-01-31T12:00:00Z."
-        ) from None
 
 
 def header_slots(body: Body) -> Iterator[Slot]:

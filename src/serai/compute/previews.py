@@ -8,14 +8,13 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.compute import tokens
-from serai.compute.kind import SANDBOXES, need_living
+from serai.compute.kind import SANDBOXES, moment_of, need_living
 from serai.compute.ports import PreviewRoutes, PublishedPreview
 from serai.compute.preview_kind import (
     API_PORTS,
     PREVIEWS,
     decode,
     ends_at,
-    moment_of,
     slug_in,
     slug_of,
     url_of,

@@ -12,8 +12,7 @@ from serai.api.exchange import AnyRequest, decode_body, flag, json_response
 from serai.api.pages import PageQuery, join_array, join_page, parse_page_query
 from serai.api.versions import PAGES_SINCE, at_least
 from serai.compute import schedule_records as records
-from serai.compute.kind import SANDBOXES
-from serai.compute.preview_kind import moment_of
+from serai.compute.kind import SANDBOXES, moment_of
 from serai.compute.schedule_records import ExecutionRow, Span
 from serai.compute.schedules import ScheduleService, minute_of
 from serai.kernel.clock import now, rfc3339

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 from cronsim import CronSim, CronSimError
 
-from serai.compute.preview_kind import moment_of
+from serai.compute.kind import moment_of
 from serai.kernel.clock import rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest
@@ -18,6 +18,7 @@ TIMEOUT_MAX = 7 * 24 * 3600
 EXECUTIONS_DEFAULT = 100
 EXECUTIONS_MAX = 1000
 COMMAND_MAX = 64 * 1024
+VALUE_MAX = 200
 PAST_TOLERANCE = timedelta(minutes=1)
 """How far clocks of clients may be behind when they say "now"."""
 
@@ -44,6 +45,8 @@ def prepare_schedule(shape: ScheduleEntry, moment: datetime) -> Body:
 
 
 def _timing(shape: ScheduleEntry, moment: datetime) -> tuple[str, str]:
+    if len(shape.value) > VALUE_MAX:
+        raise BadRequest(f"value is longer than {VALUE_MAX} characters.")
     if shape.type == "sleep":
         return "at", rfc3339(moment + parse_duration(shape.value, "value"))
     if shape.type == "at":

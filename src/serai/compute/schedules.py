@@ -223,7 +223,8 @@ class ScheduleService:
 def minute_of(moment: datetime, *, up: bool = False) -> datetime:
     """The whole minute at or before a moment, or, with ``up``, the next one after it."""
     whole = moment.replace(second=0, microsecond=0)
-    return whole + timedelta(minutes=1) if up and whole != moment else whole
+    latest = datetime.max.replace(tzinfo=moment.tzinfo) - timedelta(minutes=1)
+    return whole + timedelta(minutes=1) if up and whole < moment <= latest else whole
 
 
 def _context(workspace: str, sandbox: str, schedule_id: str) -> str:
