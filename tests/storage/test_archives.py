@@ -13,7 +13,7 @@ from serai.storage.archive_check import Unusable, check_archive
 
 from .archive_files import Member, folder, hardlink, symlink, tar
 
-PARTS = st.sampled_from(["a", "b", "c", ".", "..", ""])
+PARTS = st.sampled_from(["a", "a", "b", "b", "c", ".", "..", ""])
 PATHS = st.lists(PARTS, min_size=1, max_size=5).map("/".join)
 CONTENTS = st.one_of(
     st.just(b"content"), st.just(folder()), PATHS.map(symlink), PATHS.map(hardlink)

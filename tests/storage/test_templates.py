@@ -15,7 +15,12 @@ from platform_server import Server
 
 from .archive_files import folder, hardlink, symlink, tar
 
-FILES = tar(("app/main.py", b"print(1)\n"), ("app/link", symlink("main.py")), ("data", folder()))
+FILES = tar(
+    ("./", folder()),
+    ("./app/main.py", b"print(1)\n"),
+    ("app/link", symlink("main.py")),
+    ("data/", folder()),
+)
 
 
 def create(api: httpx.Client, name: str, query: str = "upload=true", **spec: Any) -> httpx.Response:
@@ -166,7 +171,7 @@ BAD = {
     "damaged": damaged(tar(("x", bytes(range(256)) * 100), mode="w:gz")),
     "no end": tar(("x", b"1"))[:1024],
     "broken header": FILES[:500] + b"9" + FILES[501:],
-    "broken second header": FILES[:1100] + b"9" + FILES[1101:],
+    "broken second header": FILES[:600] + b"9" + FILES[601:],
     "more after the end": FILES + b"x",
     "parent": tar(("../x", b"")),
     "deep parent": tar(("a/../../x", b"")),
@@ -176,10 +181,20 @@ BAD = {
     "absolute link": tar(("a", symlink("/etc/passwd"))),
     "deep link out": tar(("d/a", symlink("../../x"))),
     "through a link": tar(("a", symlink("b")), ("a/x", b"")),
+    "over a link": tar(("a", symlink("b")), ("a", b"x")),
     "through a link to here": tar(("a", symlink(".")), ("a/x", b"")),
+    "file without a name": tar(("./.", b"x")),
+    "link without a name": tar((".", symlink("x"))),
+    "file and folder": tar(("a/x", b""), ("a", b"")),
+    "below a file": tar(("a", b""), ("a/x", b"")),
+    "folder over a file": tar(("a", b""), ("a", folder())),
+    "dots": tar(("a/./x", b"")),
+    "inner parent": tar(("a/../x", b"")),
+    "nothing between": tar(("a//x", b"")),
     "hard link out": tar(("a", hardlink("../x"))),
     "hard link to nothing": tar(("a", hardlink("b")), ("b", b"")),
-    "hard link to itself": tar(("a", hardlink("a"))),
+    "hard link to itself": tar(("a", b""), ("a", hardlink("./a"))),
+    "hard link to a folder": tar(("a", b""), ("b", hardlink("a/"))),
     "hard link to a link": tar(("l", symlink("x")), ("a", hardlink("l"))),
     "hard link through a link": tar(("l", symlink(".")), ("a", hardlink("l/x"))),
     "device": tar(("a", {"type": tarfile.CHRTYPE})),

@@ -53,9 +53,10 @@ class Header(tarfile.TarInfo):
 
 
 class Seen:
-    """Which paths the archive has made files and symbolic links so far."""
+    """What the archive has made of which paths so far."""
 
     def __init__(self) -> None:
+        self.folders: set[PurePosixPath] = set()
         self.files: set[PurePosixPath] = set()
         self.links: set[PurePosixPath] = set()
 
@@ -100,20 +101,40 @@ def _check(archive: tarfile.TarFile, entries_max: int) -> int:
 
 
 def _check_member(member: tarfile.TarInfo, seen: Seen) -> None:
-    shown, path = repr(member.name[:80]), _inside(member.name, member.name)
-    if not seen.links.isdisjoint(path.parents):
-        raise Unusable(f"{shown} lies below a link")
+    shown, path = repr(member.name[:80]), _plain(member.name, member.name)
+    if not seen.links.isdisjoint((path, *path.parents)):
+        raise Unusable(f"{shown} lies below a link, or replaces one")
+    if not seen.files.isdisjoint(path.parents):
+        raise Unusable(f"{shown} lies below a file")
     if member.islnk():
-        if _inside(member.linkname, member.name) not in seen.files:
+        target = _plain(member.linkname, member.name)
+        if target not in seen.files or target == path or member.linkname.endswith("/"):
             raise Unusable(f"{shown} is a hard link to something that is no file before it")
     elif not (member.issym() or member.isreg() or member.isdir()):
         raise Unusable(f"{shown} is neither a file, a folder nor a link")
-    seen.links.discard(path)
+    seen.folders.update(path.parents)
+    if member.isdir():
+        _add_folder(path, shown, seen)
+    else:
+        _add_other(member, path, shown, seen)
+
+
+def _add_folder(path: PurePosixPath, shown: str, seen: Seen) -> None:
+    if path in seen.files:
+        raise Unusable(f"{shown} is a folder, and was something else before")
+    seen.folders.add(path)
+
+
+def _add_other(member: tarfile.TarInfo, path: PurePosixPath, shown: str, seen: Seen) -> None:
+    if not path.parts or member.name.endswith("/"):
+        raise Unusable(f"{shown} is no name for a file or a link")
+    if path in seen.folders:
+        raise Unusable(f"{shown} is a file or a link, and was a folder before")
     seen.files.discard(path)
     if member.issym():
         _inside(str(path.parent / member.linkname), member.name)
         seen.links.add(path)
-    elif not member.isdir():
+    else:
         seen.files.add(path)
 
 
@@ -125,6 +146,17 @@ def _check_end(archive: tarfile.TarFile) -> None:
         rest += len(chunk)
         if rest > END_MAX or chunk.count(0) != len(chunk):
             raise Unusable("something follows its end")
+
+
+def _plain(text: str, name: str) -> PurePosixPath:
+    """The path of an entry, which has no dots in it but for a ``./`` at its beginning.
+
+    Tar readers do not agree on what other dots mean.
+    """
+    path = _inside(text, name)
+    if text.rstrip("/").removeprefix("./") not in {str(path), ""}:
+        raise Unusable(f"{name[:80]!r} has a '.', '..' or nothing between two '/'")
+    return path
 
 
 def _inside(text: str, name: str) -> PurePosixPath:
