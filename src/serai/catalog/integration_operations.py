@@ -41,7 +41,7 @@ def integration_operations(
     @get(
         "/v0/integrations/connections/{name:str}/models",
         operation_id="ListIntegrationConnectionModels",
-        opt={"body": None, "answer": list[dict[str, Any]], "errors": (502, 504)},
+        opt={"body": None, "answer": list[dict[str, Any]], "errors": [502]},
     )
     async def list_connection_models(request: AnyRequest, name: str) -> Response[bytes]:
         return json_response(msgspec.json.encode(await list_models(*await called(request, name))))
@@ -49,7 +49,7 @@ def integration_operations(
     @get(
         "/v0/integrations/connections/{name:str}/models/{model_id:path}",
         operation_id="GetIntegrationConnectionModel",
-        opt={"body": None, "answer": dict[str, Any], "errors": (502, 504)},
+        opt={"body": None, "answer": dict[str, Any], "errors": [502]},
     )
     async def get_connection_model(
         request: AnyRequest, name: str, model_id: str

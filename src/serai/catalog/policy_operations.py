@@ -6,7 +6,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, json_response
-from serai.api.pages import PageOf
+from serai.api.versions import PAGES_SINCE
 from serai.catalog.policies import counts, policy_users, usages
 from serai.resources.kinds import POLICIES
 from serai.resources.listing import answer_list
@@ -19,7 +19,16 @@ def policy_read_operations(context: ResourceContext) -> list[ControllerRouterHan
     """List, get and usages; the operations that write are those of every kind."""
     db, store = context.db, context.store
 
-    @get("/v0/policies", operation_id="ListPolicies", opt={"body": None, "answer": PageOf[Policy]})
+    @get(
+        "/v0/policies",
+        operation_id="ListPolicies",
+        opt={
+            "body": None,
+            "answer": list[Policy],
+            "paged": PAGES_SINCE,
+            "query": {"externalId": str},
+        },
+    )
     async def list_policies(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace
         version, params = request.state["version"], request.query_params

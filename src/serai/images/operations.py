@@ -118,12 +118,7 @@ def _tags(context: ResourceContext) -> ControllerRouterHandler:
     @get(
         "/v0/images/{resource_type:str}/{name:str}/tags",
         operation_id="ListImageTags",
-        opt={
-            "body": None,
-            "answer": ImageTagPage,
-            "query": {"name": str, "sourceWorkspace": str},
-            "paged": "2026-04-16",
-        },
+        opt={"body": None, "answer": ImageTagPage, "query": {"name": str, "sourceWorkspace": str}},
     )
     async def list_image_tags(
         request: AnyRequest, resource_type: str, name: str

@@ -1,6 +1,6 @@
 """Sharing images over HTTP."""
 
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import msgspec
 from litestar import Response, delete, get, post
@@ -31,8 +31,8 @@ from serai.wire.images import (
     ShareImage,
 )
 
-DIRECTIONS = ("incoming", "outgoing")
-Direction: Any = Literal[DIRECTIONS]
+Direction = Literal["incoming", "outgoing"]
+DIRECTIONS: tuple[str, ...] = get_args(Direction)
 
 
 def share_operations(context: ResourceContext) -> list[ControllerRouterHandler]:
