@@ -8,9 +8,9 @@ ARGS ?=
 
 BIN := .venv/bin
 STATE ?= $(CURDIR)/.serai
-DEMO := .cache/demo-venv
 LLM := .cache/llm-venv
 CLIENTS := .cache/clients
+DEMO := $(CLIENTS)/py-0.4.24
 TYPESCRIPT := 0.3.21 0.2.95
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(ARGS)
@@ -42,7 +42,7 @@ parity: .venv/.dev clients ## Rewrite the conformance table and docs/reference/p
 	@PYTHONPATH=tests $(BIN)/python -m contract.rewrite
 
 .PHONY: bench
-bench: .venv/.dev ## Measure the gateway and the sandboxes
+bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway and the sandboxes
 	@$(BIN)/python -m bench $(ARGS)
 
 .PHONY: demo
@@ -59,7 +59,7 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/build.in -c requirements/runtime.lock -o requirements/build.lock
 	@$(LOCK) pyproject.toml --group dev -c requirements/runtime.lock -c requirements/build.lock \
 		-o requirements/dev.lock
-	@$(LOCK) requirements/demo-llm.in -o requirements/demo-llm.lock
+	@$(LOCK) --no-deps requirements/demo-llm.in -o requirements/demo-llm.lock
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 
@@ -76,10 +76,6 @@ clean: ## Remove environments and caches; state in .serai stays
 	@scripts/venv .venv requirements/dev.lock --project
 	@touch $@
 
-$(DEMO)/.ready: requirements/clients.lock scripts/venv
-	@scripts/venv $(DEMO) requirements/clients.lock
-	@touch $@
-
 $(CLIENTS)/py-0.4.24/.ready: requirements/clients.lock scripts/venv
 	@scripts/venv $(@D) requirements/clients.lock
 	@touch $@
@@ -93,5 +89,5 @@ $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-module
 	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv
-	@SOURCES=llama-cpp-python scripts/venv $(LLM) requirements/demo-llm.lock
+	@scripts/venv $(LLM) requirements/demo-llm.lock
 	@touch $@

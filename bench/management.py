@@ -1,8 +1,6 @@
 """Requests per second of the Management API on one worker."""
 
-import json
 import statistics
-import urllib.request
 
 from bench.platform import KEY, requests_per_second, running
 from bench.report import Row
@@ -10,6 +8,10 @@ from bench.report import Row
 SECONDS = 3
 CONNECTIONS = 16
 DOCUMENTS = 50
+SPEC = {
+    "runtime": {"type": "openai", "model": "gpt-4o-mini"},
+    "integrationConnections": ["openai"],
+}
 HEADERS = (f"Authorization: Bearer {KEY}", "Blaxel-Version: 2026-04-28")
 
 
@@ -18,7 +20,7 @@ def run(rounds: int) -> list[Row]:
     samples: dict[str, list[float]] = {"one": [], "list": [], "health": []}
     with running() as platform:
         for number in range(DOCUMENTS):
-            _create(platform.url, f"model-{number}")
+            platform.post("/v0/models", f"model-{number}", SPEC)
         paths = {"one": "/v0/models/model-7", "list": "/v0/models?limit=50", "health": "/health"}
         for _ in range(rounds):
             for name, path in paths.items():
@@ -29,15 +31,3 @@ def run(rounds: int) -> list[Row]:
         Row("GET one resource", one, "req/s", ("/health", health), "2,000", one >= 2000),
         Row("GET list of 50", many, "req/s", ("/health", health), "1,000", many >= 1000),
     ]
-
-
-def _create(url: str, name: str) -> None:
-    spec = {
-        "runtime": {"type": "openai", "model": "gpt-4o-mini"},
-        "integrationConnections": ["openai"],
-    }
-    body = json.dumps({"metadata": {"name": name, "labels": {"team": "bench"}}, "spec": spec})
-    headers = {"Authorization": f"Bearer {KEY}"}
-    request = urllib.request.Request(f"{url}/v0/models", body.encode(), headers)
-    with urllib.request.urlopen(request):
-        pass

@@ -1,5 +1,6 @@
 """A whole Serai under measurement, and load from another process."""
 
+import json
 import os
 import re
 import shutil
@@ -55,6 +56,14 @@ class Platform:
                 if self.process.poll() is not None:
                     raise RuntimeError("serai up ended") from None
                 time.sleep(0.005)
+
+    def post(self, path: str, name: str, spec: object) -> None:
+        """Create a resource."""
+        body = json.dumps({"metadata": {"name": name, "labels": {"team": "bench"}}, "spec": spec})
+        headers = {"Authorization": f"Bearer {KEY}"}
+        request = urllib.request.Request(self.url + path, body.encode(), headers)
+        with urllib.request.urlopen(request):
+            pass
 
     def stop(self) -> None:
         """SIGTERM and wait."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.platform import KEY, Skipped, running
 from bench.report import Row
 
-CLIENT = Path(".cache/demo-venv/bin/python")
+CLIENT = Path(".cache/clients/py-0.4.24/bin/python")
 PROGRAM = """
 import asyncio, json, subprocess, sys, time
 from blaxel.core import SandboxInstance
@@ -44,7 +44,7 @@ def run(rounds: int) -> list[Row]:
         Skipped: the client's environment is missing.
     """
     if not CLIENT.exists():
-        raise Skipped("the SDK's environment is missing; run `make demo` once")
+        raise Skipped("the SDK is not installed; run `make clients`")
     serai = str(Path(sys.executable).with_name("serai"))
     with running() as platform:
         done = subprocess.run(

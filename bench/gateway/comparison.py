@@ -7,16 +7,16 @@ import shutil
 import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.platform import KEY, Skipped, free_port, running
+
 CONNECTIONS = 64
 SECONDS = 2
-KEY = "bench-key"
 PATH = "/main/models/bench/v1/chat/completions"
 BODY = '{"model":"bench","messages":[{"role":"user","content":"How are you today, friend?"}]}'
 
@@ -25,10 +25,6 @@ ANSWER = (
     '{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[{"index":0,"message":'
     '{"role":"assistant","content":"' + "x" * 390 + '"},"finish_reason":"stop"}],' + _USAGE + "}"
 )
-
-
-class Skipped(Exception):
-    """The comparison cannot run here; the message says what is missing."""
 
 
 class Result(NamedTuple):
@@ -67,14 +63,13 @@ def run(rounds: int) -> list[Result]:
             raise Skipped(f"{tool} is not installed (Debian: apt-get install nginx-light wrk)")
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
-        upstream, proxy, gateway = (_free_port() for _ in range(3))
+        upstream, proxy = free_port(), free_port()
         script = _script(directory)
         stack.enter_context(_nginx(directory, "upstream", _upstream_conf(upstream), 0, upstream))
         nginx = stack.enter_context(
             _nginx(directory, "proxy", _proxy_conf(proxy, upstream), 1, proxy)
         )
-        ours = stack.enter_context(_gateway(gateway, upstream))
-        targets = {"nginx": (nginx, proxy), "serai": (ours, gateway)}
+        targets = {"nginx": (nginx, proxy), "serai": stack.enter_context(_serai(upstream))}
         for pid, port in targets.values():
             _load(pid, port, script, seconds=1)
         samples: dict[str, list[Sample]] = {name: [] for name in targets}
@@ -96,12 +91,6 @@ def _compare(ours: list[Sample], nginx: list[Sample]) -> list[Result]:
     least = min(sample.cpu_us for sample in ours), min(sample.cpu_us for sample in nginx)
     results.append(Result("  quietest round, CPU", least[0], "us", least[1], least[0] / least[1]))
     return results
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _script(directory: Path) -> Path:
@@ -167,9 +156,19 @@ def _nginx(
     return _process(command, port, core)
 
 
-def _gateway(port: int, upstream: int) -> contextlib.AbstractContextManager[int]:
-    command = [sys.executable, "-m", "bench.gateway.server", str(port), str(upstream)]
-    return _process(command, port, 1, env=os.environ)
+@contextlib.contextmanager
+def _serai(upstream: int) -> Iterator[tuple[int, int]]:
+    """The whole platform, as `serai up` runs it; process id and port."""
+    with running() as platform:
+        secret = {"apiKey": "sk-provider"}
+        config = {"baseUrl": f"http://127.0.0.1:{upstream}/v1"}
+        connection = {"integration": "openai", "secret": secret, "config": config}
+        platform.post("/v0/integrations/connections", "bench", connection)
+        model = {"runtime": {"type": "openai", "model": "provider-model"}}
+        platform.post("/v0/models", "bench", model | {"integrationConnections": ["bench"]})
+        assert platform.process is not None
+        _pin(platform.process.pid, 1)
+        yield platform.process.pid, platform.port
 
 
 def _pin(pid: int, core: int) -> None:

@@ -156,6 +156,7 @@ class Platform:
             on_sandbox_activity=on_sandbox_activity,
             connect=self.connect,
             find_sandbox=find_sandbox,
+            log_every=self.settings.log_level == "debug",
         )
 
     def _application(self, controller: SandboxController) -> ASGIApp:
@@ -218,7 +219,9 @@ class Platform:
                 started_at=now(),
             ),
         )
+        gc.collect()
         gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None

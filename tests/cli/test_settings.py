@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serai.kernel.configuration import ConfigurationError, load, workspace_name
@@ -134,6 +134,8 @@ def test_workspace_names(name: str) -> None:
 NAMES = ("PORT", "HOST", "PUBLIC_URL", "WORKSPACE", "BANNER", "LOG_LEVEL", "DATA_DIR")
 
 
+@example("DATA_DIR", "\0")
+@example("DATA_DIR", "~nobody-of-this-name/x")
 @given(st.sampled_from(NAMES), st.text(max_size=8) | st.from_regex(r"https?://.{0,9}"))
 def test_any_text_is_taken_or_explained(
     tmp_path_factory: pytest.TempPathFactory, name: str, text: str

@@ -1,8 +1,9 @@
 """One server for all client tests, and programs that run against it as a user runs them."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import pytest
@@ -14,12 +15,24 @@ from .model_server import ModelServer
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 100
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Run(Protocol):
-    """Runs a program with arguments; ``wrapper`` stands between `serai exec --` and it."""
+    """Runs a program with arguments and returns what it printed; it must not fail.
 
-    def __call__(self, program: str, *arguments: str, wrapper: tuple[str, ...] = ()) -> str: ...
+    ``wrapper`` stands between `serai exec --` and the program; ``environ`` is what the shell had
+    set before. ``may_fail`` is for programs that are cut off on purpose.
+    """
+
+    def __call__(
+        self,
+        program: str,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        environ: Mapping[str, str] = ...,
+        may_fail: bool = False,
+    ) -> str: ...
 
 
 @pytest.fixture(scope="package")
@@ -54,21 +67,27 @@ def node(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Run:
 def connected(server: Server, workdir: Path, interpreter: str) -> Run:
     """`serai exec -- INTERPRETER program …`, in an empty directory and home."""
 
-    def run(program: str, *arguments: str, wrapper: tuple[str, ...] = ()) -> str:
+    def run(
+        program: str,
+        *arguments: str,
+        wrapper: Sequence[str] = (),
+        environ: Mapping[str, str] = EMPTY,
+        may_fail: bool = False,
+    ) -> str:
         script = workdir / program
         script.write_bytes((PROGRAMS / program).read_bytes())
         command = [interpreter, str(script), *arguments]
         done = subprocess.run(
             [*COMMAND, "exec", *server.options(), "--", *wrapper, *command],
             cwd=workdir,
-            env=environment(SERAI_ADMIN_API_KEY=KEY, HOME=str(workdir)),
+            env=environment(SERAI_ADMIN_API_KEY=KEY, HOME=str(workdir), **environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
         )
-        assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+        assert may_fail or done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
         return done.stdout
 
     return run

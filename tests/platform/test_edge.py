@@ -172,6 +172,14 @@ def test_a_request_id_is_kept_and_logged(api: httpx.Client, server: Server, give
     assert server.logged(request_id=given)
 
 
+def test_failures_of_the_data_plane_are_logged_with_their_id(
+    api: httpx.Client, server: Server
+) -> None:
+    answer = api.get("/main/sandboxes/nope/health?token=query-secret-value")
+    line = server.logged(request_id=answer.headers["x-request-id"])
+    assert (line["path"], line["status"]) == ("/main/sandboxes/nope/health", 404)
+
+
 @pytest.mark.parametrize("given", ["a b", "a" * 129, "<script>"])
 def test_an_unfit_request_id_is_replaced(api: httpx.Client, given: str) -> None:
     assert (

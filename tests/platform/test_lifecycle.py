@@ -172,7 +172,7 @@ def test_a_clean_stop_puts_sandboxes_to_rest_and_a_request_wakes_them(
 
 
 @pytest.mark.sandbox
-def test_a_crash_in_the_middle_of_creates_and_deletes_is_repaired(
+def test_a_crash_in_the_middle_of_creates_changes_and_deletes_is_repaired(
     new_server: NewServer,
 ) -> None:
     server = new_server().start()
@@ -183,7 +183,9 @@ def test_a_crash_in_the_middle_of_creates_and_deletes_is_repaired(
         with httpx.Client(headers=headers, trust_env=False, timeout=30) as client:
             try:
                 for number in range(1000):
-                    client.post(url, json=model(f"churn-{worker}-{number}"))
+                    made = client.post(url, json=model(f"churn-{worker}-{number}")).json()
+                    made["spec"]["runtime"]["envs"] = [{"name": "N", "value": str(number)}]
+                    client.put(f"{url}/churn-{worker}-{number}", json=made)
                     client.delete(f"{url}/churn-{worker}-{number}")
             except httpx.TransportError:
                 return
@@ -207,7 +209,10 @@ def test_a_crash_in_the_middle_of_creates_and_deletes_is_repaired(
         time.sleep(0.1)
     for item in server.client.get("/v0/sandboxes?limit=200").json()["data"]:
         name = item["metadata"]["name"]
-        assert server.client.get(f"/main/sandboxes/{name}/health").status_code == 200
+        wanted = [env["value"] for env in item["spec"]["runtime"].get("envs", [])]
+        body = {"command": "echo $N", "waitForCompletion": True}
+        seen = server.client.post(f"/main/sandboxes/{name}/process", json=body).json()
+        assert seen["stdout"].split() == wanted
         assert server.client.delete(f"/v0/sandboxes/{name}").status_code == 200
 
 

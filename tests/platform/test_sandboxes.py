@@ -118,6 +118,22 @@ def test_a_replace_keeps_what_runs(api: httpx.Client, name: str) -> None:
         assert f"spec.runtime.{field}" in refused.json()["message"]
 
 
+def test_new_variables_start_a_sandbox_anew(api: httpx.Client, name: str) -> None:
+    envs = [{"name": "A", "value": "old"}, {"name": "KEY", "value": "s3cret", "secret": True}]
+    made = create(api, name, envs=envs)
+    run(api, name, "echo gone > /tmp/file")
+    kept = api.put(f"/v0/sandboxes/{name}", json=made).json()
+    assert "s3cret" not in str(kept)
+    assert run(api, name, "cat /tmp/file")["stdout"] == "gone\n", "the mask means unchanged"
+
+    kept["spec"]["runtime"]["envs"][0]["value"] = "new"
+    changed = api.put(f"/v0/sandboxes/{name}", json=kept).json()
+    assert (changed["status"], changed["state"]) == ("DEPLOYED", "RUNNING")
+    assert run(api, name, "echo $A $KEY")["stdout"] == "new s3cret\n"
+    assert run(api, name, "ls /tmp/file")["exitCode"] != 0
+    assert changed["metadata"]["createdAt"] == made["metadata"]["createdAt"]
+
+
 def test_a_deleted_sandbox_is_gone_but_readable_for_a_while(api: httpx.Client, name: str) -> None:
     create(api, name)
     run(api, name, "echo secret > /tmp/left")
@@ -162,6 +178,7 @@ def test_activity_keeps_an_idle_ttl_alive(api: httpx.Client, name: str) -> None:
     ("spec", "code", "word"),
     [
         ({"runtime": {"image": "no/such:image"}}, "INVALID_IMAGE", "spec.runtime.image"),
+        ({"runtime": {"image": "blaxel/base-image:no"}}, "INVALID_IMAGE", "spec.runtime.image"),
         ({"runtime": {"memory": 7}}, "BAD_REQUEST", "spec.runtime.memory"),
         ({"runtime": {"ttl": "soon"}}, "BAD_REQUEST", "spec.runtime.ttl"),
         ({"runtime": {"ttl": "99999999w"}}, "BAD_REQUEST", "spec.runtime.ttl"),
@@ -190,6 +207,8 @@ def test_an_external_id_finds_its_sandbox(api: httpx.Client, name: str) -> None:
     assert len(api.get(f"/v0/sandboxes?externalId=ext-{name}").json()["data"]) == 1
     missing = api.get("/v0/sandboxes/by-external-id/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, 404)
+    api.delete(f"/v0/sandboxes/{name}")
+    assert api.get(f"/v0/sandboxes/by-external-id/ext-{name}").status_code == 404
 
 
 @pytest.mark.parametrize(

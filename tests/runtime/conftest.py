@@ -1,8 +1,9 @@
 """Drivers under test. A second driver joins by another entry in ``DRIVERS``."""
 
 import os
+import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.host import is_host_root
 from serai.runtime.port import Runtime, SandboxPlan
 
 MakeRuntime = Callable[[Path], Runtime]
@@ -43,6 +45,18 @@ async def runtime(make_runtime: MakeRuntime, data_dir: Path) -> AsyncIterator[Ru
     for sandbox_id in await runtime.leftovers():
         await runtime.destroy(sandbox_id, None)
     await runtime.close()
+
+
+@pytest.fixture
+def corner() -> Iterator[Path]:
+    """A directory below ``/usr`` that everyone may read."""
+    if not is_host_root():
+        pytest.skip("needs the host's root, to put files below /usr")
+    folder = Path("/usr/local/share") / f"serai-test-{os.urandom(4).hex()}"
+    folder.mkdir()
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -73,13 +73,16 @@ async def test_sandboxes_survive_a_killed_server(data_dir: Path) -> None:
         await runtime.close()
 
 
-async def test_without_root_it_works_and_says_what_is_weaker(tmp_path: Path) -> None:
+async def test_without_root_it_works_and_says_what_is_weaker(corner: Path) -> None:
     python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
     if os.geteuid() != 0 or python is None:
         pytest.skip("needs root, to become somebody else, and a Python of the system")
     home = Path("/tmp") / f"serai-test-{os.urandom(4).hex()}"
     home.mkdir(mode=0o700)
     os.chown(home, 65534, 65534)
+    for name, mode in (("public", 0o644), ("ours", 0o600)):
+        (corner / name).touch(mode)
+        os.chown(corner / name, 65534, 65534)
     try:
         with _creator([python], home / "data", user=65534, group=65534) as creator:
             try:
@@ -90,6 +93,7 @@ async def test_without_root_it_works_and_says_what_is_weaker(tmp_path: Path) -> 
             # Asked as root: the socket belongs to the other user.
             seen = await output(handle, "id -u; echo x > /usr/f; python3 -c 'print(1)'; pwd")
             assert seen == "0\n1\n/blaxel"
+            assert await output(handle, f"ls {corner}") == "public"
             creator.kill()
         await _gone(launcher)
         runtime = embedded(home / "data")

@@ -107,13 +107,23 @@ async def test_twenty_at_once(runtime: Runtime, plan: MakePlan) -> None:
     assert await runtime.leftovers() == []
 
 
-@pytest.mark.parametrize("name", ["base-image", "blaxel/base-image", "sandbox/base-image:1.2"])
+@pytest.mark.parametrize("name", ["base-image", "blaxel/base-image", "sandbox/base-image:latest"])
 async def test_names_of_the_base_image(runtime: Runtime, plan: MakePlan, name: str) -> None:
     handle = await runtime.create(plan(image=name))
     assert await runtime.alive(handle)
 
 
-@pytest.mark.parametrize("name", ["blaxel/nextjs:latest", "evil/base-image", "", "a/b/base-image"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "blaxel/nextjs:latest",
+        "blaxel/base-image:1.2",
+        "base-image:",
+        "evil/base-image",
+        "",
+        "a/b/base-image",
+    ],
+)
 async def test_an_unknown_image_names_the_known_ones(
     runtime: Runtime, plan: MakePlan, name: str
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from serai.store.database import Database
 from serai.store.migrations import SchemaTooNew, revisions
@@ -105,6 +105,11 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     raw.commit()
     with pytest.raises(SchemaTooNew, match="9999"):
         Database(tmp_path / "serai.db").open()
+
+
+async def test_a_wrong_statement_is_not_taken_for_a_full_disk(db: Database) -> None:
+    with pytest.raises(OperationalError, match="no such table"):
+        await db.write(lambda conn: conn.execute(text("SELECT 1 FROM nowhere")))
 
 
 def test_revisions_are_one_line() -> None:

@@ -17,7 +17,7 @@ NOT_RUNNING = 3
 
 
 def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --data-dir, --host and --port."""
+    """Add --data-dir, --host, --port and --no-banner, which only `serai up` has a use for."""
     options = (
         click.option(
             "--data-dir",
@@ -28,6 +28,9 @@ def common_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--host", metavar="ADDRESS", help="Address of the server.  [default: 127.0.0.1]"
         ),
         click.option("--port", metavar="PORT", help="Port of the server.  [default: 8080]"),
+        click.option(
+            "--banner/--no-banner", default=None, help="When ready, print how to connect a client."
+        ),
     )
     for option in reversed(options):
         command = option(command)

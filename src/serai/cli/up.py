@@ -19,7 +19,6 @@ from serai.kernel.settings import Settings
 @common_options
 @click.option("--workspace", metavar="NAME", help="Workspace made on first start.  [default: main]")
 @click.option("--public-url", metavar="URL", help="Origin by which clients reach the server.")
-@click.option("--banner/--no-banner", default=None, help="Print how to connect when ready.")
 @click.option("--log-format", metavar="FORMAT", help="console or json.  [default: console]")
 @click.option(
     "--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]"

@@ -169,15 +169,21 @@ class SandboxController:
     async def replace(self, actor: Actor, name: str, shape: object) -> Document:
         """Replace metadata and spec without touching what runs.
 
+        Only new environment variables reach into it: the sandbox starts anew, with fresh files,
+        as on the hosted service.
+
         Raises:
             NotFound: no such sandbox.
             BadRequest: image or memory differ; they belong to the running sandbox.
+            ServiceUnavailable: it could not be started again; the next request to it tries.
         """
         async with self.live.lock(actor.workspace, name):
             await self._expire_if_due(actor.workspace, name)
-            document, expiry = await self.db.write(
+            document, expiry, anew = await self.db.write(
                 lambda conn: self._replaced(conn, actor, name, shape)
             )
+            if anew is not None:
+                return await self._start_anew(document, anew)
             live = self.live.by_id.get(document.id)
             if live is not None:
                 live.expires_at, live.idle = expiry.at, expiry.idle
@@ -185,7 +191,8 @@ class SandboxController:
 
     def _replaced(
         self, conn: Connection, actor: Actor, name: str, shape: object
-    ) -> tuple[Document, Expiry]:
+    ) -> tuple[Document, Expiry, SandboxRow | None]:
+        """The third is the row as it was, for a sandbox that must start anew."""
         old = self.store.need(conn, SANDBOXES, actor.workspace, name)
         if old.status in ENDED:
             raise Conflict(
@@ -201,7 +208,29 @@ class SandboxController:
         expiry = expiry_of(body, parse_rfc3339(document.created_at) if same_ttl else now())
         stamp = rfc3339(expiry.at) if expiry.at else None
         records.change(conn, document.id, expires_at=stamp)
-        return document, expiry
+        if self._plan(document).environment == self._plan(old).environment:
+            return document, expiry, None
+        row = records.need(conn, document.id)
+        self.spans.close(conn, document.id, now())
+        # A crash from here on leaves it to the reconciler, which does the same.
+        records.change(conn, document.id, phase="creating")
+        document = self.store.with_status(conn, document, "DEPLOYING", state=None)
+        return document, expiry, row
+
+    async def _start_anew(self, document: Document, row: SandboxRow) -> Document:
+        live = self.live.remove(document.id)
+        if live is not None:
+            self.routes.withdraw(live.sandbox)
+        try:
+            await self.runtime.destroy(document.id, row.handle)
+            return await self.start(document)
+        except RuntimeProblem as problem:
+            await self.db.write(lambda conn: self._rest(conn, document))
+            raise _explain(problem, document, self.runtime.images()) from problem
+
+    def _rest(self, conn: Connection, document: Document) -> None:
+        records.change(conn, document.id, phase="stopped", handle=None)
+        self.store.with_status(conn, document, "DEPLOYED", state="STANDBY")
 
     async def delete(self, workspace: str, name: str) -> Document:
         """Stop a sandbox for good. Its record stays readable for a while as ``TERMINATED``.

@@ -6,6 +6,7 @@ authority through the variables that TLS libraries read.
 """
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -39,9 +40,9 @@ class ClientEnvironment(NamedTuple):
         return kept | self.set
 
     def shell(self) -> str:
-        """Lines for ``eval`` in any POSIX shell; every value is quoted."""
+        """Lines for ``eval`` in any POSIX shell; values are quoted where they need it."""
         unset = [f"unset {name}" for name in self.unset]
-        return "\n".join([*unset, *(f"export {k}={_quoted(v)}" for k, v in self.set.items())])
+        return "\n".join([*unset, *(f"export {k}={shlex.quote(v)}" for k, v in self.set.items())])
 
 
 def client_environment(
@@ -100,7 +101,7 @@ def overriding_names(directory: Path, values: Mapping[str, str]) -> list[str]:
 def _unwanted(environ: Mapping[str, str], values: Mapping[str, str]) -> list[str]:
     """Variables that would send a client, and its key, to the hosted service."""
     pointing = (name for name, value in environ.items() if _points_to_hosted(name, value))
-    unwanted = {*_NEVER_KEPT, *pointing} - values.keys()
+    unwanted = {*(environ.keys() & set(_NEVER_KEPT)), *pointing} - values.keys()
     return sorted(name for name in unwanted if _NAME.fullmatch(name))
 
 
@@ -121,11 +122,6 @@ def _no_proxy(environ: Mapping[str, str], origins: list[str]) -> str:
     wanted = ["127.0.0.1", "localhost", *(urlsplit(url).hostname or "" for url in origins)]
     entries = without_bypasses(entry.strip() for entry in [*wanted, *present])
     return ",".join(dict.fromkeys(entry for entry in entries if entry))
-
-
-def _quoted(value: str) -> str:
-    """Single quotes always, so a value stays what it is in every shell."""
-    return "'" + value.replace("'", "'\"'\"'") + "'"
 
 
 def _text(path: Path) -> str:

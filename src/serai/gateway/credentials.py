@@ -24,10 +24,9 @@ class Credential(msgspec.Struct, frozen=True, gc=False):
 
 def bearer(value: bytes) -> bytes | None:
     """The token of a ``Bearer`` credential; None for other schemes, nothing or a placeholder."""
-    scheme, _, token = value.partition(b" ")
-    if scheme.lower() != b"bearer":
+    if value[:7] != b"Bearer " and value[:7].lower() != b"bearer ":
         return None
-    token = token.strip()
+    token = value[7:].strip()
     return None if not token or token == _PLACEHOLDER else token
 
 

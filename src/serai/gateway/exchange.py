@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from serai.gateway.access import log_answer
 from serai.gateway.credentials import Credential, present
 from serai.gateway.forwarding import copy_answer, status_start, valid_request_id
 from serai.gateway.problems import GatewayBug, UpstreamBroken
@@ -68,7 +69,11 @@ class Exchange:
         self.request = request
         self.target = target
         self.head_only = request.method == b"HEAD"
-        self.request_id = self._request_id()
+        given = request.index.get(b"x-request-id")
+        if given is None or not valid_request_id(given):
+            self.request_id = client.gateway.next_request_id()
+        else:
+            self.request_id = given.decode("ascii")
         self.started = time.time()
         self.principal: Principal = None  # type: ignore[assignment]
         self.credential: Credential = None  # type: ignore[assignment]
@@ -85,12 +90,6 @@ class Exchange:
         self.out: list[bytes] = []
         self.deadline = 0.0
         self.done = False
-
-    def _request_id(self) -> str:
-        given = self.request.index.get(b"x-request-id")
-        if given is not None and valid_request_id(given):
-            return given.decode("ascii")
-        return self.gateway.next_request_id()
 
     # -- what subclasses fill in
     def admitted(self) -> None:
@@ -282,11 +281,10 @@ class Exchange:
         out.append(b"\r\n")
 
     def _frame(self, answer: Answer, out: list[bytes]) -> None:
-        length = self.answer_length(answer)
         if answer.empty:
             if answer.length is not None and answer.status != 204:
                 out.append(b"content-length: %d\r\n" % answer.length)
-        elif length is not None:
+        elif (length := self.answer_length(answer)) is not None:
             out.append(b"content-length: %d\r\n" % length)
         elif self.request.http11:
             self.chunked_out = True
@@ -317,7 +315,9 @@ class Exchange:
         self.upstream = None
         if self.chunked_out:
             self.out.append(b"0\r\n\r\n")
-        self.flush()
+        if self.out:
+            self.client.write(b"".join(self.out))
+            self.out = []
         self._leave()
         self.client.answered()
 
@@ -368,12 +368,15 @@ class Exchange:
 
     def _leave(self) -> None:
         self.done = True
-        upstream, self.upstream = self.upstream, None
-        if upstream is not None:
+        if self.upstream is not None:
+            upstream, self.upstream = self.upstream, None
             upstream.close()
-        task, self.task = self.task, None
-        if task is not None and not task.done() and task is not asyncio.current_task():
-            task.cancel()
+        if self.task is not None:
+            task, self.task = self.task, None
+            if not task.done() and task is not asyncio.current_task():
+                task.cancel()
+        if self.status >= 400 or self.gateway.log_every:
+            log_answer(self.request, self.target.kind, self.status, self.started, self.request_id)
         if self.principal is not None:
             try:
                 self.closed()

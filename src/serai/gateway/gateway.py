@@ -11,8 +11,12 @@ from serai.gateway.limits import Limits
 from serai.gateway.models import Origin, origin_of
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
+
+REMEMBERED_URLS = 4096
+REMEMBERED_URL_BYTES = 256
 
 
 class Connect(Protocol):
@@ -61,6 +65,8 @@ class Gateway:
         find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
+        log_every: log every request; otherwise only those answered with 400 or above, as a log
+            line costs as much as a request.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Gateway:
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        log_every: bool = False,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -82,8 +89,10 @@ class Gateway:
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
         self.limits = limits or Limits()
+        self.log_every = log_every
         self.pool = Pool(self.limits, tls)
         self._origins: dict[str, Origin] = {}
+        self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)
         self._watched: set[Watched] = set()
@@ -92,6 +101,18 @@ class Gateway:
     def next_request_id(self) -> str:
         """A new request id, unique over restarts; not a secret."""
         return f"{self._prefix}-{next(self._numbers):x}"
+
+    def target(self, url: bytes) -> Target | None:
+        """What a request target addresses; remembered, as clients repeat few of them."""
+        try:
+            return self._targets[url]
+        except KeyError:
+            target = split(url)
+            if len(url) <= REMEMBERED_URL_BYTES:
+                if len(self._targets) >= REMEMBERED_URLS:
+                    self._targets.clear()
+                self._targets[url] = target
+            return target
 
     def origin(self, base_url: str) -> Origin:
         """The parsed base URL of a provider."""

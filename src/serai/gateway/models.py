@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(rb"/v[0-9]")
 _DOTS = re.compile(rb"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+_USUAL_PATH = b"/v1/chat/completions"
 _TRUE = msgspec.Raw(b"true")
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -70,6 +71,8 @@ def provider_path(rest: bytes) -> bytes:
         RouteNotFound: nothing follows the name.
         BadRequest: the path climbs with dot segments.
     """
+    if rest == _USUAL_PATH:
+        return rest
     if not rest.strip(b"/"):
         raise RouteNotFound(
             "A model's URL needs an API path after its name, for example /v1/chat/completions."
@@ -135,7 +138,7 @@ class ModelExchange(Exchange):
     __slots__ = ("heard", "meter", "path", "ready", "route", "sent", "size", "streamed", "strip")
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
-        super().__init__(client, request, target)
+        Exchange.__init__(self, client, request, target)
         self.route: ModelRoute | None = None
         self.path = b""
         self.size = 0
@@ -209,8 +212,8 @@ class ModelExchange(Exchange):
         self.dispatch(origin.address, head, chunked=False)
 
     def _is_json(self) -> bool:
-        kind = self.request.index.get(b"content-type", b"json")
-        return b"json" in kind or b"json" in kind.lower()
+        kind = self.request.index.get(b"content-type", b"application/json")
+        return kind == b"application/json" or b"json" in kind.lower()
 
     def _head(self, route: ModelRoute, origin: Origin, copied: Copied, body: bytes) -> bytes:
         path = join(origin.path + self.path, self.credential.query)
@@ -241,27 +244,33 @@ class ModelExchange(Exchange):
 
     # -- the answer
     def answered(self, answer: Answer) -> None:
-        kind = answer.index.get(b"content-type", b"").lower()
-        encoding = answer.index.get(b"content-encoding", b"")
-        self.streamed = kind.startswith(b"text/event-stream")
-        if encoding in (b"", b"identity") and not answer.empty:
+        index = answer.index
+        kind = index.get(b"content-type", b"")
+        if kind != b"application/json":
+            kind = kind.lower()
+            self.streamed = kind.startswith(b"text/event-stream")
+        if not answer.empty and index.get(b"content-encoding", b"identity") == b"identity":
             if self.streamed:
                 self.meter = StreamMeter(strip=self.strip)
             elif b"json" in kind:
                 self.meter = AnswerMeter()
-        super().answered(answer)
+        Exchange.answered(self, answer)
 
     def answer_length(self, answer: Answer) -> int | None:
         return None if self.streamed and self.strip else answer.length
 
     def received(self, data: bytes) -> None:
-        super().received(data if self.meter is None else self.meter.feed(data))
+        if self.meter is not None:
+            data = self.meter.feed(data)
+        if self.chunked_out:
+            Exchange.received(self, data)
+        else:
+            self.out.append(data)
 
     def settled(self) -> None:
-        rest = b"" if self.meter is None else self.meter.end()
-        if rest:
-            super().received(rest)
-        super().settled()
+        if self.meter is not None and (rest := self.meter.end()):
+            Exchange.received(self, rest)
+        Exchange.settled(self)
 
     def cut(self, problem: SeraiError) -> None:
         if self.streamed and (self.chunked_out or not self.request.http11):

@@ -21,7 +21,7 @@ from serai.gateway.problems import RequestTimeout, render
 from serai.gateway.reading import ReadingProtocol
 from serai.gateway.request import Nobody, Request
 from serai.gateway.sandboxes import SandboxExchange
-from serai.gateway.targets import Target, split
+from serai.gateway.targets import Target
 from serai.gateway.tunnel import TunnelEnd
 from serai.kernel.errors import BadRequest, SeraiError
 
@@ -101,7 +101,7 @@ class GatewayProtocol(ReadingProtocol):
             if request.complete:  # else it goes on in _switch, once the parser has let go
                 self._take_over(request)
             return
-        target = split(request.url)
+        target = self.gateway.target(request.url)
         if target is None:
             self._start_asgi(request)
         else:
@@ -315,7 +315,7 @@ class GatewayProtocol(ReadingProtocol):
             else:
                 self.transport.close()
             return
-        request = Request(b"", b"", [], http11=True, keep_alive=False)
+        request = Request(b"", b"", [], False)
         request.complete = True
         request.problem = problem
         if half is not None and not half.complete and half in self._queue:

@@ -136,13 +136,10 @@ class ReadingProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         parser = self.parser
         method = parser.get_method()
-        request = Request(
-            method,
-            self.url if self.url[:1] == b"/" else origin_form(self.url),
-            self._head,
-            http11=True,
-            keep_alive=parser.should_keep_alive(),
-        )
+        url = self.url
+        if url[:1] != b"/":
+            url = origin_form(url)
+        request = Request(method, url, self._head, parser.should_keep_alive())
         self._fields = self._trailers
         self._incoming = request
         if self._last:

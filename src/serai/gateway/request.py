@@ -66,14 +66,12 @@ class Request:
         "url",
     )
 
-    def __init__(
-        self, method: bytes, url: bytes, headers: Headers, *, http11: bool, keep_alive: bool
-    ) -> None:
+    def __init__(self, method: bytes, url: bytes, headers: Headers, keep_alive: bool) -> None:
         self.method = method
         self.url = url
         self.headers = headers
         self.index = dict(headers)
-        self.http11 = http11
+        self.http11 = True
         self.keep_alive = keep_alive
         self.upgrade = False
         self.switching = False

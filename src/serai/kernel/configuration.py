@@ -2,6 +2,7 @@
 
 import difflib
 import ipaddress
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -118,9 +119,22 @@ def _flag_values(flags: Mapping[str, Any]) -> dict[str, Value]:
 def _data_dir(value: Value | None, environ: Mapping[str, str], directory: Path) -> Path:
     if value is None:
         return _default_data_dir(environ)
-    if not isinstance(value.raw, str | Path) or not str(value.raw):
+    path = _path(value.raw)
+    if path is None:
         raise ConfigurationError(f"{value.source} is {value.raw!r}: must be a directory's path")
-    return directory / Path(value.raw).expanduser()
+    return directory / path
+
+
+def _path(raw: Any) -> Path | None:
+    """A path that the system can open; None for what is none."""
+    if not isinstance(raw, str | Path) or not str(raw) or "\0" in str(raw):
+        return None
+    try:
+        path = Path(raw).expanduser()
+        os.fsencode(path)
+    except (RuntimeError, UnicodeEncodeError):
+        return None
+    return path
 
 
 def _default_data_dir(environ: Mapping[str, str]) -> Path:

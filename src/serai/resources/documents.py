@@ -58,12 +58,17 @@ def find(
 
 
 def find_external(conn: Connection, workspace: str, kind: str, value: str) -> Document | None:
-    """The newest document with that external id, those not terminated first."""
+    """The newest document with that external id that is not terminated."""
     c = documents.c
     query = (
         select(*COLUMNS)
-        .where(c.workspace == workspace, c.kind == kind, c.external_id == value)
-        .order_by(c.status == HIDDEN, c.created_at.desc())
+        .where(
+            c.workspace == workspace,
+            c.kind == kind,
+            c.external_id == value,
+            c.status != HIDDEN,
+        )
+        .order_by(c.created_at.desc())
         .limit(1)
     )
     return _first(conn, query)

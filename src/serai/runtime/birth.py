@@ -47,7 +47,7 @@ def attend(place: Place, birth: Birth) -> Trace:
         OSError: with the failed step as text.
     """
     directory = Path(birth.directory)
-    _make_directories(place.setup, directory)
+    _make_directories(place.setup, birth, directory)
     with traces.locked(directory):
         earlier = traces.read_trace(directory)
         if earlier is not None and traces.is_running(earlier):
@@ -57,7 +57,7 @@ def attend(place: Place, birth: Birth) -> Trace:
         return _start(place, birth, directory)
 
 
-def _make_directories(setup: Setup, directory: Path) -> None:
+def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     owner = rootfs.Owner(setup.uid_base)
     names = rootfs.layer_names(setup)
     for name in names:
@@ -67,7 +67,7 @@ def _make_directories(setup: Setup, directory: Path) -> None:
         if upper.lstat().st_uid == 0:
             upper.chmod(0o755)
             owner.give(str(upper))
-    for name in setup.masks:
+    for name in birth.masks:
         (directory / "lower" / f"{name}-mask").mkdir(exist_ok=True)
     (directory / rootfs.ROOT).mkdir(exist_ok=True)
 
@@ -131,6 +131,7 @@ def _accompany(
         port_socket=birth.port_socket,
         cgroups=tuple(str(group) for group in groups),
         skeleton=place.setup.skeleton,
+        masks=tuple(birth.masks.values()),
     )
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
@@ -167,7 +168,7 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        rootfs.build(place.setup, place.map_fd, user_xattr=not place.root_outside)
+        rootfs.build(place.setup, birth.masks, place.map_fd, user_xattr=not place.root_outside)
         rootfs.enter()
         _forget_host()
         if place.root_outside:

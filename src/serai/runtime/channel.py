@@ -3,19 +3,16 @@
 import asyncio
 import contextlib
 import itertools
-import json
-import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
+from serai.runtime import processes
 from serai.runtime.messages import Answer, Birth, Setup, Trace, Unframer, frame
 from serai.runtime.port import RuntimeProblem
 
-_BOOT = "import sys;sys.path[:]={path};from serai.runtime.launcher import main;main({fd})"
 _GREETING_SECONDS = 30
 _LOG_BYTES = 1 << 20
 
@@ -135,18 +132,16 @@ class Channel:
 
 
 def _spawn(descriptor: int, log: Path) -> "subprocess.Popen[bytes]":
-    path = [entry for entry in sys.path if os.path.isabs(entry)]
-    code = _BOOT.format(path=json.dumps(path), fd=descriptor)
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > _LOG_BYTES:
             log.unlink()
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", code],
+            processes.python_command(f"from serai.runtime.launcher import main;main({descriptor})"),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env={"LANG": "C.UTF-8", "PATH": os.defpath},
+            env=processes.PLAIN_ENVIRONMENT,
             cwd="/",
             pass_fds=(descriptor,),
             start_new_session=True,

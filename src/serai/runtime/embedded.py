@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -12,6 +12,7 @@ import msgspec
 
 from serai.runtime import cgroups, host, image, processes
 from serai.runtime.channel import Channel, LauncherGone
+from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Limits, Setup, Trace
 from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.storage import Storage
@@ -50,6 +51,7 @@ class EmbeddedRuntime:
         self._entry = entry
         self._max_processes = max_processes
         self._setup: Setup | None = None
+        self._masks: Masks | None = None
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -67,17 +69,23 @@ class EmbeddedRuntime:
         """
         host.require_platform()
         try:
-            self._setup = await asyncio.to_thread(self._survey)
+            setup, masks = await asyncio.to_thread(self._survey)
+            self._setup, self._masks = setup, masks
+            if not (known := masks.is_complete):
+                masks.refresh()
             channel = await self._launcher()
-            await self._try_out()
+            await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
             raise host.explain(problem) from problem
-        setup = self._setup
+        if known:
+            masks.refresh()
         self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        if self._masks is not None:
+            await self._masks.close()
         async with self._opening:
             channel, self._channel = self._channel, None
             if channel is not None:
@@ -91,6 +99,8 @@ class EmbeddedRuntime:
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
+
+        After the very first start this may wait for files that it must hide to be found.
 
         Raises:
             UnknownImage: naming the images there are.
@@ -106,10 +116,15 @@ class EmbeddedRuntime:
             raise RuntimeProblem(
                 f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
             )
+        if self._masks is None:
+            raise _not_started()
+        return await self._create(plan, await self._masks.complete())
+
+    async def _create(self, plan: SandboxPlan, masks: Mapping[str, str]) -> SandboxHandle:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
-                trace = await self._bear(self._birth(plan))
+                trace = await self._bear(self._birth(plan, masks))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
                 raise
@@ -144,33 +159,36 @@ class EmbeddedRuntime:
 
     # The host's side
 
-    def _survey(self) -> Setup:
+    def _survey(self) -> tuple[Setup, Masks]:
         storage = self._storage
         try:
             storage.prepare()
             uid_base = host.choose_user_range(storage.root / "uid-base")
             layers = image.Layers(storage.layers, uid_base, user_xattr=uid_base is None)
-            skeleton, masks = layers.prepare()
+            skeleton = layers.skeleton()
+            masks = Masks(layers, storage.root / "private.json", as_root=uid_base is not None)
+            masks.load()
             traces = [read_trace(storage.directory(name)) for name in storage.known()]
-            layers.prune({skeleton, *masks.values(), *(t.skeleton for t in traces if t)})
+            used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
+            layers.prune({skeleton, *masks.current.values(), *used})
             hierarchies = tuple(cgroups.discover(f"serai-{storage.key}"))
         except OSError as error:
             raise RuntimeProblem(f"{storage.root}: {error}") from error
-        return Setup(
+        setup = Setup(
             entry=self._entry,
             hierarchies=hierarchies,
             uid_base=uid_base,
             skeleton=skeleton,
             system=image.system_directories(),
-            masks=masks,
             python_prefix=image.python_prefix(),
         )
+        return setup, masks
 
     async def _launcher(self) -> Channel:
         """The running launcher; a new one if it died."""
         async with self._opening:
             if self._setup is None:
-                raise RuntimeProblem("the embedded runtime was not started: call start() first")
+                raise _not_started()
             if self._channel is None or not self._channel.is_open:
                 if self._channel is not None:
                     await self._channel.close()
@@ -178,15 +196,16 @@ class EmbeddedRuntime:
                 self._channel = await Channel.open(self._setup, self._storage.root / "launcher.log")
             return self._channel
 
-    async def _try_out(self) -> None:
+    async def _try_out(self, masks: Mapping[str, str]) -> None:
+        """Start a sandbox, without any code but ours in it: the masks need not be complete."""
         plan = SandboxPlan(
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
-        handle = await self.create(plan)
+        handle = await self._create(plan, masks)
         await self.destroy(_TRIAL, handle)
 
-    def _birth(self, plan: SandboxPlan) -> Birth:
+    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
         defaults = image.environment(plan.hostname)
         return Birth(
@@ -205,6 +224,7 @@ class EmbeddedRuntime:
             environment={**defaults, **plan.environment},
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir="/blaxel",
+            masks=dict(masks),
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -285,6 +305,10 @@ def _locked_if_there(directory: Path) -> Iterator[Path]:
         yield directory
     finally:
         lock.__exit__(None, None, None)
+
+
+def _not_started() -> RuntimeProblem:
+    return RuntimeProblem("the embedded runtime was not started: call start() first")
 
 
 def _check_id(sandbox_id: str) -> None:

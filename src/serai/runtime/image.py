@@ -8,8 +8,10 @@ read-only, so ``python3``, ``node`` or ``git`` work inside when the host has the
 import hashlib
 import os
 import shutil
+import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from serai.runtime.port import UnknownImage
@@ -19,7 +21,7 @@ _PROGRAM_OF_IMAGE = {"base-image": "sh", "py-app": "python3", "node": "node"}
 _NAMESPACES = ("", "blaxel", "sandbox")
 
 _SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_HIDDEN_BELOW_USR = ("etc", "local/etc")
+_HIDDEN = {"usr": ("etc", "local/etc")}
 """Configuration of the host's administrator, which may hold credentials."""
 _ETC_ALLOWED = (
     "alternatives",
@@ -78,6 +80,7 @@ _DIRECTORIES = {
     "var/tmp": 0o1777,
 }
 _USER_OWNED = {"home/user": 1000}
+_OVERFLOW_ID = 65534
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -91,15 +94,16 @@ def provided() -> list[str]:
 
 
 def require(reference: str) -> None:
-    """Accept ``[blaxel/|sandbox/]name[:tag]`` of a provided image.
+    """Accept ``[blaxel/|sandbox/]name[:latest]`` of a provided image; there are no other tags.
 
     Raises:
         UnknownImage: naming the references that would work.
     """
-    name, _, _ = reference.partition(":")
+    name, colon, tag = reference.partition(":")
     namespace, _, short = name.rpartition("/")
     known = provided()
-    if namespace not in _NAMESPACES or f"blaxel/{short}:latest" not in known:
+    tagged = tag == "latest" if colon else True
+    if not tagged or namespace not in _NAMESPACES or f"blaxel/{short}:latest" not in known:
         raise UnknownImage(
             f"image {reference!r} cannot be provided by the embedded runtime; "
             f"use one of: {', '.join(known)}"
@@ -137,6 +141,11 @@ def system_directories() -> tuple[str, ...]:
     return tuple(name for name in found if not Path("/", name).is_symlink())
 
 
+def hidden_below(name: str) -> tuple[str, ...]:
+    """Paths below a system directory that no sandbox sees, whatever their modes."""
+    return tuple(path for path in _HIDDEN.get(name, ()) if Path("/", name, path).is_dir())
+
+
 class Layers:
     """The prepared lower layers in ``folder``, owned by the host uid ``owner``.
 
@@ -149,20 +158,36 @@ class Layers:
         self._owner = owner
         self._opaque = "user.overlay.opaque" if user_xattr else "trusted.overlay.opaque"
 
-    def prepare(self) -> tuple[str, dict[str, str]]:
-        """Build what is missing: the skeleton of ``/`` and the masks by system directory."""
+    def skeleton(self) -> str:
+        """The layer of ``/``, built if missing."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        skeleton = self._layer("root", _signature(), self._build_skeleton)
+        return str(self._layer("root", _signature(), self._build_skeleton))
+
+    def masks(self, private: Mapping[str, Iterable[str]]) -> dict[str, str]:
+        """The masks by system directory, built if missing.
+
+        Args:
+            private: paths to hide, by the system directory they are relative to.
+        """
         masks = {}
-        if any(Path("/usr", part).is_dir() for part in _HIDDEN_BELOW_USR):
-            masks["usr"] = str(self._layer("usr", repr(_HIDDEN_BELOW_USR), self._build_mask))
-        return str(skeleton), masks
+        for name in system_directories():
+            mask = _Mask(name, private.get(name, ()))
+            if not mask.is_empty:
+                build = partial(mask.build, owner=self._owner, opaque=self._opaque)
+                masks[name] = str(self._layer(name, mask.made_of, build))
+        return masks
 
     def prune(self, used: set[str]) -> None:
         """Remove layers and half-built ones that nothing uses any more."""
         for path in self._folder.iterdir():
-            if str(path) not in used:
-                shutil.rmtree(path, ignore_errors=True)
+            if str(path) in used:
+                continue
+            # Half a layer under its own name would be taken for the whole one later.
+            waste = self._folder / ".draft-waste"
+            if path != waste:
+                shutil.rmtree(waste, ignore_errors=True)
+                path.rename(waste)
+            shutil.rmtree(waste, ignore_errors=True)
 
     def _layer(self, name: str, made_of: str, build: Callable[[Path], None]) -> Path:
         """The layer made of what ``made_of`` describes; built aside and moved into place."""
@@ -195,18 +220,65 @@ class Layers:
         (root / "var/run").symlink_to("/run")
         (root / "var/lock").symlink_to("/run/lock")
 
-    def _build_mask(self, root: Path) -> None:
-        for part in _HIDDEN_BELOW_USR:
-            (root / part).mkdir(parents=True, exist_ok=True)
-            os.setxattr(root / part, self._opaque, b"y")
-        self._give_away(root)
-
     def _give_away(self, root: Path) -> None:
         if self._owner is None:
             return
         for path in (root, *_walk(root)):
             user = self._owner + _USER_OWNED.get(str(path.relative_to(root)), 0)
             os.chown(path, user, user, follow_symlinks=False)
+
+
+class _Mask:
+    """What hides paths of one system directory: whiteouts, in directories like the host's."""
+
+    def __init__(self, name: str, private: Iterable[str]) -> None:
+        self._whiteouts = sorted(private)
+        gone = set(self._whiteouts)
+        self._empty = [path for path in hidden_below(name) if not gone & {path, *_above(path)}]
+        above = {each for path in (*self._whiteouts, *self._empty) for each in _above(path)}
+        shown = sorted({*above, *self._empty})
+        self._directories = {path: _access(Path("/", name, path)) for path in shown}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it hides nothing."""
+        return not (self._whiteouts or self._empty)
+
+    @property
+    def made_of(self) -> str:
+        """All it depends on."""
+        return repr((self._whiteouts, self._empty, self._directories))
+
+    def build(self, root: Path, owner: int | None, opaque: str) -> None:
+        """Fill the empty directory ``root``."""
+        for path, (mode, user, group) in self._directories.items():
+            (root / path).mkdir()
+            if owner is not None:
+                os.chown(root / path, owner + user, owner + group)
+            (root / path).chmod(mode | stat.S_IRWXU)
+        for path in self._empty:
+            os.setxattr(root / path, opaque, b"y")
+        for path in self._whiteouts:
+            os.mknod(root / path, stat.S_IFCHR, os.makedev(0, 0))
+        if owner is not None:
+            os.chown(root, owner, owner)
+
+
+def _above(path: str) -> list[str]:
+    """The directories a relative path leads through."""
+    return [str(parent) for parent in Path(path).parents][:-1]
+
+
+def _access(path: Path) -> tuple[int, int, int]:
+    """Mode and owners for our copy of a host's directory, as seen inside."""
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0o755, 0, 0
+    if not stat.S_ISDIR(found.st_mode):
+        return 0o755, 0, 0
+    user, group = (each if each < _OVERFLOW_ID else _OVERFLOW_ID for each in found[4:6])
+    return stat.S_IMODE(found.st_mode), user, group
 
 
 def _copy_etc(etc: Path) -> None:

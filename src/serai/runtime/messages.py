@@ -37,7 +37,6 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
             only our own uid to 0.
         skeleton: lower layer of ``/``.
         system: directories of the host shown below ``/``, such as ``usr``.
-        masks: lower layers that hide parts of those, by the same names.
         python_prefix: host directory mounted at ``/opt/python``; empty for none.
     """
 
@@ -46,14 +45,14 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     uid_base: int | None
     skeleton: str
     system: tuple[str, ...]
-    masks: dict[str, str]
     python_prefix: str
 
 
 class Birth(msgspec.Struct, frozen=True, kw_only=True):
     """Start one sandbox in ``directory``, answering on the two sockets.
 
-    ``digest`` stands for everything asked for, so that a repeated wish is recognised.
+    ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
+    are the lower layers that hide parts of the host's directories, by the names in Setup.
     """
 
     request: int
@@ -67,6 +66,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     home: str
     workdir: str
+    masks: dict[str, str]
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +79,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         digest: of the plan it was started with.
         api_socket, port_socket: see Birth.
         cgroups: absolute directories.
-        skeleton: the lower layer it runs on, which must stay while it runs.
+        skeleton, masks: the lower layers it runs on, which must stay while it runs.
     """
 
     pid: int
@@ -90,6 +90,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     port_socket: str
     cgroups: tuple[str, ...]
     skeleton: str
+    masks: tuple[str, ...]
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

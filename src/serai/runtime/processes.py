@@ -1,11 +1,21 @@
-"""Finding and ending processes by pid and start time, so that a reused pid is never hit."""
+"""Helpers of our own, and any process by pid and start time, so that a reused pid is never hit."""
 
 import errno
 import os
 import select
 import signal
+import sys
 import time
 from pathlib import Path
+
+PLAIN_ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": os.defpath}
+
+
+def python_command(code: str) -> list[str]:
+    """A command that runs ``code`` in a Python like this one, which imports what we can."""
+    path = [entry for entry in sys.path if os.path.isabs(entry)]
+    whole = f"import sys;sys.path[:]={path!r};{code}"
+    return [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", whole]
 
 
 def boot_id() -> str:

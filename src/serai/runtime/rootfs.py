@@ -9,6 +9,7 @@ Layout of that directory: ``layers/<name>/{upper,work}`` are the sandbox's chang
 
 import os
 import stat
+from collections.abc import Mapping
 
 from serai.runtime import linux
 from serai.runtime.messages import Setup
@@ -50,10 +51,11 @@ def layer_names(setup: Setup) -> tuple[str, ...]:
     return (ROOT, *setup.system)
 
 
-def build(setup: Setup, map_fd: int | None, *, user_xattr: bool) -> None:
+def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool) -> None:
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
     Args:
+        masks: lower layers that hide parts of the host's directories.
         map_fd: user namespace whose mapping the host's directories are shown with;
             None shows their real owners.
         user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
@@ -67,8 +69,8 @@ def build(setup: Setup, map_fd: int | None, *, user_xattr: bool) -> None:
         _show(f"/{name}", f"lower/{name}", map_fd)
         _require_directory(f"{ROOT}/{name}")
         lower = f"lower/{name}"
-        if name in setup.masks:
-            linux.bind(setup.masks[name], f"lower/{name}-mask")
+        if name in masks:
+            linux.bind(masks[name], f"lower/{name}-mask")
             lower = f"lower/{name}-mask:{lower}"
         _overlay(name, lower, f"{ROOT}/{name}", extra)
     if setup.python_prefix:

@@ -140,7 +140,9 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
 
 
 def _translated(problem: Exception) -> Exception:
-    if isinstance(problem, DBAPIError) and isinstance(problem.orig, sqlite3.OperationalError):
+    if not (isinstance(problem, DBAPIError) and isinstance(problem.orig, sqlite3.OperationalError)):
+        return problem
+    if getattr(problem.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
         return ServiceUnavailable(
             f"The data directory cannot be written right now: {problem.orig}. "
             "Nothing was changed; free some disk space and try again.",

@@ -1,0 +1,1 @@
+"""Programs that show Serai from the outside."""

@@ -1,0 +1,1 @@
+"""`python -m examples.demo`: the official Python SDK, unmodified, against a real Serai."""
