@@ -83,7 +83,11 @@ def _execution_lists(
 ) -> list[ControllerRouterHandler]:
     base = "/v0/jobs/{job:str}/executions"
 
-    @get(base, operation_id="ListJobExecutions", opt={"answer": JobExecutionList})
+    @get(
+        base,
+        operation_id="ListJobExecutions",
+        opt={"answer": JobExecutionList, "query": {"offset": int}},
+    )
     async def list_job_executions(request: AnyRequest, job: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
 

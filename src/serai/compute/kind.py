@@ -11,7 +11,7 @@ from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.ids import token
 from serai.resources.documents import Document
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots, map_slots
 from serai.resources.store import DocumentStore
@@ -147,6 +147,8 @@ SANDBOXES = Kind(
     status="DEPLOYING",
     prepare=prepare_sandbox,
     secrets=sandbox_slots,
+    operations=Operations.of("Sandbox", "Sandboxes"),
+    list_query={"showTerminated": bool},
 )
 
 

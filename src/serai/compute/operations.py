@@ -15,6 +15,7 @@ from serai.kernel.errors import NotFound
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.operations import (
+    SHOW,
     ResourceContext,
     actor_of,
     answer,
@@ -39,7 +40,7 @@ def _reads(
     @get(
         "/v0/sandboxes/{name:str}",
         operation_id="GetSandbox",
-        opt={"body": None, "answer": Sandbox},
+        opt={"body": None, "answer": Sandbox, "query": SHOW},
     )
     async def get_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
@@ -74,7 +75,7 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
         "/v0/sandboxes",
         status_code=200,
         operation_id="CreateSandbox",
-        opt={"body": Sandbox, "answer": Sandbox},
+        opt={"body": Sandbox, "answer": Sandbox, "query": {"createIfNotExist": bool}},
     )
     async def create_sandbox(request: AnyRequest) -> Response[bytes]:
         caller = caller_of(request)

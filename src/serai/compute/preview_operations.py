@@ -47,7 +47,7 @@ def _writes(service: PreviewService) -> list[ControllerRouterHandler]:
         LIST,
         status_code=200,
         operation_id="CreateSandboxPreview",
-        opt={"body": Preview, "answer": Preview},
+        opt={"body": Preview, "answer": Preview, "query": {"force": bool}},
     )
     async def create_preview(request: AnyRequest, parent: str) -> Response[bytes]:
         shape = await decode_body(request, Preview)

@@ -1,7 +1,7 @@
 """Schedules and their executions over HTTP, of one sandbox and of a whole workspace."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Response, delete, get, post, put
@@ -128,6 +128,10 @@ def _query(params: Any) -> tuple[PageQuery, int]:
     return query, size
 
 
+ScheduleType = Literal["at", "cron"]
+RUN_FILTERS = dict.fromkeys(("sandbox", "schedule", "since", "until"), str)
+
+
 def _execution_filters(params: Any) -> dict[str, str | None]:
     status = (params.get("status") or "").lower() or None
     if status is not None and status not in STATUSES:
@@ -162,7 +166,7 @@ def _sandbox_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         LIST,
         operation_id="ListSandboxSchedules",
-        opt={"body": None, "answer": ScheduleEntryPage},
+        opt={"body": None, "answer": ScheduleEntryPage, "query": {"type": ScheduleType}},
     )
     async def list_sandbox_schedules(request: AnyRequest, parent: str) -> Response[bytes]:
         return json_response(await lists.schedules(request, parent, paged=_paged(request)))
@@ -182,7 +186,12 @@ def _workspace_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         "/v0/schedules",
         operation_id="ListSchedules",
-        opt={"body": None, "answer": ScheduleEntryPage},
+        opt={
+            "body": None,
+            "answer": ScheduleEntryPage,
+            "query": {"sandbox": str, "type": ScheduleType},
+            "paged": "2026-04-16",
+        },
     )
     async def list_schedules(request: AnyRequest) -> Response[bytes]:
         return json_response(await lists.schedules(request, None, paged=True))
@@ -190,7 +199,12 @@ def _workspace_lists(lists: Lists) -> list[ControllerRouterHandler]:
     @get(
         "/v0/schedule-executions",
         operation_id="ListScheduleExecutions",
-        opt={"body": None, "answer": ScheduleExecutionPage},
+        opt={
+            "body": None,
+            "answer": ScheduleExecutionPage,
+            "query": RUN_FILTERS,
+            "paged": "2026-04-16",
+        },
     )
     async def list_executions(request: AnyRequest) -> Response[bytes]:
         return json_response(await lists.executions(request, None, paged=True))
@@ -252,7 +266,7 @@ def _metrics(service: ScheduleService) -> ControllerRouterHandler:
     @get(
         "/v0/schedules/metrics",
         operation_id="GetSandboxScheduleMetrics",
-        opt={"body": None, "answer": ScheduleMetrics},
+        opt={"body": None, "answer": ScheduleMetrics, "query": {"since": str, "until": str}},
     )
     async def schedule_metrics(request: AnyRequest) -> Response[bytes]:
         params, workspace = request.query_params, caller_of(request).workspace

@@ -71,7 +71,7 @@ def _lists(context: ResourceContext) -> list[ControllerRouterHandler]:
     @get(
         "/v0/snapshots",
         operation_id="ListSnapshots",
-        opt={"body": None, "answer": SnapshotPage},
+        opt={"body": None, "answer": SnapshotPage, "paged": "2026-04-16"},
     )
     async def list_snapshots(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace

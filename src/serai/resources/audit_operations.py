@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from serai.api.exchange import AnyRequest, current_origin, json_response
 from serai.api.pages import LIMIT_DEFAULT, join_page, page_of, parse_page_query
+from serai.api.versions import RELEASES
 from serai.identity.caller import Caller
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import Forbidden, SeraiError
@@ -21,6 +22,7 @@ from serai.store.tables.governance import audit_entries
 from serai.wire.governance import AuditChange, AuditEntry, AuditResource
 
 FILTERS = ("kind", "name", "parent", "action", "actor")
+ALWAYS = min(RELEASES)
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -31,7 +33,12 @@ def audit_operations(db: Database, cursors: CursorCodec) -> list[ControllerRoute
     ``action`` and ``actor``, each an exact value.
     """
 
-    @get("/v0/audit", **labelled("ListAuditEntries", page_of(AuditEntry)))
+    @get(
+        "/v0/audit",
+        **labelled(
+            "ListAuditEntries", page_of(AuditEntry), query=dict.fromkeys(FILTERS, str), paged=ALWAYS
+        ),
+    )
     async def list_audit_entries(request: AnyRequest) -> Response[bytes]:
         caller = caller_of(request)
         workspace, params = caller.workspace, request.query_params

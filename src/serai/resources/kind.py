@@ -62,6 +62,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         routed: whether ``spec.revision`` says which revision serves; else the newest does.
         revision_shape: the Struct of one of its revisions.
         operations: what the contract calls its list, get, create, replace and delete.
+        list_query: names and types of parameters that only its list takes.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     routed: bool = True
     revision_shape: type[Any] = RevisionMetadata
     operations: Operations = Operations()
+    list_query: dict[str, Any] = {}
 
     @property
     def has_events(self) -> bool:

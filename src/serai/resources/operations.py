@@ -34,6 +34,9 @@ class ResourceContext(msgspec.Struct, frozen=True):
     on_change: OnChange
 
 
+SHOW = {"show_secrets": bool}
+
+
 def caller_of(request: AnyRequest) -> Caller:
     """The authenticated caller."""
     caller: Caller = request.state["caller"]
@@ -88,9 +91,15 @@ def parent_of(request: AnyRequest) -> str:
     return str(request.path_params.get("parent", ""))
 
 
-def labelled(operation_id: str, answer: Any, body: Any = None) -> dict[str, Any]:
-    """What every handler says of its operation: its id, and the types of its body and answer."""
-    return {"operation_id": operation_id or None, "opt": {"body": body, "answer": answer}}
+def labelled(operation_id: str, answer: Any, body: Any = None, **more: Any) -> dict[str, Any]:
+    """What every handler says of its operation: its id, the types of its body and answer, and
+    more, such as ``query`` (see ``api.contract``)."""
+    return {"operation_id": operation_id or None, "opt": {"body": body, "answer": answer} | more}
+
+
+def list_query(kind: Kind) -> dict[str, Any]:
+    """The query parameters of a kind's list, without those that all pages have."""
+    return kind.list_query if kind.paged else {"externalId": str} | kind.list_query
 
 
 def list_answer(kind: Kind) -> Any:
@@ -104,7 +113,7 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
     db, store = context.db, context.store
     ids = kind.operations
 
-    @get(template(kind), **labelled(ids.list, list_answer(kind)))
+    @get(template(kind), **labelled(ids.list, list_answer(kind), query=list_query(kind)))
     async def list_documents(request: AnyRequest) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
         version, params = request.state["version"], request.query_params
@@ -116,7 +125,7 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
 
         return json_response(await db.read(read))
 
-    @get(template(kind, "/{name:str}"), **labelled(ids.get, kind.shape))
+    @get(template(kind, "/{name:str}"), **labelled(ids.get, kind.shape, query=SHOW))
     async def get_document(request: AnyRequest, name: str) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
         document = await db.read(lambda conn: store.need(conn, kind, workspace, name, parent))

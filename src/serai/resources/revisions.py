@@ -126,16 +126,20 @@ def show(kind: Kind, document: Document, kept: list[Revision]) -> list[Any]:
         serves = one.id in {active, canary}
         percent = int(route.get("canaryPercent") or 0) if canary else 0
         share = {active: 100 - percent, canary: percent}.get(one.id, 0)
-        facts = msgspec.json.decode(one.spec) | {
-            "id": one.id,
-            "createdAt": one.created_at,
-            "createdBy": one.created_by,
-            "status": (document.status if serves else one.status) or None,
-            "active": one.id == active,
-            "canary": one.id == canary,
-            "previousActive": previous is not None and one.id == previous.id,
-            "trafficPercent": share,
-        }
+        facts = (
+            {"image": ""}
+            | msgspec.json.decode(one.spec)
+            | {
+                "id": one.id,
+                "createdAt": one.created_at,
+                "createdBy": one.created_by,
+                "status": (document.status if serves else one.status) or None,
+                "active": one.id == active,
+                "canary": one.id == canary,
+                "previousActive": previous is not None and one.id == previous.id,
+                "trafficPercent": share,
+            }
+        )
         shown.append(msgspec.convert(facts, kind.revision_shape))
     return shown
 

@@ -127,7 +127,9 @@ def _tokens(context: ResourceContext, tokens: DriveTokens) -> list[ControllerRou
         )
         return json_response(msgspec.json.encode(token), {"Cache-Control": "no-store"})
 
-    @get(PATH + "/jwks.json", operation_id="GetDriveJWKS", opt={"answer": DriveKeys})
+    @get(
+        PATH + "/jwks.json", operation_id="GetDriveJWKS", opt={"answer": DriveKeys, "public": True}
+    )
     async def list_keys() -> Response[bytes]:
         return json_response(msgspec.json.encode(DriveKeys(keys=await tokens.keys())))
 
@@ -145,7 +147,7 @@ def _folders(context: ResourceContext, files: DriveFiles) -> list[ControllerRout
     @get(
         PATH + "/{name:str}/folders",
         operation_id="ListDriveFolders",
-        opt={"answer": list[DriveFolder]},
+        opt={"answer": list[DriveFolder], "query": {"path": str}},
     )
     async def list_folders(request: AnyRequest, name: str) -> Response[bytes]:
         path = request.query_params.get("path") or "/"
@@ -154,7 +156,12 @@ def _folders(context: ResourceContext, files: DriveFiles) -> list[ControllerRout
         folders = [DriveFolder(name=found, path=base + found) for found in names]
         return json_response(msgspec.json.encode(folders))
 
-    @delete(PATH + "/{name:str}/folders", status_code=204, operation_id="DeleteDriveFolder")
+    @delete(
+        PATH + "/{name:str}/folders",
+        status_code=204,
+        operation_id="DeleteDriveFolder",
+        opt={"answer": None, "query": {"path": str}},
+    )
     async def delete_folder(request: AnyRequest, name: str) -> None:
         path = request.query_params.get("path")
         if not path:

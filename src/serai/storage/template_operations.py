@@ -68,7 +68,9 @@ def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
 
 
 def _writes(context: ResourceContext, templates: Templates) -> list[ControllerRouterHandler]:
-    store, described = context.store, {"body": VolumeTemplate, "answer": VolumeTemplate}
+    store = context.store
+    described: dict[str, Any] = {"body": VolumeTemplate, "answer": VolumeTemplate}
+    described |= {"query": {"upload": bool, "version": str}}
 
     async def answer(request: AnyRequest, write: Any) -> Response[bytes]:
         """Write the document and, if asked, open a version for an upload, in one transaction."""

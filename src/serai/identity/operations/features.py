@@ -26,7 +26,7 @@ def feature_operations(context: IdentityContext) -> list[ControllerRouterHandler
     @get(
         "/v0/features/{feature_key:str}",
         operation_id="testFeatureFlag",
-        opt={"answer": FeatureState},
+        opt={"answer": FeatureState, "query": {"account": str}},
     )
     async def test_feature(request: AnyRequest, feature_key: str) -> Response[bytes]:
         caller, account = caller_of(request), request.query_params.get("account")

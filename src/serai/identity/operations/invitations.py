@@ -74,7 +74,11 @@ def _with_key(context: IdentityContext) -> list[ControllerRouterHandler]:
 def _with_link(context: IdentityContext) -> list[ControllerRouterHandler]:
     vault = context.vault
 
-    @get("/v0/invitations", operation_id="GetInvitation", opt={"answer": ReceivedInvitation})
+    @get(
+        "/v0/invitations",
+        operation_id="GetInvitation",
+        opt={"answer": ReceivedInvitation, "public": True},
+    )
     async def get_invitation(request: AnyRequest) -> Response[bytes]:
         token = _needed(request.query_params.get("token"))
         return answer(await context.db.read(lambda conn: invitations.look(conn, vault, token)))
@@ -83,7 +87,7 @@ def _with_link(context: IdentityContext) -> list[ControllerRouterHandler]:
         "/v0/invitations/accept",
         status_code=200,
         operation_id="AcceptInvitation",
-        opt={"body": InvitationToken, "answer": AcceptedInvitation},
+        opt={"body": InvitationToken, "answer": AcceptedInvitation, "public": True},
     )
     async def accept_invitation(request: AnyRequest) -> Response[bytes]:
         token = _needed((await decode_body(request, InvitationToken)).token)
@@ -95,7 +99,7 @@ def _with_link(context: IdentityContext) -> list[ControllerRouterHandler]:
         "/v0/invitations/decline",
         status_code=200,
         operation_id="DeclineInvitation",
-        opt={"body": InvitationToken, "answer": PendingInvitation},
+        opt={"body": InvitationToken, "answer": PendingInvitation, "public": True},
     )
     async def decline_invitation(request: AnyRequest) -> Response[bytes]:
         token = _needed((await decode_body(request, InvitationToken)).token)

@@ -29,7 +29,11 @@ def _reads(context: IdentityContext) -> list[ControllerRouterHandler]:
         names = caller_of(request).principal.workspaces
         return answer(await db.read(lambda conn: workspaces.listing(conn, names)))
 
-    @get(ONE, operation_id="GetWorkspace", opt={"answer": Workspace})
+    @get(
+        ONE,
+        operation_id="GetWorkspace",
+        opt={"answer": Workspace, "query": {"countResources": bool}},
+    )
     async def get_workspace(request: AnyRequest, workspace_name: str) -> Response[bytes]:
         caller = caller_of(request).principal
         with_counts = flag(request, "countResources")
@@ -51,7 +55,11 @@ def _availability(context: IdentityContext) -> list[ControllerRouterHandler]:
         "/v0/workspaces/availability",
         status_code=200,
         operation_id="CheckWorkspaceAvailability",
-        opt={"body": AvailabilityQuestion, "answer": bool | WorkspaceAvailability},
+        opt={
+            "body": AvailabilityQuestion,
+            "answer": bool | WorkspaceAvailability,
+            "query": {"withReason": bool},
+        },
     )
     async def check_availability(request: AnyRequest) -> Response[bytes]:
         name = (await decode_body(request, AvailabilityQuestion)).name
