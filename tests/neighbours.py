@@ -22,7 +22,9 @@ def add_workspace(server: Server, name: str, *, role: str | None = None) -> str:
 
     def write(conn: Connection, vault: Vault) -> str:
         admin = conn.execute(select(users).order_by(users.c.created_at).limit(1)).one()
-        return _populate(conn, vault, admin.account_id, name, "admin", [(admin.id, role)])
+        return _populate(
+            conn, vault, admin.account_id, name, "admin", [(admin.id, role)], account_admin=False
+        )
 
     return change_database(server, write)
 
@@ -32,7 +34,9 @@ def add_account(server: Server, name: str, role: str = "admin") -> tuple[str, st
 
     def write(conn: Connection, vault: Vault) -> tuple[str, str]:
         account = accounts.create_account(conn, name)
-        return account, _populate(conn, vault, account, name, role, [])
+        return account, _populate(
+            conn, vault, account, name, role, [], account_admin=role == "admin"
+        )
 
     return change_database(server, write)
 
@@ -44,10 +48,12 @@ def _populate(
     name: str,
     role: str,
     others: list[tuple[str, str | None]],
+    *,
+    account_admin: bool,
 ) -> str:
     key = f"key-of-{name}-with-enough-characters"
     email = f"{name}@example.com"
-    user = accounts.create_user(conn, account, email, account_admin=role == "admin")
+    user = accounts.create_user(conn, account, email, account_admin=account_admin)
     accounts.create_workspace(conn, account, name, email)
     accounts.grant(conn, name, user, role)
     for other, granted in others:

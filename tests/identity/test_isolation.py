@@ -151,7 +151,7 @@ def test_nothing_of_another_workspace_is_found(
     nobody = f"none-{token(6)}"
     foreign_account = done(client.get("/v0/accounts"))[0]["id"] != victim.account
     for method, path, theirs in requests(victim):
-        if path.startswith("/v0/accounts/") and not foreign_account:
+        if path.startswith(OF_THE_ACCOUNT) and not foreign_account:
             continue
         nothing = absent(theirs)
         for header, unheard in (({}, {}), named(own), named(victim.workspace, "nowhere-at-all")):
@@ -182,7 +182,14 @@ def named(workspace: str, absent: str | None = None) -> tuple[dict[str, str], di
     return {key: workspace}, {key: absent or workspace}
 
 
-WITHOUT_WORKSPACE = ("/v0/account", "/v0/profile", "/v0/workspaces", "/v0/invitations")
+OF_THE_ACCOUNT = ("/v0/accounts/", "/v0/quotas/account/")
+WITHOUT_WORKSPACE = (
+    "/v0/account",
+    "/v0/profile",
+    "/v0/workspaces",
+    "/v0/invitations",
+    "/v0/quotas",
+)
 
 
 def assert_own_business(answer: httpx.Response, path: str) -> None:

@@ -10,7 +10,7 @@ from serai.kernel.names import check_name
 from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots
-from serai.wire.applications import Application, ApplicationRevision
+from serai.wire.applications import Application, AppRevision
 
 COMPUTE = frozenset({"image", "memory", "port", "envs"})
 REVISIONS_MAX = 5
@@ -93,6 +93,6 @@ APPLICATIONS = Kind(
     prepare=prepare_application,
     secrets=application_slots,
     versioned=True,
-    revision_shape=ApplicationRevision,
+    revision_shape=AppRevision,
     operations=Operations.of("Application"),
 )

@@ -1,7 +1,5 @@
 """Applications: long-running workloads with URLs of their own."""
 
-import msgspec
-
 from serai.wire.common import CoreEvent, Env, Metadata, Status, Wire
 
 
@@ -21,18 +19,6 @@ class AppRevision(Wire):
     port: int | None = None
     envs: list[Env] | None = None
     snapshot: str | None = None
-    created_at: str | None = None
-    created_by: str | None = None
-
-
-class ApplicationRevision(Wire):
-    """A kept revision as lists show it; ``image`` is empty until there is one."""
-
-    id: str
-    image: str = msgspec.field(default_factory=str)
-    memory: int | None = None
-    port: int | None = None
-    envs: list[Env] | None = None
     created_at: str | None = None
     created_by: str | None = None
 
