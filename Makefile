@@ -37,6 +37,10 @@ lint: .venv/.dev ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+.PHONY: parity
+parity: .venv/.dev clients ## Rewrite the conformance table and docs/reference/parity.md
+	@PYTHONPATH=tests $(BIN)/python -m contract.rewrite
+
 .PHONY: bench
 bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway and the sandboxes
 	@$(BIN)/python -m bench $(ARGS)

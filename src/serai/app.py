@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import uvicorn
 import uvloop
-from litestar import Response, get
+from litestar import Response, Router, get
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
@@ -23,9 +23,14 @@ import serai
 from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
+from serai.catalog.assembly import Catalog
+from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
+from serai.compute.job_operations import job_operations
+from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
+from serai.compute.parts import SandboxParts
 from serai.compute.ports import RunningSandbox
 from serai.compute.reconciler import Reconciler
 from serai.connect.authority import Authority
@@ -35,11 +40,19 @@ from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
 from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
 from serai.identity.authenticator import KeyAuthenticator
 from serai.identity.bootstrap import Bootstrapped, bootstrap
 from serai.identity.caller import Guard
+from serai.identity.context import IdentityContext
+from serai.identity.names import NameRules
+from serai.identity.operations import identity_operations
+from serai.identity.operations.features import FEATURES
 from serai.identity.principal import Principal
+from serai.identity.rights import check_rights
+from serai.images.operations import image_operations
+from serai.images.share_operations import share_operations
 from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
@@ -52,12 +65,17 @@ from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
-from serai.resources.kinds import DOCUMENT_KINDS
+from serai.network.assembly import Network
+from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.idempotency import IdempotencyLayer
+from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
+from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
+from serai.storage.operations import storage_operations
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
@@ -84,6 +102,7 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         self.store = DocumentStore(self.vault, settings.origin)
         self.authenticator = KeyAuthenticator(self.db, self.vault)
+        self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
         self.authority = Authority(settings.data_dir)
         self.connect = ConnectProxy(self.authority)
         self.routes = RouteTable()
@@ -92,6 +111,8 @@ class Platform:
         self.usage = UsageBuffer()
         self.prices = PriceList.load(_prices_file(settings))
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -102,16 +123,20 @@ class Platform:
         )
         reconciler = Reconciler(controller)
         await reconciler.start()
+        parts = SandboxParts(controller, self.vault, self.discovery)
+        await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.usage.run(self.db)),
+            asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
-        server = Server(self._config(gateway, self._application(controller)))
+        server = Server(self._config(gateway, self._application(controller, parts)))
         try:
             await server.serve_until_signal(lambda: self._ready(booted))
         finally:
+            await parts.stop()
             await self._close(gateway, reconciler)
         return 0
 
@@ -119,7 +144,9 @@ class Platform:
         settings = self.settings
         self.db.open()
         booted = await self.db.write(
-            lambda conn: bootstrap(conn, self.vault, settings.workspace, settings.admin_api_key)
+            lambda conn: bootstrap(
+                conn, self.vault, settings.workspace, settings.admin_api_key, self.names
+            )
         )
         if booted.admin_key is not None:
             instance.write_admin_key(settings.data_dir, booted.admin_key)
@@ -134,7 +161,7 @@ class Platform:
         return booted
 
     def _relocate(self, conn: Connection) -> None:
-        for kind in (*DOCUMENT_KINDS, SANDBOXES):
+        for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
             if kind.has_url:
                 self.store.relocate(conn, kind)
 
@@ -159,22 +186,48 @@ class Platform:
             log_every=self.settings.log_level == "debug",
         )
 
-    def _application(self, controller: SandboxController) -> ASGIApp:
+    def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         context = ResourceContext(self.db, self.store, cursors, self.discovery.changed)
         handlers: list[ControllerRouterHandler] = [
             self._health(controller),
             *sandbox_operations(context, controller),
+            *parts.operations(context),
             *billing_operations(self.db, self.prices),
+            *audit_operations(self.db, cursors),
+            *quota_operations(self.db),
+            *identity_operations(self._identity()),
+            *job_operations(context, self.vault),
+            *storage_operations(context, self.vault, self.settings.data_dir),
+            *self.network.operations(context),
+            *self.catalog.operations(context),
+            *image_operations(context, lambda: self.runtime.images()),
+            *share_operations(context),
+            *job_operations(context, self.vault),
+            *storage_operations(context, self.vault, self.settings.data_dir),
+            *audit_operations(self.db, cursors),
+            *quota_operations(self.db),
         ]
         for kind in DOCUMENT_KINDS:
-            handlers += read_operations(context, kind)
+            if kind is not POLICIES:  # catalog reads these, with their usage
+                handlers += read_operations(context, kind)
             handlers += write_operations(context, kind)
         return create_app(
-            handlers,
+            [Router("/", route_handlers=handlers, guards=[check_rights])],
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
-            [lambda app: Guard(app, self.authenticator)],
+            [
+                lambda app: Guard(app, self.authenticator),
+                lambda app: IdempotencyLayer(
+                    app, self.db, self.vault, self.settings.max_body_bytes
+                ),
+                lambda app: AuditLayer(app, self.db),
+            ],
             self.settings.max_body_bytes,
+        )
+
+    def _identity(self) -> IdentityContext:
+        return IdentityContext(
+            self.db, self.vault, self.authenticator, self.settings.origin, self.names, FEATURES
         )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:

@@ -23,6 +23,10 @@ def test_a_sandbox_with_the_synchronous_api(python: Run) -> None:
     assert "done" in python("sandboxes_sync.py")
 
 
+def test_previews_sessions_and_schedules(python: Run) -> None:
+    assert "done" in python("parts.py")
+
+
 def test_stored_resources_with_the_generated_functions(python: Run) -> None:
     assert "done" in python("resources.py")
 

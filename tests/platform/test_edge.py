@@ -1,6 +1,7 @@
 """The edge of the Management API: credentials, workspaces, versions, envelopes, request ids."""
 
 import json
+import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -257,3 +258,11 @@ def test_curl_gets_the_same_as_the_sdk(server: Server) -> None:
         ["curl", "-sS", f"{server.url}/v0/versions"], capture_output=True, text=True, check=True
     )
     assert json.loads(answer.stdout)["default"] == "2026-04-16"
+
+
+def test_a_client_that_leaves_in_mid_body_is_no_failure_of_ours(server: Server) -> None:
+    head = f"POST /v0/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"{head}X-Request-Id: left-early\r\nContent-Length: 99\r\n\r\n{{".encode())
+    line = server.logged(request_id="left-early")
+    assert (line["event"], line["status"]) == ("request", 400)

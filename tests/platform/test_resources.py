@@ -32,7 +32,9 @@ def test_the_life_of_a_document(api: httpx.Client, kind: str) -> None:
     metadata = created.json()["metadata"]
     assert (metadata["name"], metadata["workspace"]) == (name, "main")
     assert metadata["createdAt"].endswith("Z")
-    assert api.get(f"/v0/{kind}/{name}").json() == created.json()
+    read = api.get(f"/v0/{kind}/{name}").json()
+    read.pop("events", None)
+    assert read == created.json()
     again = api.post(f"/v0/{kind}", json=body)
     assert (again.status_code, again.json()["code"]) == (409, 409)
     assert again.json()["error"].endswith("_ALREADY_EXISTS")
@@ -159,6 +161,7 @@ def test_a_cursor_belongs_to_its_query(api: httpx.Client, agents: list[str]) -> 
         ("limit=0", "limit"),
         ("limit=201", "limit"),
         ("limit=ten", "limit"),
+        ("limit=000000001999", "limit"),
         ("limit=1e2", "limit"),
         ("limit=99999999999999999999", "limit"),
         ("sort=size", "sort"),

@@ -7,9 +7,12 @@ import msgspec
 from litestar import Litestar, Request, Response, get
 from litestar.types import ASGIApp, ControllerRouterHandler
 
+import serai
+from serai.api.contract import operations
 from serai.api.docs import versions_page
 from serai.api.edge import Edge
 from serai.api.exchange import json_response
+from serai.api.openapi import document
 from serai.api.versions import VersionRegistry
 
 Layer = Callable[[ASGIApp], ASGIApp]
@@ -29,13 +32,16 @@ def create_app(
         layers: middleware inside the edge, outermost first (authentication).
         max_body_bytes: larger bodies are answered with 413.
     """
-    app: ASGIApp = Litestar(
-        route_handlers=[*handlers, *_public(versions)],
+    description = Description()
+    routed = Litestar(
+        route_handlers=[*handlers, *_public(versions), description.handler()],
         exception_handlers={Exception: _raise_to_edge},
         request_max_body_size=max_body_bytes,
         openapi_config=None,
         logging_config=None,
     )
+    description.describe(routed, versions)
+    app: ASGIApp = routed
     for layer in reversed(layers):
         app = layer(app)
     return Edge(app, versions)
@@ -46,11 +52,36 @@ def _raise_to_edge(request: Request[Any, Any, Any], problem: Exception) -> Respo
     raise problem
 
 
+class Description:
+    """``/v0/openapi.json``: made once, when every route is known, and served as bytes."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    def describe(self, app: Litestar, versions: VersionRegistry) -> None:
+        """Describe an application's routes."""
+        described = document(operations(app.routes), versions, serai.__version__)
+        self.body = msgspec.json.encode(described)
+
+    def handler(self) -> ControllerRouterHandler:
+        """The route that serves it, to anybody."""
+        opt = {"answer": dict[str, Any], "public": True}
+
+        @get("/v0/openapi.json", operation_id="GetOpenAPI", opt=opt)
+        async def get_openapi() -> Response[bytes]:
+            """This description"""
+            return json_response(self.body)
+
+        return get_openapi
+
+
 def _public(versions: VersionRegistry) -> list[ControllerRouterHandler]:
     listing = msgspec.json.encode({"default": versions.default, "versions": versions.versions})
     page = versions_page(versions)
 
-    @get("/v0/versions")
+    answer = {"answer": dict[str, Any], "public": True}
+
+    @get("/v0/versions", operation_id="ListVersions", opt=answer)
     async def list_versions() -> Response[bytes]:
         return json_response(listing)
 

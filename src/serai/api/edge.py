@@ -9,6 +9,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from serai.api.errors import envelope, translate
+from serai.api.exchange import Origin, begin_origin
 from serai.api.versions import HEADER, VersionRegistry
 from serai.kernel.errors import SeraiError
 from serai.kernel.ids import new_uuid
@@ -16,6 +17,7 @@ from serai.kernel.ids import new_uuid
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 ALIASES = ("/api/v0", "/api")
 SANDBOX_ACTION = re.compile(r"/v0/sandboxes(/[^/]+)?\Z")
+USER_AGENT_MAX = 256
 log = structlog.get_logger("serai.access")
 
 
@@ -36,6 +38,7 @@ class Edge:
             return
         exchange = Exchange(scope, send)
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
+        begin_origin(exchange.origin())
         try:
             exchange.path = _canonical(scope)
             if exchange.path.startswith("/v0/"):
@@ -71,6 +74,16 @@ class Exchange:
         """The first header of that (lowercase) name as text."""
         value = self.raw_header(name)
         return value.decode("latin-1").strip() if value is not None else None
+
+    def origin(self) -> Origin:
+        """Where this request comes from."""
+        peer = self.scope.get("client")
+        return Origin(
+            client=str(peer[0]) if peer else "",
+            user_agent=(self.header(b"user-agent") or "")[:USER_AGENT_MAX],
+            request_id=self.request_id,
+            if_match=self.header(b"if-match"),
+        )
 
     async def send(self, message: Message) -> None:
         """Pass a message on; the first one gets our headers."""

@@ -1,15 +1,19 @@
 """Query parameters of lists and the page envelope."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from serai.kernel.errors import BadRequest
+from serai.wire.common import PageMeta, Wire
+
+Item = TypeVar("Item")
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200
 Q_MIN = 2
+Q_MAX = 256
 SORTS = {
     "createdAt:desc": ("created_at", True),
     "createdAt:asc": ("created_at", False),
@@ -18,6 +22,19 @@ SORTS = {
     "metadata.name:asc": ("name", False),
     "metadata.name:desc": ("name", True),
 }
+
+
+class PageOf(Wire, Generic[Item]):
+    """A page of a list, as the description of an operation names it: ``PageOf[Agent]``."""
+
+    data: list[Item]
+    meta: PageMeta
+
+
+def page_of(shape: Any) -> Any:
+    """``PageOf[shape]`` for a shape known only when the program runs."""
+    generic: Any = PageOf
+    return generic[shape]
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +77,8 @@ def parse_page_query(params: Any, statuses: Sequence[str]) -> PageQuery:
     q = (params.get("q") or "").strip() or None
     if q is not None and len(q) < Q_MIN:
         raise BadRequest(f"q {q!r} is too short: search for {Q_MIN} characters or more.")
+    if q is not None and len(q) > Q_MAX:
+        raise BadRequest(f"q has {len(q)} characters: search for {Q_MAX} or fewer.")
     return PageQuery(
         limit=_limit(params.get("limit")),
         column=column,
@@ -76,7 +95,7 @@ def parse_page_query(params: Any, statuses: Sequence[str]) -> PageQuery:
 def _limit(text: str | None) -> int | None:
     if not text:
         return None
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= LIMIT_MAX:
+    if text.isascii() and text.isdecimal() and len(text) < 9 and 1 <= int(text) <= LIMIT_MAX:
         return int(text)
     raise BadRequest(f"limit {text[:20]!r} is not a whole number from 1 to {LIMIT_MAX}.")
 

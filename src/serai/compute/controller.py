@@ -1,7 +1,7 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -9,20 +9,22 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.compute import records
-from serai.compute.kind import SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.belongings import drop_belongings
+from serai.compute.deadline import CreationDeadline
+from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveSandbox, LiveTable
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
+from serai.compute.refusals import explain_start, keep_fixed
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import BadRequest, Conflict, ServiceUnavailable
-from serai.resources import documents
+from serai.kernel.errors import Conflict, ServiceUnavailable
+from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.store import Actor, DocumentStore, already_exists
-from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan, UnknownImage
+from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.store.database import Database
 
-ENDED = frozenset({"TERMINATED", "FAILED"})
 log = structlog.get_logger(__name__)
 
 
@@ -43,10 +45,18 @@ class SandboxController:
         self.spans = spans
         self.routes = routes
         self.live = LiveTable()
+        self.on_end: list[Callable[[str, str], None]] = []
+        """Called with workspace and name after a sandbox has ended for good."""
         self._background: set[asyncio.Task[None]] = set()
 
     async def create(
-        self, actor: Actor, account_id: str, body: Body, *, if_not_exist: bool
+        self,
+        actor: Actor,
+        account_id: str,
+        body: Body,
+        *,
+        if_not_exist: bool,
+        deadline: CreationDeadline | None = None,
     ) -> Document:
         """Create a sandbox; answers when its API can be reached.
 
@@ -55,26 +65,69 @@ class SandboxController:
             account_id: who pays.
             body: checked by ``DocumentStore.wanted``.
             if_not_exist: answer with the existing one instead of a conflict.
+            deadline: once it has passed, nothing is created, or is left of what was.
 
         Raises:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
+            CreationTimeout: the deadline has passed.
             ServiceUnavailable: the runtime failed; nothing is left behind.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
+            if deadline is not None:
+                deadline.check()
             await self._expire_if_due(workspace, name)
-            existing = await self.db.read(
-                lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
-            )
+            existing = await self._settled(workspace, name)
             if existing is not None and existing.status not in ENDED:
                 if if_not_exist:
+                    actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
             document = await self.db.write(
                 lambda conn: self._insert(conn, actor, account_id, body, existing)
             )
-            return await self._start_new(document)
+            document = await self._start_new(document)
+            if deadline is not None and deadline.passed:
+                await self._discard(document)
+                deadline.check()
+            return document
+
+    async def _settled(self, workspace: str, name: str) -> Document | None:
+        """The sandbox of that name; what a crash left half done is finished first."""
+        document = await self.db.read(
+            lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
+        )
+        if document is None:
+            return None
+        row = await self.db.read(lambda conn: records.get(conn, document.id))
+        if row is None:
+            return document
+        try:
+            return await self.repair(document, row)
+        except RuntimeProblem:
+            log.exception("sandbox_repair_failed", sandbox=name)
+            await self.db.write(lambda conn: _forget(conn, document.id))
+            return None
+
+    async def repair(self, document: Document, row: SandboxRow) -> Document:
+        """Finish what a crash interrupted; the caller holds the name's lock.
+
+        Raises:
+            RuntimeProblem: it cannot be started.
+        """
+        if row.phase == "deleting":
+            return await self.finish_delete(document, row)
+        if row.phase == "creating":
+            await self.runtime.destroy(row.id, row.handle)
+            return await self.start(document)
+        return document
+
+    async def _discard(self, document: Document) -> None:
+        """Remove a sandbox that nobody waited for, record and all."""
+        row = await self.db.read(lambda conn: records.get(conn, document.id))
+        await self.finish_delete(document, row)
+        await self.db.write(lambda conn: _forget(conn, document.id))
 
     def _insert(
         self,
@@ -87,6 +140,8 @@ class SandboxController:
         if ended is not None:
             documents.drop(conn, ended.id)
             records.drop(conn, ended.id)
+        memory_mb = body["spec"]["runtime"]["memory"]
+        quotas.check_memory(conn, actor.workspace, memory_mb)
         document = self.store.create(conn, SANDBOXES, actor, body)
         moment = now()
         expiry = expiry_of(body, moment)
@@ -97,7 +152,7 @@ class SandboxController:
                 workspace=actor.workspace,
                 account_id=account_id,
                 name=document.name,
-                memory_mb=body["spec"]["runtime"]["memory"],
+                memory_mb=memory_mb,
                 phase="creating",
                 handle=None,
                 expires_at=rfc3339(expiry.at) if expiry.at else None,
@@ -111,7 +166,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: _forget(conn, document.id))
-            raise _explain(problem, document, self.runtime.images()) from problem
+            raise explain_start(problem, document, self.runtime.images()) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -201,7 +256,7 @@ class SandboxController:
             )
         before: Body = msgspec.json.decode(old.body)
         body = self.store.wanted(SANDBOXES, shape, name)
-        _keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
         same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
@@ -226,26 +281,29 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
-            raise _explain(problem, document, self.runtime.images()) from problem
+            raise explain_start(problem, document, self.runtime.images()) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)
         self.store.with_status(conn, document, "DEPLOYED", state="STANDBY")
 
-    async def delete(self, workspace: str, name: str) -> Document:
+    async def delete(self, actor: Actor, name: str) -> Document:
         """Stop a sandbox for good. Its record stays readable for a while as ``TERMINATED``.
 
         Raises:
             NotFound: no such sandbox, or it has ended already.
+            Conflict: ``If-Match`` of the request names another state of it.
         """
-        async with self.live.lock(workspace, name):
-            return await self._terminate(workspace, name)
+        async with self.live.lock(actor.workspace, name):
+            return await self._terminate(actor.workspace, name, actor)
 
-    async def _terminate(self, workspace: str, name: str) -> Document:
+    async def _terminate(self, workspace: str, name: str, actor: Actor | None = None) -> Document:
         def mark(conn: Connection) -> tuple[Document, SandboxRow | None]:
             document = self.store.need(conn, SANDBOXES, workspace, name)
             row = records.get(conn, document.id)
             if document.status != "TERMINATED":
+                if actor is not None:
+                    self.store.deleting(conn, actor, document)
                 document = self.store.with_status(conn, document, "DELETING", state=None)
                 records.change(conn, document.id, phase="deleting")
             return document, row
@@ -264,12 +322,15 @@ class SandboxController:
         if handle is not None:
             await self.runtime.stop(handle)
         ended = await self.db.write(lambda conn: self._ended(conn, document))
+        for tell in self.on_end:
+            tell(document.workspace, document.name)
         self._spawn(self.runtime.destroy(document.id, handle))
         return ended
 
     def _ended(self, conn: Connection, document: Document) -> Document:
         moment = now()
         self.spans.close(conn, document.id, moment)
+        drop_belongings(conn, document.workspace, document.name)
         until = moment + retention_of(msgspec.json.decode(document.body))
         records.change(
             conn, document.id, phase="terminated", handle=None, expires_at=rfc3339(until)
@@ -339,34 +400,3 @@ class SandboxController:
 def _forget(conn: Connection, sandbox_id: str) -> None:
     documents.drop(conn, sandbox_id)
     records.drop(conn, sandbox_id)
-
-
-def _explain(
-    problem: RuntimeProblem, document: Document, images: list[str]
-) -> BadRequest | ServiceUnavailable:
-    if not isinstance(problem, UnknownImage):
-        return ServiceUnavailable(
-            f"Sandbox {document.name!r} could not be started: {problem}",
-            code="SANDBOX_START_FAILED",
-        )
-    image = msgspec.json.decode(document.body)["spec"]["runtime"]["image"]
-    return BadRequest(
-        f"spec.runtime.image {image[:120]!r} is not available here. "
-        f"Available: {', '.join(images)}.",
-        code="INVALID_IMAGE",
-        details={"requested_image": image, "supported_images": images},
-    )
-
-
-def _keep_fixed(before: Body, wanted: Body) -> None:
-    """What belongs to the running sandbox cannot be replaced under it."""
-    for field in ("image", "memory"):
-        if wanted[field] != before[field]:
-            raise BadRequest(
-                f"spec.runtime.{field} cannot change from {before[field]!r} to "
-                f"{str(wanted[field])[:120]!r} while the sandbox lives: delete it and create it "
-                "again."
-            )
-    wanted.pop("extraArgs", None)
-    if "extraArgs" in before:
-        wanted["extraArgs"] = before["extraArgs"]

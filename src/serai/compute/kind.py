@@ -1,21 +1,25 @@
 """The sandbox kind: defaults, rules, secrets, and when a sandbox expires."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
+from sqlalchemy import Connection
 
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
-from serai.kernel.errors import BadRequest
+from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.ids import token
-from serai.resources.kind import Body, Kind
+from serai.resources.documents import Document
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots, map_slots
+from serai.resources.store import DocumentStore
 from serai.wire.sandboxes import Sandbox
 
 IMAGE_DEFAULT = "blaxel/base-image:latest"
 MEMORY_DEFAULT = 4096
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETENTION_DEFAULT = timedelta(minutes=5)
 EXTRA_ARGS = frozenset({"tun", "nfs", "iptables"})
 NOT_YET = {
@@ -88,12 +92,12 @@ def expiry_of(body: Body, start: datetime) -> Expiry:
     if runtime.get("ttl"):
         moments.append(start + parse_duration(runtime["ttl"], "spec.runtime.ttl"))
     if runtime.get("expires"):
-        moments.append(_date(runtime["expires"], "spec.runtime.expires"))
+        moments.append(moment_of(runtime["expires"], "spec.runtime.expires"))
     lifecycle = body["spec"].get("lifecycle") or {}
     for index, policy in enumerate(lifecycle.get("expirationPolicies") or []):
         field = f"spec.lifecycle.expirationPolicies[{index}].value"
         if policy["type"] == "date":
-            moments.append(_date(policy["value"], field))
+            moments.append(moment_of(policy["value"], field))
         elif policy["type"] == "ttl-max-age":
             moments.append(start + parse_duration(policy["value"], field))
         else:
@@ -110,13 +114,21 @@ def retention_of(body: Body) -> timedelta:
     return parse_duration(text, "spec.lifecycle.terminatedRetention")
 
 
-def _date(text: str, field: str) -> datetime:
+def moment_of(text: str, field: str) -> datetime:
+    """A moment that a client wrote, in UTC.
+
+    Raises:
+        BadRequest: it is not RFC 3339, or before 1970 or after 9999 in UTC.
+    """
     try:
-        return parse_rfc3339(text)
-    except ValueError:
-        raise BadRequest(
-            f"{field} {text[:60]!r} is not a date: use RFC 3339, for example 2030-01-31T12:00:00Z."
-        ) from None
+        moment = parse_rfc3339(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        moment = datetime.min.replace(tzinfo=UTC)
+    if moment >= EPOCH:
+        return moment
+    raise BadRequest(
+        f"{field} {text[:60]!r} is not a date: use RFC 3339, for example 2030-01-31T12:00:00Z."
+    )
 
 
 def sandbox_slots(body: Body) -> Iterator[Slot]:
@@ -135,4 +147,25 @@ SANDBOXES = Kind(
     status="DEPLOYING",
     prepare=prepare_sandbox,
     secrets=sandbox_slots,
+    operations=Operations.of("Sandbox", "Sandboxes"),
+    list_query={"showTerminated": bool},
 )
+
+
+ENDED = frozenset({"TERMINATED", "FAILED"})
+
+
+def need_living(conn: Connection, store: DocumentStore, workspace: str, name: str) -> Document:
+    """The sandbox of that name, as long as it lives.
+
+    Raises:
+        NotFound: no such sandbox.
+        Conflict: it has ended, or is about to.
+    """
+    document = store.need(conn, SANDBOXES, workspace, name)
+    if document.status in ENDED or document.status == "DELETING":
+        raise Conflict(
+            f"Sandbox {name!r} has ended ({document.status}); create it again.",
+            code="SANDBOX_TERMINATED",
+        )
+    return document

@@ -1,16 +1,24 @@
 """Sandboxes over HTTP."""
 
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
 from litestar import Response, delete, get, post, put
 from litestar.types import ControllerRouterHandler
 
-from serai.api.exchange import AnyRequest, decode_body, flag, json_response
+from serai.api.exchange import AnyRequest, decode_body, flag
 from serai.compute.controller import SandboxController
+from serai.compute.deadline import HEADER, CreationDeadline, deadline_of
 from serai.compute.kind import SANDBOXES, name_unnamed
 from serai.kernel.errors import NotFound
 from serai.resources import documents
+from serai.resources.documents import Document
 from serai.resources.operations import (
+    SHOW,
     ResourceContext,
     actor_of,
+    answer,
     caller_of,
     read_operations,
     render,
@@ -29,7 +37,11 @@ def sandbox_operations(
 def _reads(
     context: ResourceContext, controller: SandboxController
 ) -> list[ControllerRouterHandler]:
-    @get("/v0/sandboxes/{name:str}")
+    @get(
+        "/v0/sandboxes/{name:str}",
+        operation_id="GetSandbox",
+        opt={"body": None, "answer": Sandbox, "query": SHOW},
+    )
     async def get_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
         await controller.expire(workspace, name)
@@ -38,7 +50,11 @@ def _reads(
         )
         return render(context, SANDBOXES, request, document)
 
-    @get("/v0/sandboxes/by-external-id/{external_id:str}")
+    @get(
+        "/v0/sandboxes/by-external-id/{external_id:str}",
+        operation_id="GetSandboxByExternalId",
+        opt={"body": None, "answer": Sandbox},
+    )
     async def get_sandbox_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
         document = await context.db.read(
@@ -55,7 +71,12 @@ def _reads(
 
 
 def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
-    @post("/v0/sandboxes", status_code=200)
+    @post(
+        "/v0/sandboxes",
+        status_code=200,
+        operation_id="CreateSandbox",
+        opt={"body": Sandbox, "answer": Sandbox, "query": {"createIfNotExist": bool}},
+    )
     async def create_sandbox(request: AnyRequest) -> Response[bytes]:
         caller = caller_of(request)
         actor, account_id = actor_of(caller), caller.principal.account_id
@@ -63,18 +84,48 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
         name_unnamed(shape)
         body = controller.store.wanted(SANDBOXES, shape)
         if_not_exist = flag(request, "createIfNotExist")
-        document = await controller.create(actor, account_id, body, if_not_exist=if_not_exist)
-        return json_response(document.body.encode())
+        deadline = deadline_of(request.headers.get(HEADER))
+        work = controller.create(
+            actor, account_id, body, if_not_exist=if_not_exist, deadline=deadline
+        )
+        document = await (work if deadline is None else _within(deadline, work))
+        return answer(document)
 
-    @put("/v0/sandboxes/{name:str}")
+    @put(
+        "/v0/sandboxes/{name:str}",
+        operation_id="UpdateSandbox",
+        opt={"body": Sandbox, "answer": Sandbox},
+    )
     async def replace_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         shape = await decode_body(request, Sandbox)
         document = await controller.replace(actor_of(caller_of(request)), name, shape)
-        return json_response(document.body.encode())
+        return answer(document)
 
-    @delete("/v0/sandboxes/{name:str}", status_code=200)
+    @delete(
+        "/v0/sandboxes/{name:str}",
+        status_code=200,
+        operation_id="DeleteSandbox",
+        opt={"body": None, "answer": Sandbox},
+    )
     async def delete_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
-        document = await controller.delete(caller_of(request).workspace, name)
-        return json_response(document.body.encode())
+        document = await controller.delete(actor_of(caller_of(request)), name)
+        return answer(document)
 
     return [create_sandbox, replace_sandbox, delete_sandbox]
+
+
+async def _within(deadline: CreationDeadline, work: Coroutine[Any, Any, Document]) -> Document:
+    """Wait no longer than that; the work goes on for as long as it takes to undo itself."""
+    task = asyncio.ensure_future(work)
+    done, _ = await asyncio.wait({task}, timeout=deadline.seconds)
+    if not done:
+        deadline.passed = True
+        task.add_done_callback(_outcome_is_known)
+        raise deadline.problem()
+    return task.result()
+
+
+def _outcome_is_known(task: "asyncio.Task[Document]") -> None:
+    """The client has its answer; whatever the task raises now is no news."""
+    if not task.cancelled():
+        task.exception()

@@ -41,3 +41,31 @@ class Routes(Protocol):
 
     def withdraw(self, sandbox: RunningSandbox) -> None:
         """No more requests for this sandbox."""
+
+
+class PublishedPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """A preview as the gateway needs it.
+
+    ``slug`` ends its address; ``port`` is 0 for the sandbox's own API. ``tokens`` are SHA-256
+    digests and when each ends (``None`` for never).
+    """
+
+    slug: str
+    workspace: str
+    sandbox: str
+    port: int
+    public: bool
+    request_headers: dict[str, str]
+    response_headers: dict[str, str]
+    ends_at: datetime | None
+    tokens: dict[bytes, datetime | None]
+
+
+class PreviewRoutes(Protocol):
+    """Where the gateway learns of previews."""
+
+    def publish_preview(self, preview: PublishedPreview) -> None:
+        """Serve this preview, or what has changed of it."""
+
+    def withdraw_preview(self, preview: PublishedPreview) -> None:
+        """Serve it no more."""

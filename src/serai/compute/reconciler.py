@@ -109,17 +109,17 @@ class Reconciler:
         """A crash left this one half created or half deleted: finish it."""
         controller = self.controller
         async with controller.live.lock(row.workspace, row.name):
+            current = await controller.db.read(lambda conn: records.get(conn, row.id))
+            if current is None:
+                return
             document = await controller.db.read(
                 lambda conn: documents.find(conn, row.workspace, SANDBOXES.name, row.name)
             )
             if document is None or document.id != row.id:
                 await controller.runtime.destroy(row.id, row.handle)
                 await controller.db.write(lambda conn: records.drop(conn, row.id))
-            elif row.phase == "deleting":
-                await controller.finish_delete(document, row)
             else:
-                await controller.runtime.destroy(row.id, row.handle)
-                await controller.start(document)
+                await controller.repair(document, current)
         log.info("sandbox_repaired", workspace=row.workspace, sandbox=row.name, phase=row.phase)
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:

@@ -5,8 +5,9 @@ import asyncio
 import structlog
 from sqlalchemy import Connection
 
-from serai.compute.ports import RunningSandbox
-from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.compute.ports import PublishedPreview, RunningSandbox
+from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
+from serai.gateway.routes import ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
 from serai.resources import documents
 from serai.resources.documents import Document
@@ -47,6 +48,14 @@ class Discovery:
         route = self._routes.sandboxes.get(key)
         if route is not None and route.resource_id == sandbox.id:
             del self._routes.sandboxes[key]
+
+    def publish_preview(self, preview: PublishedPreview) -> None:
+        """Serve a preview, or what has changed of it."""
+        self._routes.previews[preview.slug] = preview_route(preview)
+
+    def withdraw_preview(self, preview: PublishedPreview) -> None:
+        """Serve it no more."""
+        self._routes.previews.pop(preview.slug, None)
 
     async def refresh_models(self) -> None:
         """Read every model and its connection anew."""
@@ -114,3 +123,38 @@ def sandbox_route(sandbox: RunningSandbox) -> SandboxRoute:
         api_socket=sandbox.handle.api_socket,
         port_socket=sandbox.handle.port_socket,
     )
+
+
+def preview_route(preview: PublishedPreview) -> PreviewRoute:
+    """The gateway's view of a preview."""
+    request, response = _fields(preview.request_headers), _fields(preview.response_headers)
+    ends_at = preview.ends_at.timestamp() if preview.ends_at is not None else None
+    return PreviewRoute(
+        slug=preview.slug,
+        workspace=preview.workspace,
+        sandbox=preview.sandbox,
+        port=preview.port,
+        public=preview.public,
+        ends_at=ends_at,
+        tokens={
+            digest: moment.timestamp() if moment is not None else None
+            for digest, moment in preview.tokens.items()
+        },
+        request_lines=[
+            piece
+            for name, value in request.items()
+            if name != b"host"
+            for piece in (name, b": ", value, b"\r\n")
+        ],
+        host=request.get(b"host"),
+        authorizes=b"authorization" in request,
+        dropped=DROPPED_FOR_SANDBOX | frozenset(request),
+        response_headers=list(response.items()),
+        response_names=frozenset(response),
+    )
+
+
+def _fields(headers: dict[str, str]) -> dict[bytes, bytes]:
+    return {
+        name.lower().encode("ascii"): value.encode("latin-1") for name, value in headers.items()
+    }

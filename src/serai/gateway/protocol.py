@@ -17,6 +17,7 @@ from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange
 from serai.gateway.models import ModelExchange
+from serai.gateway.previews import PreviewExchange
 from serai.gateway.problems import RequestTimeout, render
 from serai.gateway.reading import ReadingProtocol
 from serai.gateway.request import Nobody, Request
@@ -28,6 +29,7 @@ from serai.kernel.errors import BadRequest, SeraiError
 _EXCHANGES: dict[bytes, type[Exchange]] = {
     b"sandboxes": SandboxExchange,
     b"models": ModelExchange,
+    b"preview": PreviewExchange,
 }
 _BODY_HIGH_WATER = 64 * 1024
 

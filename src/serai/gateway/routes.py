@@ -51,9 +51,47 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None
 
 
+class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A preview of one port of a sandbox. Header names are in lower case.
+
+    Attributes:
+        slug: last part of its address.
+        workspace: workspace name.
+        sandbox: sandbox name.
+        port: port inside; 0 for the sandbox API.
+        public: no token is needed.
+        ends_at: Unix time after which it is no more; None for never.
+        tokens: SHA-256 of each token, and the Unix time at which it ends.
+        request_lines: pieces of header lines that every request gets.
+        host: the ``Host`` that every request gets instead of its own.
+        authorizes: the request lines hold an ``Authorization``.
+        dropped: request headers that do not pass.
+        response_headers: set on every answer.
+        response_names: their names.
+    """
+
+    slug: str
+    workspace: str
+    sandbox: str
+    port: int
+    public: bool
+    ends_at: float | None
+    tokens: dict[bytes, float | None]
+    request_lines: list[bytes]
+    host: bytes | None
+    authorizes: bool
+    dropped: frozenset[bytes]
+    response_headers: list[tuple[bytes, bytes]]
+    response_names: frozenset[bytes]
+
+
 class RouteTable:
-    """Lookup of routes by workspace and name; replaced piece by piece on the event loop."""
+    """Lookup of routes by workspace and name; replaced piece by piece on the event loop.
+
+    Previews are found by their slug.
+    """
 
     def __init__(self) -> None:
         self.sandboxes: dict[tuple[str, str], SandboxRoute] = {}
         self.models: dict[tuple[str, str], ModelRoute] = {}
+        self.previews: dict[str, PreviewRoute] = {}

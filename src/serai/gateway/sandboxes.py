@@ -87,9 +87,7 @@ class SandboxExchange(Exchange):
         lines += (b" HTTP/1.1\r\nhost: ", host, b"\r\n")
         lines += copied.lines
         if self.port:
-            lines += own_authorization(self.request.headers, self.credential)
-            prefix = f"/{self.target.workspace}/sandboxes/{self.target.name}/port/{self.port}"
-            lines += (b"x-forwarded-prefix: ", prefix.encode("latin-1"), b"\r\n")
+            lines += self._port_lines()
         lines += self._forwarded(host, copied)
         if copied.chunked:
             lines.append(b"transfer-encoding: chunked\r\n")
@@ -101,6 +99,13 @@ class SandboxExchange(Exchange):
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
         return b"".join(lines)
+
+    def _port_lines(self) -> list[bytes]:
+        """What only a server inside gets: the caller's own credential, and where it is mounted."""
+        lines = own_authorization(self.request.headers, self.credential)
+        prefix = f"/{self.target.workspace}/sandboxes/{self.target.name}/port/{self.port}"
+        lines += (b"x-forwarded-prefix: ", prefix.encode("latin-1"), b"\r\n")
+        return lines
 
     def _forwarded(self, host: bytes, copied: Copied) -> tuple[bytes, ...]:
         client = self.client.client_address

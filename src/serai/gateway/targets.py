@@ -42,7 +42,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         workspace: workspace name, as written.
-        kind: ``agents``, ``functions``, ``models``, ``sandboxes`` or ``jobs``.
+        kind: ``agents``, ``functions``, ``models``, ``sandboxes`` or ``jobs``; ``preview`` for
+            a preview, which has no workspace here and whose name is its slug.
         name: resource name, as written.
         rest: what follows the name, with its leading slash; empty when nothing follows.
         query: what follows the ``?``; None without one.
@@ -64,8 +65,12 @@ def origin_form(url: bytes) -> bytes:
 
 
 def split(url: bytes) -> Target | None:
-    """The target of ``/{workspace}/{kind}/{name}…`` or ``/run/…`` of the same, else None."""
+    """The target of ``/{workspace}/{kind}/{name}…``, ``/run/…`` of the same, or a preview."""
     path, mark, query = url.partition(b"?")
+    if path[:9] == b"/preview/":
+        slug, slash, rest = path[9:].partition(b"/")
+        place = slug.decode("latin-1")
+        return Target("", b"preview", place, slash + rest, query if mark else None)
     if path[:5] == b"/run/":
         path = path[4:]
     parts = path.split(b"/", 4)

@@ -1,15 +1,31 @@
-"""Accounts, workspaces, users and keys as functions of a Connection."""
+"""Accounts, workspaces and users as functions of a Connection."""
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+import msgspec
+from sqlalchemy import Connection, Row, insert, select, update
 
-from serai.identity.keys import hint
+from serai.identity.keys import hint, new_key
 from serai.identity.principal import Principal
-from serai.kernel.clock import now, rfc3339
+from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.ids import new_uuid, token
 from serai.store.secrets import Vault
-from serai.store.tables.identity import accounts, api_keys, memberships, users, workspaces
+from serai.store.tables.identity import (
+    accounts,
+    api_keys,
+    memberships,
+    service_accounts,
+    users,
+    workspace_names,
+    workspaces,
+)
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A principal, and how many seconds its credential is still good (``None``: for ever)."""
+
+    principal: Principal
+    seconds: float | None
 
 
 def create_account(conn: Connection, name: str, currency: str = "usd") -> str:
@@ -20,9 +36,26 @@ def create_account(conn: Connection, name: str, currency: str = "usd") -> str:
     return account_id
 
 
+def open_account(conn: Connection, vault: Vault, name: str, email: str, workspace: str) -> str:
+    """A further account of this installation: a workspace, its admin, and the admin's key.
+
+    Returns:
+        The key; it is nowhere else.
+    """
+    account_id = create_account(conn, name)
+    admin_id = create_user(conn, account_id, email, account_admin=True)
+    create_workspace(conn, account_id, workspace, email)
+    grant(conn, workspace, admin_id, "admin")
+    key = new_key()
+    store_key(conn, vault, admin_id, "first key", key)
+    return key
+
+
 def create_workspace(conn: Connection, account_id: str, name: str, created_by: str) -> None:
-    """Insert a workspace of an account."""
+    """Insert a workspace of an account, which owns the name from now on."""
     moment = rfc3339(now())
+    if name_owner(conn, name) is None:
+        conn.execute(insert(workspace_names).values(name=name, account_id=account_id))
     conn.execute(
         insert(workspaces).values(
             name=name,
@@ -37,8 +70,14 @@ def create_workspace(conn: Connection, account_id: str, name: str, created_by: s
     )
 
 
+def name_owner(conn: Connection, name: str) -> str | None:
+    """The account that has, or had, a workspace of that name."""
+    query = select(workspace_names.c.account_id).where(workspace_names.c.name == name)
+    return conn.execute(query).scalar()
+
+
 def create_user(conn: Connection, account_id: str, email: str, *, account_admin: bool) -> str:
-    """Insert a user; returns the id."""
+    """Insert a user of an account; returns the id. Accounts do not share users."""
     user_id = new_uuid()
     conn.execute(
         insert(users).values(
@@ -52,9 +91,12 @@ def create_user(conn: Connection, account_id: str, email: str, *, account_admin:
     return user_id
 
 
-def grant(conn: Connection, workspace: str, user_id: str, role: str) -> None:
-    """Give a user a role (``admin`` or ``member``) in a workspace."""
-    conn.execute(insert(memberships).values(workspace=workspace, user_id=user_id, role=role))
+def grant(
+    conn: Connection, workspace: str, user_id: str, role: str, source: str | None = None
+) -> None:
+    """Give a user a role (``admin`` or ``member``) in a workspace of their account."""
+    row = {"workspace": workspace, "user_id": user_id, "role": role, "source": source}
+    conn.execute(insert(memberships).values(row))
 
 
 def store_key(conn: Connection, vault: Vault, user_id: str, name: str, secret: str) -> str:
@@ -79,26 +121,55 @@ def revoke_key(conn: Connection, key_id: str) -> None:
     conn.execute(update(api_keys).where(api_keys.c.id == key_id).values(stamp))
 
 
-def principal_of(conn: Connection, digest: bytes, at: datetime) -> Principal | None:
-    """The principal of an unrevoked, unexpired key, with every workspace it may use."""
-    query = (
-        select(api_keys, users.c.email, users.c.account_id, users.c.account_admin)
-        .join(users, users.c.id == api_keys.c.user_id)
-        .where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
-    )
-    row = conn.execute(query).one_or_none()
-    if row is None or (row.expires_at is not None and row.expires_at <= rfc3339(at)):
+def principal_of(conn: Connection, digest: bytes, at: datetime) -> Verified | None:
+    """Whose an unrevoked, unexpired key is, with every workspace it may use."""
+    query = select(api_keys).where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
+    key = conn.execute(query).one_or_none()
+    if key is None:
         return None
+    seconds = None
+    if key.expires_at is not None:
+        seconds = (parse_rfc3339(key.expires_at) - at).total_seconds()
+        if seconds <= 0:
+            return None
+    found = _user(conn, key) if key.user_id is not None else _machine(conn, key)
+    return Verified(found, seconds)
+
+
+def _user(conn: Connection, key: Row[tuple[object, ...]]) -> Principal:
+    user = conn.execute(select(users).where(users.c.id == key.user_id)).one()
     granted = select(memberships.c.workspace, memberships.c.role).where(
-        memberships.c.user_id == row.user_id
+        memberships.c.user_id == user.id
     )
+    roles: dict[str, str] = {row.workspace: row.role for row in conn.execute(granted)}
+    if user.account_admin:
+        owned = select(workspaces.c.name).where(workspaces.c.account_id == user.account_id)
+        roles = dict.fromkeys(conn.execute(owned.order_by(workspaces.c.name)).scalars(), "admin")
     return Principal(
-        subject=row.user_id,
-        email=row.email,
-        account_id=row.account_id,
-        account_admin=row.account_admin,
-        workspaces={row.workspace: row.role for row in conn.execute(granted)},
-        credential_id=row.id,
+        subject=user.id,
+        email=user.email,
+        account_id=user.account_id,
+        account_admin=user.account_admin,
+        workspaces=roles,
+        credential_id=key.id,
+    )
+
+
+def _machine(conn: Connection, key: Row[tuple[object, ...]]) -> Principal:
+    query = (
+        select(service_accounts, workspaces.c.account_id)
+        .join(workspaces, workspaces.c.name == service_accounts.c.workspace)
+        .where(service_accounts.c.client_id == key.client_id)
+    )
+    machine = conn.execute(query).one()
+    return Principal(
+        subject=machine.client_id,
+        email=machine.name,
+        account_id=machine.account_id,
+        account_admin=False,
+        workspaces={machine.workspace: machine.role},
+        credential_id=key.id,
+        kind="service_account",
     )
 
 

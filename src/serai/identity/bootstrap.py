@@ -5,7 +5,9 @@ from sqlalchemy import Connection, select
 
 from serai.identity import accounts
 from serai.identity.keys import new_key
+from serai.identity.names import NameRules
 from serai.store.secrets import Vault
+from serai.store.tables.identity import accounts as accounts_table
 from serai.store.tables.identity import api_keys, users, workspaces
 
 ADMIN_EMAIL = "admin@localhost"
@@ -20,7 +22,11 @@ class Bootstrapped(msgspec.Struct, frozen=True):
 
 
 def bootstrap(
-    conn: Connection, vault: Vault, workspace: str, wanted_key: str | None
+    conn: Connection,
+    vault: Vault,
+    workspace: str,
+    wanted_key: str | None,
+    names: NameRules | None = None,
 ) -> Bootstrapped:
     """Make what a first start needs, or add the wanted key and workspace to what is there.
 
@@ -31,8 +37,18 @@ def bootstrap(
         vault: for the key's digest.
         workspace: name of the workspace to have.
         wanted_key: the operator's own key for the admin; random when ``None``.
+        names: the rules that a new workspace's name must keep.
+
+    Raises:
+        BadRequest: nobody can have a workspace of that name.
     """
-    admin = conn.execute(select(users).where(users.c.email == ADMIN_EMAIL)).one_or_none()
+    admin = conn.execute(
+        select(users)
+        .join(accounts_table, accounts_table.c.id == users.c.account_id)
+        .where(users.c.email == ADMIN_EMAIL, users.c.account_admin)
+        .order_by(accounts_table.c.created_at)
+        .limit(1)
+    ).one_or_none()
     if admin is None:
         account_id = accounts.create_account(conn, "default")
         admin_id = accounts.create_user(conn, account_id, ADMIN_EMAIL, account_admin=True)
@@ -40,6 +56,7 @@ def bootstrap(
         account_id, admin_id = admin.account_id, admin.id
     there = select(workspaces.c.name).where(workspaces.c.name == workspace)
     if conn.execute(there).one_or_none() is None:
+        (names or NameRules()).check(workspace)
         accounts.create_workspace(conn, account_id, workspace, ADMIN_EMAIL)
         accounts.grant(conn, workspace, admin_id, "admin")
     return Bootstrapped(workspace, _key(conn, vault, admin_id, wanted_key, first=admin is None))

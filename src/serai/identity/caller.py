@@ -9,9 +9,22 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from serai.identity.principal import Authenticator, Principal
-from serai.kernel.errors import AuthenticationRequired, BadRequest, Forbidden
+from serai.kernel.errors import AuthenticationRequired, BadRequest, Forbidden, NotFound
 
-PUBLIC = frozenset({"/v0/versions"})
+PUBLIC = frozenset(
+    {
+        "/v0/changelog",
+        "/v0/drives/jwks.json",
+        "/v0/openapi.json",
+        "/v0/versions",
+        "/v0/invitations",
+        "/v0/invitations/accept",
+        "/v0/invitations/decline",
+    }
+)
+"""Paths that need no credential; what an invitation's link leads to asks for its secret."""
+MERGED = re.compile(r"/+")
+"""The router takes several slashes for one, so the door must as well."""
 BEARER = re.compile(r"bearer\s+(\S+)\s*\Z", re.IGNORECASE)
 PLACEHOLDER = "replaced"
 """What two model libraries put into ``Authorization`` when the SDK sends the key elsewhere."""
@@ -54,6 +67,12 @@ class Caller(msgspec.Struct, frozen=True):
         return self.principal.workspaces.get(self.workspace) == "admin"
 
 
+def caller_of(request: Any) -> Caller:
+    """The authenticated caller of a request."""
+    caller: Caller = request.state["caller"]
+    return caller
+
+
 def bearer_token(headers: Any) -> str | None:
     """The platform credential among raw ASGI headers.
 
@@ -88,11 +107,19 @@ class Guard:
             auth = self.authenticator
             principal = auth.cached(token) or await auth.verify(token)
             scope["state"]["caller"] = Caller(principal, _named_workspace(scope))
+        elif _is_misspelt(scope):
+            raise NotFound("There is nothing at this path: it has one slash too many.")
         await self.app(scope, receive, send)
 
 
 def _needs_credential(path: str) -> bool:
     return path.startswith("/v0/") and path not in PUBLIC
+
+
+def _is_misspelt(scope: Any) -> bool:
+    """Whether the router would find an operation here that asks for a credential."""
+    path = scope["path"] if scope["type"] == ScopeType.HTTP else ""
+    return path not in PUBLIC and MERGED.sub("/", path).startswith("/v0/")
 
 
 def _named_workspace(scope: Any) -> str | None:

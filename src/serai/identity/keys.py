@@ -16,8 +16,13 @@ HINT_LENGTH = 8
 
 def new_key() -> str:
     """A fresh API key: 238 bits from the system's secure source."""
+    return new_secret(PREFIX)
+
+
+def new_secret(prefix: str) -> str:
+    """A fresh secret of the same form for another use, told apart by its prefix."""
     body = "".join(secrets.choice(BASE62) for _ in range(RANDOM_LENGTH))
-    return PREFIX + body + _checksum(body)
+    return prefix + body + _checksum(body)
 
 
 def looks_like_key(text: str) -> bool:

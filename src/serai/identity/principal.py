@@ -1,7 +1,7 @@
 """The authenticated caller."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -10,12 +10,14 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """Who is calling, as verified from a credential. Held in memory, never sent.
 
     Attributes:
-        subject: id of the user or service account.
+        subject: id of the user, or client id of the service account.
         email: the user's address, or the service account's name.
-        account_id: the account the credential belongs to.
+        account_id: the account the credential belongs to, and all its workspaces with it.
         account_admin: may see billing and every workspace of the account.
-        workspaces: workspace name to role (``admin`` or ``member``).
+        workspaces: workspace name to role (``admin`` or ``member``); an account admin is admin
+            of every workspace of the account.
         credential_id: id of the API key, for audit and revocation.
+        kind: a person or a machine.
     """
 
     subject: str
@@ -24,6 +26,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     account_admin: bool
     workspaces: Mapping[str, str]
     credential_id: str
+    kind: Literal["user", "service_account"] = "user"
 
 
 class Authenticator(Protocol):

@@ -1,7 +1,7 @@
 """The Billing API over HTTP: thin handlers around ``operations``."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from litestar import Response, get
@@ -15,7 +15,14 @@ from serai.kernel.clock import now
 from serai.metering import operations
 from serai.metering.operations import Params
 from serai.metering.prices import PriceList
+from serai.metering.query import PARAMETERS
+from serai.metering.windows import RESOLUTIONS
 from serai.store.database import Database
+from serai.wire.billing import Account, AccountMetrics, MetricsValues
+
+WINDOW = {"startTime": str, "endTime": str}
+RESOLUTION: Any = Literal[RESOLUTIONS]
+QUERY = dict.fromkeys(PARAMETERS, str) | {"limit": int, "resolution": RESOLUTION}
 
 
 def billing_operations(db: Database, prices: PriceList) -> list[ControllerRouterHandler]:
@@ -24,12 +31,16 @@ def billing_operations(db: Database, prices: PriceList) -> list[ControllerRouter
     async def answer(read: Callable[[Connection], Any]) -> Response[bytes]:
         return json_response(msgspec.json.encode(await db.read_in_thread(read)))
 
-    @get("/v0/accounts")
+    @get("/v0/accounts", operation_id="ListAccounts", opt={"answer": list[Account]})
     async def list_accounts(request: AnyRequest) -> Response[bytes]:
         caller = _principal(request)
         return await answer(lambda conn: operations.list_accounts(conn, caller))
 
-    @get("/v0/accounts/{account_id:str}/metrics")
+    @get(
+        "/v0/accounts/{account_id:str}/metrics",
+        operation_id="GetAccountMetrics",
+        opt={"answer": AccountMetrics, "query": QUERY},
+    )
     async def get_metrics(request: AnyRequest, account_id: str) -> Response[bytes]:
         caller, params = _principal(request), _params(request)
         return await answer(
@@ -38,12 +49,20 @@ def billing_operations(db: Database, prices: PriceList) -> list[ControllerRouter
             )
         )
 
-    @get("/v0/accounts/{account_id:str}/metrics/enums/group-by")
+    @get(
+        "/v0/accounts/{account_id:str}/metrics/enums/group-by",
+        operation_id="ListAccountMetricsGroupings",
+        opt={"answer": MetricsValues},
+    )
     async def get_groupings(request: AnyRequest, account_id: str) -> Response[bytes]:
         values = operations.list_groupings(_principal(request), account_id)
         return json_response(msgspec.json.encode(values))
 
-    @get("/v0/accounts/{account_id:str}/metrics/enums/resource-types")
+    @get(
+        "/v0/accounts/{account_id:str}/metrics/enums/resource-types",
+        operation_id="ListAccountMetricsResourceTypes",
+        opt={"answer": MetricsValues, "query": WINDOW},
+    )
     async def get_resource_types(request: AnyRequest, account_id: str) -> Response[bytes]:
         caller, params = _principal(request), _params(request)
         return await answer(

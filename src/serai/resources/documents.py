@@ -3,12 +3,17 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_, update
 
 from serai.api.pages import PageQuery
+from serai.resources import counts
+from serai.resources.counts import List
+from serai.store.dialect import search_candidates
 from serai.store.tables.documents import documents
 
 HIDDEN = "TERMINATED"
+CANDIDATES = 2000
+"""A search that may match more than this walks the list in its order instead."""
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,12 +90,12 @@ def add(conn: Connection, document: Document) -> None:
 
 
 def save(conn: Connection, document: Document) -> None:
-    """Overwrite a document by its id."""
+    """Overwrite a document by its id; its name, parent, kind and workspace never change."""
     conn.execute(update(documents).where(documents.c.id == document.id).values(_row(document)))
 
 
 def drop(conn: Connection, document_id: str) -> None:
-    """Delete a document by its id."""
+    """Delete a document by its id; its events and revisions go with it."""
     conn.execute(delete(documents).where(documents.c.id == document_id))
 
 
@@ -100,6 +105,21 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     if workspace is not None:
         query = query.where(documents.c.workspace == workspace)
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
+
+
+def elsewhere(conn: Connection, kind: str, origin: str) -> Document | None:
+    """One document of a kind whose body has no URL below ``origin``; ``None`` when all have."""
+    c = documents.c
+    here = c.body.contains(f'"url":"{origin}/', autoescape=True)
+    return _first(conn, select(*COLUMNS).where(c.kind == kind, ~here).limit(1))
+
+
+def move(conn: Connection, kind: str, old: str, new: str) -> None:
+    """Put every URL of a kind's documents that is below one origin below another."""
+    c = documents.c
+    there, here = f'"url":"{old}/', f'"url":"{new}/'
+    statement = update(documents).where(c.kind == kind, c.body.contains(there, autoescape=True))
+    conn.execute(statement.values(body=func.replace(c.body, there, here)))
 
 
 def children(conn: Connection, workspace: str, kind: str, parent: str) -> list[Document]:
@@ -134,45 +154,79 @@ def page(
     size: int,
     parent: str = "",
 ) -> Page:
-    """One page; ``after`` is the position of the last item of the page before."""
-    c = documents.c
-    within = _within(workspace, kind, parent, query)
-    key = c[query.column]
+    """One page; ``after`` is the position of the last item of the page before.
+
+    ``total`` counts the whole list, whatever the filters: only ended documents are left out,
+    unless they are shown.
+    """
+    within = (workspace, kind, parent)
+    held = counts.by_status(conn, within)
+    shown = {s: n for s, n in held.items() if query.show_terminated or s != HIDDEN}
+    wanted = shown if query.statuses is None else set(held) & query.statuses
     descending = query.descending != query.from_end
-    conditions = [*within, *_search(query)]
-    if after is not None:
-        conditions.append(_beyond(key, after, descending))
-    order = (key.desc(), c.id.desc()) if descending else (key.asc(), c.id.asc())
-    statement = select(key, c.id, c.body).where(*conditions).order_by(*order).limit(size + 1)
-    rows = conn.execute(statement).all()
-    total = conn.execute(select(func.count()).where(*within)).scalar_one()
+    rows = _rows(conn, within, sorted(wanted), query, after, size + 1)
+    rows.sort(key=lambda row: (row[0], row[1]), reverse=descending)
     more, rows = len(rows) > size, rows[:size]
     last = [rows[-1][0], rows[-1][1]] if rows else []
     items = [body.encode() for _, _, body in rows]
     if query.from_end:
         items.reverse()
-    return Page(items, more, last, total)
+    return Page(items, more, last, sum(shown.values()))
 
 
-def _within(workspace: str, kind: str, parent: str, query: PageQuery) -> list[ColumnElement[bool]]:
+def _rows(
+    conn: Connection,
+    within: List,
+    statuses: list[str],
+    query: PageQuery,
+    after: list[str] | None,
+    limit: int,
+) -> list[Any]:
+    """At least the first ``limit`` rows after a position, in any order.
+
+    The ways to them: by external id; by the search index, when that finds few; else along the
+    index of each status in the list's order, which makes every page as fast as the first.
+    """
     c = documents.c
-    conditions = [c.workspace == workspace, c.kind == kind, c.parent == parent]
-    if query.statuses is not None:
-        conditions.append(c.status.in_(query.statuses))
-    elif not query.show_terminated:
-        conditions.append(c.status != HIDDEN)
+    key = c[query.column]
+    base = select(key, c.id, c.body).where(*_filters(query, after, key))
+    base = _ordered(base, query, key, limit)
+    numbers = search_candidates(conn, query.q, CANDIDATES) if query.q else None
+    if query.external_id or numbers is not None:
+        mine = [_unindexed(c.parent) == within[2], _unindexed(c.status).in_(statuses)]
+        if numbers is not None:
+            mine += [_unindexed(c.workspace) == within[0], _unindexed(c.kind) == within[1]]
+            mine += [c.number.in_(numbers)]
+        else:
+            mine += [c.workspace == within[0], c.kind == within[1]]
+        return list(conn.execute(base.where(*mine)))
+    mine = [c.workspace == within[0], c.kind == within[1], c.parent == within[2]]
+    return [
+        row for status in statuses for row in conn.execute(base.where(*mine, c.status == status))
+    ]
+
+
+def _filters(query: PageQuery, after: list[str] | None, key: Any) -> list[ColumnElement[bool]]:
+    c = documents.c
+    conditions: list[ColumnElement[bool]] = []
     if query.external_id:
         conditions.append(c.external_id == query.external_id)
+    if query.q:
+        conditions.append(c.search.contains(query.q, autoescape=True))
+    if after is not None:
+        here, there = tuple_(key, c.id), tuple_(*after)
+        descending = query.descending != query.from_end
+        conditions.append(here < there if descending else here > there)
     return conditions
 
 
-def _search(query: PageQuery) -> list[ColumnElement[bool]]:
-    return [documents.c.search.contains(query.q, autoescape=True)] if query.q else []
-
-
-def _beyond(key: Any, after: list[str], descending: bool) -> ColumnElement[bool]:
-    value, last_id = after
+def _ordered(statement: Any, query: PageQuery, key: Any, limit: int) -> Any:
     c = documents.c
-    if descending:
-        return or_(key < value, and_(key == value, c.id < last_id))
-    return or_(key > value, and_(key == value, c.id > last_id))
+    descending = query.descending != query.from_end
+    order = (key.desc(), c.id.desc()) if descending else (key.asc(), c.id.asc())
+    return statement.order_by(*order).limit(limit)
+
+
+def _unindexed(column: Any) -> Any:
+    """The column, so written that no index over it is chosen."""
+    return column.concat("")

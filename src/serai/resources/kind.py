@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from serai.resources.masking import Slot
+from serai.wire.common import RevisionMetadata
 
 Body = dict[str, Any]
 
@@ -17,6 +18,29 @@ def no_secrets(body: Body) -> Iterator[Slot]:
 
 def nothing_to_check(body: Body) -> None:
     """For kinds whose shape says all there is to say."""
+
+
+class Operations(msgspec.Struct, frozen=True, kw_only=True):
+    """The operation ids of the contract for a kind's generic operations; empty: none known."""
+
+    list: str = ""
+    get: str = ""
+    create: str = ""
+    replace: str = ""
+    delete: str = ""
+    revisions: str = ""
+
+    @classmethod
+    def of(cls, one: str, many: str = "") -> "Operations":
+        """The regular ids: ``of("Agent")`` has ListAgents, GetAgent, ListAgentRevisions…"""
+        return cls(
+            list=f"List{many or one + 's'}",
+            get=f"Get{one}",
+            create=f"Create{one}",
+            replace=f"Update{one}",
+            delete=f"Delete{one}",
+            revisions=f"List{one}Revisions",
+        )
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +58,11 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         has_url: whether ``metadata.url`` leads to it through the gateway.
         prepare: completes defaults and checks a wanted body, in place; raises BadRequest.
         secrets: where in a body secret values stand.
+        versioned: whether its last revisions are kept.
+        routed: whether ``spec.revision`` says which revision serves; else the newest does.
+        revision_shape: the Struct of one of its revisions.
+        operations: what the contract calls its list, get, create, replace and delete.
+        list_query: names and types of parameters that only its list takes.
     """
 
     name: str
@@ -46,3 +75,13 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     has_url: bool = True
     prepare: Callable[[Body], None] = nothing_to_check
     secrets: Callable[[Body], Iterator[Slot]] = no_secrets
+    versioned: bool = False
+    routed: bool = True
+    revision_shape: type[Any] = RevisionMetadata
+    operations: Operations = Operations()
+    list_query: dict[str, Any] = {}
+
+    @property
+    def has_events(self) -> bool:
+        """Whether a single document is answered with its ``events``: its shape says so."""
+        return "events" in self.shape.__struct_fields__

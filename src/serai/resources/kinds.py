@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Operations
 from serai.resources.masking import env_slots, map_slots
 from serai.wire.models import IntegrationConnection, Model, Policy
 from serai.wire.workloads import Agent, Function
@@ -95,6 +95,8 @@ AGENTS = Kind(
     status="DEACTIVATED",
     prepare=prepare_workload,
     secrets=env_slots,
+    versioned=True,
+    operations=Operations.of("Agent"),
 )
 FUNCTIONS = Kind(
     name="function",
@@ -104,8 +106,19 @@ FUNCTIONS = Kind(
     status="DEACTIVATED",
     prepare=prepare_workload,
     secrets=env_slots,
+    versioned=True,
+    operations=Operations.of("Function"),
 )
-MODELS = Kind(name="model", title="model", path="models", shape=Model, prepare=prepare_model)
+MODELS = Kind(
+    name="model",
+    title="model",
+    path="models",
+    shape=Model,
+    prepare=prepare_model,
+    versioned=True,
+    routed=False,
+    operations=Operations.of("Model"),
+)
 POLICIES = Kind(
     name="policy",
     title="policy",
@@ -114,6 +127,7 @@ POLICIES = Kind(
     status="",
     has_url=False,
     prepare=prepare_policy,
+    operations=Operations.of("Policy", "Policies"),
 )
 CONNECTIONS = Kind(
     name="integration_connection",
@@ -125,6 +139,7 @@ CONNECTIONS = Kind(
     has_url=False,
     prepare=prepare_connection,
     secrets=lambda body: map_slots("spec.secret", body["spec"].get("secret")),
+    operations=Operations.of("IntegrationConnection"),
 )
 
 DOCUMENT_KINDS = (AGENTS, FUNCTIONS, MODELS, POLICIES, CONNECTIONS)

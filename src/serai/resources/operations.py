@@ -8,15 +8,17 @@ from litestar import Response, delete, get, post, put
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
-from serai.api.exchange import AnyRequest, decode_body, flag, json_response
+from serai.api.exchange import AnyRequest, current_origin, decode_body, flag, json_response
+from serai.api.pages import page_of
 from serai.identity.caller import Caller
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import Forbidden
-from serai.resources import documents
+from serai.resources import events, revisions
+from serai.resources.actor import Actor, entity_tag
 from serai.resources.documents import Document
 from serai.resources.kind import Kind
 from serai.resources.listing import answer_list
-from serai.resources.store import Actor, DocumentStore
+from serai.resources.store import DocumentStore
 from serai.store.database import Database
 
 OnChange = Callable[[str, Document, bool], None]
@@ -32,6 +34,9 @@ class ResourceContext(msgspec.Struct, frozen=True):
     on_change: OnChange
 
 
+SHOW = {"show_secrets": bool}
+
+
 def caller_of(request: AnyRequest) -> Caller:
     """The authenticated caller."""
     caller: Caller = request.state["caller"]
@@ -40,18 +45,40 @@ def caller_of(request: AnyRequest) -> Caller:
 
 def actor_of(caller: Caller) -> Actor:
     """The caller as the one who changes something in the request's workspace."""
-    return Actor(caller.workspace, caller.principal.email)
+    return actor_in(caller, caller.workspace)
+
+
+def actor_in(caller: Caller, workspace: str) -> Actor:
+    """The caller as the one who changes something in a workspace, or (empty) in the account."""
+    principal = caller.principal
+    return Actor(
+        workspace=workspace,
+        email=principal.email,
+        subject=principal.subject,
+        credential=principal.credential_id,
+        account_id=principal.account_id,
+        origin=current_origin(),
+    )
+
+
+def answer(document: Document) -> Response[bytes]:
+    """One document as a write answers it, with its entity tag."""
+    return json_response(document.body.encode(), {"ETag": entity_tag(document)})
 
 
 def render(
     context: ResourceContext, kind: Kind, request: AnyRequest, document: Document
 ) -> Response[bytes]:
-    """One document; with ``show_secrets`` in clear, for admins only."""
+    """One document with its events; with ``show_secrets`` in clear, for admins only."""
+    body = document.body.encode()
     if flag(request, "show_secrets"):
         if not caller_of(request).is_admin:
             raise Forbidden("show_secrets needs the admin role in this workspace.")
-        return json_response(msgspec.json.encode(context.store.reveal(kind, document)))
-    return json_response(document.body.encode())
+        body = msgspec.json.encode(context.store.reveal(kind, document))
+    if kind.has_events:
+        shown = context.db.read_now(lambda conn: events.of_document(conn, document.id))
+        body = body[:-1] + b',"events":' + msgspec.json.encode(shown) + b"}"
+    return json_response(body, {"ETag": entity_tag(document)})
 
 
 def template(kind: Kind, rest: str = "") -> str:
@@ -64,11 +91,29 @@ def parent_of(request: AnyRequest) -> str:
     return str(request.path_params.get("parent", ""))
 
 
+def labelled(operation_id: str, answer: Any, body: Any = None, **more: Any) -> dict[str, Any]:
+    """What every handler says of its operation: its id, the types of its body and answer, and
+    more, such as ``query`` (see ``api.contract``)."""
+    return {"operation_id": operation_id or None, "opt": {"body": body, "answer": answer} | more}
+
+
+def list_query(kind: Kind) -> dict[str, Any]:
+    """The query parameters of a kind's list, without those that all pages have."""
+    return kind.list_query if kind.paged else {"externalId": str} | kind.list_query
+
+
+def list_answer(kind: Kind) -> Any:
+    """The newest answer type of a kind's list."""
+    shape: Any = kind.shape
+    return page_of(shape) if kind.paged else list[shape]
+
+
 def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRouterHandler]:
     """List and get."""
     db, store = context.db, context.store
+    ids = kind.operations
 
-    @get(template(kind))
+    @get(template(kind), **labelled(ids.list, list_answer(kind), query=list_query(kind)))
     async def list_documents(request: AnyRequest) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
         version, params = request.state["version"], request.query_params
@@ -80,47 +125,67 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
 
         return json_response(await db.read(read))
 
-    @get(template(kind, "/{name:str}"))
+    @get(template(kind, "/{name:str}"), **labelled(ids.get, kind.shape, query=SHOW))
     async def get_document(request: AnyRequest, name: str) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
         document = await db.read(lambda conn: store.need(conn, kind, workspace, name, parent))
         return render(context, kind, request, document)
 
-    return [list_documents, get_document]
+    revisions_of = [revision_operation(context, kind)] if kind.versioned else []
+    return [list_documents, get_document, *revisions_of]
+
+
+def revision_operation(context: ResourceContext, kind: Kind) -> ControllerRouterHandler:
+    """List the revisions that are kept, newest first."""
+    db, store = context.db, context.store
+    shape: Any = list[kind.revision_shape]  # type: ignore[name-defined]
+
+    @get(template(kind, "/{name:str}/revisions"), **labelled(kind.operations.revisions, shape))
+    async def list_revisions(request: AnyRequest, name: str) -> Response[bytes]:
+        workspace, parent = caller_of(request).workspace, parent_of(request)
+
+        def read(conn: Connection) -> list[Any]:
+            document = store.need(conn, kind, workspace, name, parent)
+            return revisions.show(kind, document, revisions.of_document(conn, document.id))
+
+        return json_response(msgspec.json.encode(await db.read(read)))
+
+    return list_revisions
 
 
 def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRouterHandler]:
     """Create, replace and delete, each in one transaction."""
     db, store = context.db, context.store
+    ids, shape = kind.operations, kind.shape
 
-    @post(template(kind), status_code=200)
+    @post(template(kind), status_code=200, **labelled(ids.create, shape, shape))
     async def create_document(request: AnyRequest) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
-        body = store.wanted(kind, await decode_body(request, kind.shape))
+        body = store.wanted(kind, await decode_body(request, shape))
         document = await db.write(lambda conn: store.create(conn, kind, actor, body, parent=parent))
         context.on_change(kind.name, document, False)
-        return json_response(document.body.encode())
+        return answer(document)
 
-    @put(template(kind, "/{name:str}"))
+    @put(template(kind, "/{name:str}"), **labelled(ids.replace, shape, shape))
     async def replace_document(request: AnyRequest, name: str) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
-        shape: Any = await decode_body(request, kind.shape)
+        sent: Any = await decode_body(request, shape)
 
         def write(conn: Connection) -> Document:
             old = store.need(conn, kind, actor.workspace, name, parent)
-            return store.replace(conn, kind, actor, old, store.wanted(kind, shape, name))
+            return store.replace(conn, kind, actor, old, store.wanted(kind, sent, name))
 
         document = await db.write(write)
         context.on_change(kind.name, document, False)
-        return json_response(document.body.encode())
+        return answer(document)
 
-    @delete(template(kind, "/{name:str}"), status_code=200)
+    @delete(template(kind, "/{name:str}"), status_code=200, **labelled(ids.delete, shape))
     async def delete_document(request: AnyRequest, name: str) -> Response[bytes]:
-        workspace, parent = caller_of(request).workspace, parent_of(request)
+        actor, parent = actor_of(caller_of(request)), parent_of(request)
 
         def write(conn: Connection) -> Document:
-            document = store.need(conn, kind, workspace, name, parent)
-            documents.drop(conn, document.id)
+            document = store.need(conn, kind, actor.workspace, name, parent)
+            store.delete(conn, actor, document)
             return document
 
         document = await db.write(write)

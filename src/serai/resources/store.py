@@ -7,18 +7,17 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
 from serai.kernel.ids import token
 from serai.kernel.names import check_external_id, check_labels, check_name
-from serai.resources import documents
+from serai.resources import audit, documents, quotas
+from serai.resources.actor import Actor, check_match
+from serai.resources.audit import Target
 from serai.resources.documents import Document
+from serai.resources.history import History
 from serai.resources.kind import Body, Kind
 from serai.resources.masking import put_back, take_out
+from serai.resources.routing import check_routing
 from serai.store.secrets import Vault
 
-
-class Actor(msgspec.Struct, frozen=True):
-    """Who changes a document, and where."""
-
-    workspace: str
-    email: str
+__all__ = ["Actor", "DocumentStore", "already_exists", "not_found"]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -39,6 +38,7 @@ class DocumentStore:
     def __init__(self, vault: Vault, origin: str) -> None:
         self._vault = vault
         self.origin = origin
+        self.history = History(vault)
 
     def wanted(self, kind: Kind, shape: object, name: str | None = None) -> Body:
         """A checked body from what a client sent; read-only fields are dropped.
@@ -61,6 +61,8 @@ class DocumentStore:
             )
         _check_metadata(kept)
         body: Body = {"metadata": kept, "spec": sent["spec"]}
+        if kind.versioned and kind.routed:
+            check_routing(body["spec"])
         kind.prepare(body)
         return body
 
@@ -73,32 +75,71 @@ class DocumentStore:
         status: str | None = None,
         parent: str = "",
     ) -> Document:
-        """Insert a new document.
+        """Insert a new document, its first event and revision, and an audit entry.
 
         Raises:
             Conflict: the name is taken.
+            UsageLimitExceeded: a quota of the account or the workspace is used up.
         """
         name = body["metadata"]["name"]
         if kind.owner is not None:
             self.need(conn, kind.owner, actor.workspace, parent)
         if documents.find(conn, actor.workspace, kind.name, name, parent) is not None:
             raise already_exists(kind, name)
+        quotas.check_kind(conn, actor.workspace, kind.name)
         stamp = {"createdAt": rfc3339(now()), "createdBy": actor.email}
         place = Place(token(16), parent, 1, kind.status if status is None else status)
-        document = self._document(kind, actor, body, place, stamp, {})
+        change = self.history.first(kind, body)
+        document, taken = self._document(kind, actor, change.body, place, stamp, {})
         documents.add(conn, document)
+        self.history.begun(conn, kind, document, taken, change)
+        after = audit.written(msgspec.json.decode(document.body))
+        audit.record(conn, actor, "create", Target.of(document), None, after)
         return document
 
     def replace(
         self, conn: Connection, kind: Kind, actor: Actor, old: Document, body: Body
     ) -> Document:
-        """Replace a document's spec and metadata; masked secrets keep their values."""
-        before = msgspec.json.decode(old.body)["metadata"]
-        stamp = {key: before[key] for key in ("createdAt", "createdBy") if key in before}
-        place = Place(old.id, old.parent, old.generation + 1, old.status)
-        document = self._document(kind, actor, body, place, stamp, self.secrets(old))
+        """Replace a document's spec and metadata; masked secrets keep their values.
+
+        New settings make an event, and a revision where the kind has them; new labels alone do
+        not. The generation rises with everything that a client changed.
+
+        Raises:
+            Conflict: ``If-Match`` of the request names another state of the document.
+            BadRequest: ``spec.revision`` names a revision that is not kept.
+        """
+        check_match(actor, old)
+        before: Body = msgspec.json.decode(old.body)
+        known = self.secrets(old)
+        change = self.history.next(conn, kind, old, body, known)
+        stamp = {k: v for k in ("createdAt", "createdBy") if (v := before["metadata"].get(k))}
+        place = Place(old.id, old.parent, old.generation, old.status)
+        document, taken = self._document(kind, actor, change.body, place, stamp, known)
+        after: Body = msgspec.json.decode(document.body)
+        secrets = sorted(key for key, value in taken.items() if known.get(key, value) != value)
+        if secrets or audit.written(after) != audit.written(before):
+            document = msgspec.structs.replace(document, generation=old.generation + 1)
         documents.save(conn, document)
+        self.history.changed(conn, kind, document, taken, change)
+        target, was = Target.of(document), audit.written(before)
+        audit.record(conn, actor, "update", target, was, audit.written(after), secrets)
         return document
+
+    def delete(self, conn: Connection, actor: Actor, document: Document) -> None:
+        """Delete a document for good, with an audit entry.
+
+        Raises:
+            Conflict: ``If-Match`` of the request names another state of the document.
+        """
+        self.deleting(conn, actor, document)
+        documents.drop(conn, document.id)
+
+    def deleting(self, conn: Connection, actor: Actor, document: Document) -> None:
+        """The first half of a delete that takes its time: check ``If-Match``, write the entry."""
+        check_match(actor, document)
+        before = audit.written(msgspec.json.decode(document.body))
+        audit.record(conn, actor, "delete", Target.of(document), before)
 
     def need(
         self, conn: Connection, kind: Kind, workspace: str, name: str, parent: str = ""
@@ -116,7 +157,10 @@ class DocumentStore:
     def with_status(
         self, conn: Connection, document: Document, status: str, **fields: str | None
     ) -> Document:
-        """Save a new status and other top-level fields (``None`` removes one)."""
+        """Save a new status and other top-level fields (``None`` removes one).
+
+        Another status is an event; the generation stays, as no client changed anything.
+        """
         body = msgspec.json.decode(document.body)
         body["status"] = status
         for key, value in fields.items():
@@ -127,6 +171,8 @@ class DocumentStore:
             document, status=status, body=msgspec.json.encode(body).decode()
         )
         documents.save(conn, changed)
+        if status != document.status:
+            self.history.moved(conn, changed)
         return changed
 
     def secrets(self, document: Document) -> dict[str, str]:
@@ -144,13 +190,15 @@ class DocumentStore:
 
     def relocate(self, conn: Connection, kind: Kind) -> None:
         """Give every document of a kind its URL below the current origin."""
-        for document in documents.every(conn, kind.name):
+        while document := documents.elsewhere(conn, kind.name, self.origin):
             body = msgspec.json.decode(document.body)
             url = self._url(kind, document.workspace, document.parent, document.name)
-            if body["metadata"].get("url") != url:
-                body["metadata"]["url"] = url
-                text = msgspec.json.encode(body).decode()
-                documents.save(conn, msgspec.structs.replace(document, body=text))
+            path, before = url.removeprefix(self.origin), body["metadata"].get("url") or ""
+            if before.endswith(path):
+                documents.move(conn, kind.name, before.removesuffix(path), self.origin)
+            body["metadata"]["url"] = url
+            text = msgspec.json.encode(body).decode()
+            documents.save(conn, msgspec.structs.replace(document, body=text))
 
     def _document(
         self,
@@ -160,7 +208,7 @@ class DocumentStore:
         place: "Place",
         stamp: dict[str, str],
         known: dict[str, str],
-    ) -> Document:
+    ) -> tuple[Document, dict[str, str]]:
         body: Body = msgspec.json.decode(msgspec.json.encode(wanted))
         moment = rfc3339(now())
         metadata = body["metadata"]
@@ -188,9 +236,9 @@ class DocumentStore:
             secrets=None,
         )
         if not taken:
-            return document
+            return document, taken
         sealed = self._vault.seal(msgspec.json.encode(taken), _context(document))
-        return msgspec.structs.replace(document, secrets=sealed)
+        return msgspec.structs.replace(document, secrets=sealed), taken
 
     def _url(self, kind: Kind, workspace: str, parent: str, name: str) -> str:
         path = kind.path.replace("{parent}", parent)

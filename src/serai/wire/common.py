@@ -88,6 +88,33 @@ class VolumeAttachment(Wire):
     type: Literal["persistent", "ephemeral"] | None = None
 
 
+class CoreEvent(Wire):
+    """Something that happened to a resource; only shown with a single resource.
+
+    ``status`` is the resource's status afterwards, ``time`` RFC 3339.
+    """
+
+    time: str | None = None
+    type: str | None = None
+    status: str | None = None
+    message: str | None = None
+    revision: str | None = None
+    canary_revision: str | None = None
+
+
+class RevisionMetadata(Wire):
+    """One of the last revisions of a deployment, and what share of the traffic it takes."""
+
+    id: str | None = None
+    active: bool | None = None
+    canary: bool | None = None
+    previous_active: bool | None = None
+    traffic_percent: int | None = None
+    status: str | None = None
+    created_at: str | None = None
+    created_by: str | None = None
+
+
 class PageMeta(Wire, omit_defaults=False):
     """Where a page stands in its list; ``next_cursor`` is empty on the last page."""
 

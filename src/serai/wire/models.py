@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from serai.wire.common import Flavor, Metadata, Status, Wire
+from serai.wire.common import CoreEvent, Flavor, Metadata, Status, Wire
 
 
 class ModelRuntime(Wire):
@@ -54,6 +54,7 @@ class Model(Wire):
     metadata: Metadata
     spec: ModelSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
 
 
 class IntegrationConnectionSpec(Wire):

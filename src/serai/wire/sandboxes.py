@@ -2,7 +2,16 @@
 
 from typing import Any, Literal
 
-from serai.wire.common import Env, Metadata, Port, Status, VolumeAttachment, Wire
+from serai.wire.common import (
+    CoreEvent,
+    Env,
+    Metadata,
+    PageMeta,
+    Port,
+    Status,
+    VolumeAttachment,
+    Wire,
+)
 
 
 class SandboxRuntime(Wire):
@@ -86,6 +95,202 @@ class Sandbox(Wire):
     metadata: Metadata
     spec: SandboxSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
     state: Literal["RUNNING", "STANDBY"] | None = None
     last_used_at: str | None = None
     expires_in: int | None = None
+
+
+class PreviewMetadata(Metadata):
+    """A preview's metadata; ``resource_name`` is the sandbox it shows."""
+
+    resource_name: str | None = None
+    resource_type: str | None = None
+
+
+class PreviewSpec(Wire):
+    """What a preview shows, to whom, and for how long.
+
+    ``port`` 443 is the sandbox's own API. ``ttl`` counts from the last change, ``expires`` is a
+    moment (RFC 3339). ``url`` and ``region`` are the platform's.
+    """
+
+    port: int | None = None
+    public: bool | None = None
+    prefix_url: str | None = None
+    custom_domain: str | None = None
+    request_headers: dict[str, str] | None = None
+    response_headers: dict[str, str] | None = None
+    expires: str | None = None
+    ttl: str | None = None
+    region: str | None = None
+    url: str | None = None
+
+
+class Preview(Wire):
+    """An address of its own for one port of a sandbox."""
+
+    metadata: PreviewMetadata
+    spec: PreviewSpec
+    status: Status | None = None
+
+
+class PreviewTokenMetadata(Wire):
+    """Name of a preview token, and where it belongs; an empty name lets the platform choose."""
+
+    name: str | None = None
+    preview_name: str | None = None
+    resource_name: str | None = None
+    resource_type: str | None = None
+    workspace: str | None = None
+
+
+class PreviewTokenSpec(Wire):
+    """A preview token's value, its end (RFC 3339; none for never), and whether that has passed."""
+
+    token: str | None = None
+    expires_at: str | None = None
+    expired: bool | None = None
+
+
+class PreviewToken(Wire):
+    """What opens a private preview."""
+
+    metadata: PreviewTokenMetadata
+    spec: PreviewTokenSpec
+
+
+class PreviewTokenDeleted(Wire):
+    """The answer to deleting a token."""
+
+    message: str
+
+
+class ScheduleInput(Wire):
+    """The process that a schedule starts. Values of ``env`` are masked; ``timeout`` in seconds."""
+
+    command: str
+    name: str | None = None
+    env: dict[str, str] | None = None
+    working_dir: str | None = None
+    keep_alive: bool | None = None
+    timeout: int | None = None
+
+
+class ScheduleEntry(Wire):
+    """A command that runs in a sandbox at its time.
+
+    ``value`` is a cron expression of five fields (UTC), a moment (RFC 3339) or, for ``sleep``, a
+    duration, which is kept as the moment it means. ``max_executions`` bounds the history.
+    """
+
+    type: Literal["cron", "at", "sleep"]
+    value: str
+    input: ScheduleInput
+    id: str | None = None
+    max_executions: int | None = None
+    sandbox: str | None = None
+    created_at: str | None = None
+
+
+class ScheduleEntryPage(Wire):
+    """A page of schedules."""
+
+    data: list[ScheduleEntry]
+    meta: PageMeta
+
+
+class ScheduleExecution(Wire):
+    """One run of a schedule: whether the sandbox took the command, not how the command ended.
+
+    ``status_code`` is the sandbox API's HTTP status, 0 when it could not be reached;
+    ``process_name`` finds the process and its output there.
+    """
+
+    id: str
+    schedule_id: str
+    sandbox: str
+    status: Literal["succeeded", "failed"]
+    status_code: int
+    process_name: str
+    timeout: int
+    executed_at: str
+    created_at: str
+    error: str | None = None
+
+
+class ScheduleExecutionPage(Wire):
+    """A page of executions."""
+
+    data: list[ScheduleExecution]
+    meta: PageMeta
+
+
+class ExecutionCounts(Wire, omit_defaults=False):
+    """Executions by whether the sandbox took the command."""
+
+    succeeded: int
+    failed: int
+
+
+class ScheduleMetrics(Wire, omit_defaults=False):
+    """Scheduling in a workspace between two minutes, the first included, the last not."""
+
+    executions: int
+    executions_by_status: ExecutionCounts
+    sandboxes: int
+    schedules: int
+    since: str
+    until: str
+
+
+class SnapshotRequest(Wire):
+    """What to call a snapshot."""
+
+    name: str | None = None
+
+
+class Snapshot(Wire):
+    """The state of a sandbox at one moment."""
+
+    id: str
+    name: str
+    workspace: str
+    sandbox_name: str
+    status: str
+    created_at: str
+    created_by: str | None = None
+
+
+class SnapshotPage(Wire):
+    """A page of snapshots."""
+
+    data: list[Snapshot]
+    meta: PageMeta
+
+
+class ForkRequest(Wire):
+    """A new sandbox or application from the state of another."""
+
+    target_name: str
+    target_type: Literal["sandbox", "application"]
+    port: int | None = None
+    prefix: str | None = None
+    custom_domain: str | None = None
+    snapshot_id: str | None = None
+    traffic: int | None = None
+
+
+class ForkResponse(Wire):
+    """What a fork made, and from which snapshot."""
+
+    type: Literal["sandbox", "application"]
+    name: str
+    snapshot_id: str
+
+
+class RestoreResponse(Wire):
+    """The sandbox that was set back, and the snapshot."""
+
+    name: str
+    snapshot_id: str

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from serai.wire.common import Env, Metadata, Port, Status, VolumeAttachment, Wire
+from serai.wire.common import CoreEvent, Env, Metadata, Port, Status, VolumeAttachment, Wire
 
 
 class Repository(Wire):
@@ -66,6 +66,7 @@ class Agent(Wire):
     metadata: Metadata
     spec: WorkloadSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None
 
 
 class Function(Wire):
@@ -74,3 +75,4 @@ class Function(Wire):
     metadata: Metadata
     spec: WorkloadSpec
     status: Status | None = None
+    events: list[CoreEvent] | None = None

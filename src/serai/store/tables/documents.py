@@ -1,21 +1,17 @@
-"""The document store: every kind of resource in one table.
+"""Documents of every kind, and what is kept of their past. Times are RFC 3339 text in UTC."""
 
-``parent`` is the name of the document that it belongs to, or empty. ``body`` is the public object
-as JSON with secrets masked; ``search`` what ``q`` looks through, in lower case; ``secrets`` the
-encrypted map of the masked values.
-"""
-
-from sqlalchemy import Column, Index, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text
 
 from serai.store.tables import metadata
 
 documents = Table(
     "documents",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("id", String, nullable=False, unique=True),
     Column("workspace", String, nullable=False),
     Column("kind", String, nullable=False),
-    Column("parent", String, nullable=False),
+    Column("parent", String, nullable=False, server_default=""),
     Column("name", String, nullable=False),
     Column("external_id", String),
     Column("status", String, nullable=False),
@@ -26,22 +22,57 @@ documents = Table(
     Column("body", Text, nullable=False),
     Column("secrets", LargeBinary),
 )
+"""``number`` never changes: the search index refers to it."""
 
-Index(
-    "documents_name",
-    documents.c.workspace,
-    documents.c.kind,
-    documents.c.parent,
-    documents.c.name,
-    unique=True,
-)
-Index(
-    "documents_created",
-    documents.c.workspace,
-    documents.c.kind,
-    documents.c.parent,
-    documents.c.created_at,
-    documents.c.id,
-)
+_list = (documents.c.workspace, documents.c.kind, documents.c.parent)
+Index("documents_name", *_list, documents.c.name, unique=True)
+Index("documents_by_time", *_list, documents.c.status, documents.c.created_at, documents.c.id)
+Index("documents_by_name", *_list, documents.c.status, documents.c.name, documents.c.id)
 Index("documents_external", documents.c.workspace, documents.c.kind, documents.c.external_id)
 Index("documents_kind", documents.c.kind, documents.c.status)
+
+document_counts = Table(
+    "document_counts",
+    metadata,
+    Column("workspace", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("parent", String, primary_key=True),
+    Column("status", String, primary_key=True),
+    Column("count", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Triggers keep it, so that no statement on ``documents`` can make it wrong."""
+
+document_events = Table(
+    "document_events",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), nullable=False),
+    Column("time", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("message", String, nullable=False),
+    Column("revision", String, nullable=False),
+    Column("canary_revision", String, nullable=False),
+)
+Index("document_events_document", document_events.c.document_id, document_events.c.number)
+
+document_revisions = Table(
+    "document_revisions",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("document_id", ForeignKey("documents.id", ondelete="CASCADE"), nullable=False),
+    Column("id", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("active_since", String, nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("secrets", LargeBinary),
+)
+Index(
+    "document_revisions_document",
+    document_revisions.c.document_id,
+    document_revisions.c.id,
+    unique=True,
+)

@@ -1,0 +1,1 @@
+"""What this installation offers: catalogues, providers, places, secrets, usages of policies."""

@@ -1,0 +1,38 @@
+"""The parts of the catalogue put together."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from litestar.types import ControllerRouterHandler
+
+from serai.catalog.files import CatalogueFiles
+from serai.catalog.hubs import Hubs
+from serai.catalog.integration_operations import integration_operations
+from serai.catalog.operations import catalogue_operations
+from serai.catalog.places import Places
+from serai.catalog.policy_operations import policy_read_operations
+from serai.catalog.providers import Providers
+from serai.catalog.secret_operations import secret_operations
+from serai.catalog.secrets import SecretStore
+from serai.resources.operations import ResourceContext
+from serai.store.secrets import Vault
+
+
+class Catalog:
+    """Everything of this package; ``provided`` answers the images that the runtime can start."""
+
+    def __init__(self, data_dir: Path, vault: Vault, provided: Callable[[], list[str]]) -> None:
+        files = CatalogueFiles(data_dir / "catalogue")
+        self.places = Places(files)
+        self.hubs = Hubs(files, provided)
+        self.providers = Providers(files)
+        self.secrets = SecretStore(vault)
+
+    def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+        """Every operation of this package."""
+        return [
+            *catalogue_operations(self.places, self.hubs),
+            *integration_operations(context, self.providers),
+            *secret_operations(context, self.secrets),
+            *policy_read_operations(context),
+        ]

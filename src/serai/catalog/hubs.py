@@ -1,0 +1,55 @@
+"""Sandboxes, MCP servers and templates on offer."""
+
+from collections.abc import Callable
+
+from serai.catalog.files import CatalogueFiles, McpHubFile, SandboxHubFile, TemplatesFile
+from serai.kernel.errors import NotFound
+from serai.wire.catalog import McpDefinition, SandboxDefinition, Template
+
+MEMORY_MB = 4096
+DESCRIPTIONS = {
+    "base-image": ("Base image", "A shell and the programs of this host."),
+    "py-app": ("Python", "The base image, where Python 3 is certain to be installed."),
+    "node": ("Node.js", "The base image, where Node.js is certain to be installed."),
+}
+
+
+class Hubs:
+    """``provided`` answers the image references that the runtime can start."""
+
+    def __init__(self, files: CatalogueFiles, provided: Callable[[], list[str]]) -> None:
+        self._files = files
+        self._provided = provided
+
+    def sandboxes(self) -> list[SandboxDefinition]:
+        """The runtime's own images, and the operator's definitions; those win by name."""
+        own = {item.name: item for item in map(_sandbox, self._provided())}
+        listed = self._files.read("sandbox-hub", SandboxHubFile).sandboxes
+        return list((own | {item.name: item for item in listed}).values())
+
+    def mcp_servers(self) -> list[McpDefinition]:
+        """The operator's MCP servers."""
+        return self._files.read("mcp-hub", McpHubFile).servers
+
+    def templates(self) -> list[Template]:
+        """The operator's templates."""
+        return self._files.read("templates", TemplatesFile).templates
+
+    def template(self, name: str) -> Template:
+        """The template of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        for template in self.templates():
+            if template.name == name:
+                return template
+        raise NotFound(f"There is no template named {name[:80]!r}.", code="TEMPLATE_NOT_FOUND")
+
+
+def _sandbox(reference: str) -> SandboxDefinition:
+    name = reference.rpartition("/")[2].partition(":")[0]
+    title, text = DESCRIPTIONS.get(name, (name, f"The image {reference}."))
+    return SandboxDefinition(
+        name=name, image=reference, display_name=title, description=text, memory=MEMORY_MB
+    )

@@ -1,0 +1,12 @@
+"""What ends together with a sandbox."""
+
+from sqlalchemy import Connection
+
+from serai.compute import schedule_records
+from serai.compute.previews import drop_previews
+
+
+def drop_belongings(conn: Connection, workspace: str, sandbox: str) -> None:
+    """Delete previews, tokens, schedules and executions of a sandbox that has ended."""
+    drop_previews(conn, workspace, sandbox)
+    schedule_records.drop_sandbox(conn, workspace, sandbox)

@@ -1,0 +1,166 @@
+"""The clock of schedules: runs what is due, wakes sandboxes for it, and survives crashes.
+
+A run is a row before anything happens: what a crash interrupts is done after the next start. A
+process that got its name from us is looked for first, so that it does not start twice.
+"""
+
+import asyncio
+import re
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+import structlog
+
+from serai.compute import schedule_records as records
+from serai.compute.controller import SandboxController
+from serai.compute.schedule_records import ExecutionRow
+from serai.compute.schedules import ScheduleService
+from serai.kernel.clock import now, parse_rfc3339
+from serai.kernel.errors import SeraiError
+
+LOOK_SECONDS = 15.0
+"""The longest wait between two looks: clocks are set, laptops sleep."""
+
+RETRY_SECONDS = 1.0
+SUBMIT_SECONDS = 30.0
+AT_ONCE = 32
+ANSWER_MAX = 64 * 1024
+ERROR_MAX = 1000
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
+log = structlog.get_logger(__name__)
+
+
+class ScheduleTimer:
+    """Runs what is due until stopped."""
+
+    def __init__(self, service: ScheduleService, controller: SandboxController) -> None:
+        self.service = service
+        self.controller = controller
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._loop: asyncio.Task[None] | None = None
+        self._runs: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin, with what an earlier process left undone."""
+        self._loop = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Begin nothing more; what is under way is cut off and done again later."""
+        tasks = [*self._runs, *([self._loop] if self._loop is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        for execution in await self.service.db.read(records.unfinished):
+            self._begin(execution, again=True)
+        while True:
+            self.service.changed.clear()
+            try:
+                wait = await self._look(now())
+            except Exception:
+                log.exception("schedules_failed")
+                wait = RETRY_SECONDS
+            try:
+                await asyncio.wait_for(self.service.changed.wait(), wait)
+            except TimeoutError:
+                pass
+
+    async def _look(self, moment: datetime) -> float:
+        """Begin what is due; answers how long nothing else will be."""
+        following = await self.service.db.read(records.next_due)
+        if following is None:
+            return LOOK_SECONDS
+        seconds = (parse_rfc3339(following) - moment).total_seconds()
+        if seconds > 0:
+            return min(seconds, LOOK_SECONDS)
+        for execution in await self.service.db.write(lambda conn: self.service.claim(conn, moment)):
+            self._begin(execution, again=False)
+        return 0.0
+
+    def _begin(self, execution: ExecutionRow, *, again: bool) -> None:
+        task = asyncio.create_task(self._run(execution, again))
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+
+    async def _run(self, execution: ExecutionRow, again: bool) -> None:
+        async with self._turn(execution), self._slots:
+            try:
+                status, error = await self._submit(execution, again)
+            except (SeraiError, OSError) as problem:
+                status, error = 0, _reason(execution, problem)
+            except Exception as problem:
+                log.exception("schedule_run_failed", schedule=execution.schedule_id)
+                status, error = 0, _reason(execution, problem)
+            await self.service.finish(execution, status, error)
+            log.info(
+                "schedule_run",
+                workspace=execution.workspace,
+                sandbox=execution.sandbox,
+                schedule=execution.schedule_id,
+                status=status,
+            )
+
+    def _turn(self, execution: ExecutionRow) -> asyncio.Lock:
+        """One run at a time per sandbox: a slow one must not take all slots."""
+        key = (execution.workspace, execution.sandbox)
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Lock()
+        return turn
+
+    async def _submit(self, execution: ExecutionRow, again: bool) -> tuple[int, str | None]:
+        process = self.service.process_of(execution)
+        sandbox = await self.controller.wake(execution.workspace, execution.sandbox)
+        waiting = await self.service.db.read(lambda conn: records.waits(conn, execution))
+        if sandbox is None or not waiting:  # or it has ended, and another has its name now
+            return 0, f"sandbox {execution.sandbox} is not reachable: it has ended"
+        self.controller.touch(sandbox.id)
+        path = sandbox.handle.api_socket
+        ours = execution.process_name == f"{execution.schedule_id}-{execution.seq}"
+        if again and ours:
+            name = execution.process_name
+            status, _ = await _call(path, "GET", f"/process/{name}", b"")
+            if status == 200:
+                return 200, None
+        status, answer = await _call(path, "POST", "/process", process)
+        self.controller.touch(sandbox.id)
+        if 200 <= status < 400:
+            return status, None
+        text = answer.decode("utf-8", "replace")[:ERROR_MAX]
+        return status, f"sandbox {execution.sandbox} refused the command (HTTP {status}): {text}"
+
+
+def _reason(execution: ExecutionRow, problem: Exception) -> str:
+    text = str(problem) or type(problem).__name__
+    return f"sandbox {execution.sandbox} is not reachable: {text}"[:ERROR_MAX]
+
+
+async def _call(path: str, method: str, target: str, body: bytes) -> tuple[int, bytes]:
+    """Ask the sandbox API; what is inside is not trusted, so time and size are bounded.
+
+    Returns:
+        The status, and the beginning of the body.
+
+    Raises:
+        OSError: it cannot be reached, did not answer in time, or not with HTTP.
+    """
+    head = (
+        f"{method} {target} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    async with asyncio.timeout(SUBMIT_SECONDS):
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(head.encode() + body)
+            await writer.drain()
+            answer = b""
+            while len(answer) < ANSWER_MAX and (data := await reader.read(ANSWER_MAX)):
+                answer += data
+        finally:
+            writer.close()
+    status = STATUS_LINE.match(answer)
+    if status is None:
+        raise OSError("its API did not answer with HTTP")
+    return int(status[1]), answer.partition(b"\r\n\r\n")[2]

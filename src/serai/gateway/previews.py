@@ -1,0 +1,161 @@
+"""Requests to previews: one port of a sandbox under an address of its own."""
+
+import hashlib
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serai.gateway.credentials import Credential, bearer
+from serai.gateway.forwarding import copy_request, own_authorization, status_start
+from serai.gateway.problems import RouteNotFound
+from serai.gateway.request import Request
+from serai.gateway.routes import PreviewRoute, SandboxRoute
+from serai.gateway.sandboxes import SandboxExchange
+from serai.gateway.targets import Target, take_parameter
+from serai.gateway.upstream import Address, Answer
+from serai.identity.keys import looks_like_key
+from serai.kernel.errors import AuthenticationRequired, SeraiError
+
+if TYPE_CHECKING:
+    from serai.gateway.protocol import GatewayProtocol
+
+TOKEN_HEADER = b"x-blaxel-preview-token"
+TOKEN_PARAMETER = b"bl_preview_token"
+_ALLOW_ORIGIN = b"access-control-allow-origin"
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_OWN_IN_ERRORS = frozenset({b"content-type", b"www-authenticate", b"content-encoding"})
+
+
+class PreviewExchange(SandboxExchange):
+    """Like a request to a sandbox's port, but admitted by the preview's own rules."""
+
+    __slots__ = ("preview",)
+
+    def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
+        super().__init__(client, request, target)
+        self.preview: PreviewRoute | None = None
+
+    # -- admission
+    def begin(self) -> None:
+        try:
+            self._admit()
+        except Exception as error:
+            self.fail(self._as_problem(error))
+
+    def _admit(self) -> None:
+        target, moment = self.target, time.time()
+        preview = self.gateway.routes.previews.get(target.name)
+        if preview is None or (preview.ends_at is not None and preview.ends_at <= moment):
+            raise RouteNotFound(
+                f"There is no preview '{target.name[:80]}' here. It was deleted, has expired, or"
+                " its sandbox has ended."
+            )
+        self.preview = preview
+        in_query, query = take_parameter(target.query, TOKEN_PARAMETER)
+        self.credential = Credential("", b"", query)
+        self.target = msgspec.structs.replace(
+            target, workspace=preview.workspace, name=preview.sandbox
+        )
+        allowed = preview.public or self._is_token(preview, in_query, moment)
+        if self.request.method == b"OPTIONS" and self._is_ours_to_answer(preview, allowed):
+            self._answer_preflight(preview)
+        elif not allowed:
+            raise AuthenticationRequired(
+                "This preview is private: send one of its tokens as 'X-Blaxel-Preview-Token' or"
+                " as the query parameter bl_preview_token."
+            )
+        else:
+            self._forward(preview)
+
+    def _is_token(self, preview: PreviewRoute, in_query: str | None, moment: float) -> bool:
+        for value in (self.request.index.get(TOKEN_HEADER), in_query):
+            if not value:
+                continue
+            raw = value.encode("utf-8", "replace") if isinstance(value, str) else value.strip()
+            digest = hashlib.sha256(raw).digest()
+            if digest in preview.tokens:
+                ends_at = preview.tokens[digest]
+                return ends_at is None or ends_at > moment
+        return False
+
+    def _is_ours_to_answer(self, preview: PreviewRoute, allowed: bool) -> bool:
+        """A browser asks before it may send a token; the app is never asked in its place."""
+        if not allowed:
+            return True
+        asks = b"access-control-request-method" in self.request.index
+        return asks and _ALLOW_ORIGIN in preview.response_names
+
+    def _forward(self, preview: PreviewRoute) -> None:
+        route = self.gateway.routes.sandboxes.get((preview.workspace, preview.sandbox))
+        if route is None:
+            self.spawn(self._find)
+        else:
+            self.open(route)
+
+    # -- the way in
+    def open(self, route: SandboxRoute) -> None:
+        preview = self.preview
+        assert preview is not None
+        self.route = route
+        self.gateway.on_sandbox_activity(route)
+        self.touched = self.client.loop.time()
+        self.port = preview.port
+        path = route.port_socket if preview.port else route.api_socket
+        copied = copy_request(self.request.headers, preview.dropped)
+        copied.lines += preview.request_lines
+        copied.host = preview.host or copied.host
+        head = self._head(self.target.rest or b"/", copied)
+        self.dispatch(Address(path, "", preview.port, False), head, chunked=copied.chunked)
+
+    def _port_lines(self) -> list[bytes]:
+        preview = self.preview
+        assert preview is not None
+        lines: list[bytes] = []
+        given = self.request.index.get(b"authorization")
+        if given is not None and not preview.authorizes and not self._is_platform_key(given):
+            lines = own_authorization(self.request.headers, self.credential)
+        lines += (b"x-forwarded-prefix: /preview/", preview.slug.encode("ascii"), b"\r\n")
+        return lines
+
+    def _is_platform_key(self, value: bytes) -> bool:
+        """A client that holds an API key may send it along; the app must not see it."""
+        token = (bearer(value) or b"").decode("latin-1")
+        return looks_like_key(token) or self.gateway.authenticator.cached(token) is not None
+
+    # -- the way out
+    def answered(self, answer: Answer) -> None:
+        preview = self.preview
+        if preview is not None and preview.response_headers:
+            kept = [field for field in answer.headers if field[0] not in preview.response_names]
+            answer = msgspec.structs.replace(answer, headers=[*kept, *preview.response_headers])
+        super().answered(answer)
+
+    def _answer_preflight(self, preview: PreviewRoute) -> None:
+        fields = [*self.client.server_state.default_headers, *preview.response_headers]
+        if not preview.port and _ALLOW_ORIGIN not in preview.response_names:
+            asked = self.request.index.get(b"access-control-request-headers")
+            fields += [(_ALLOW_ORIGIN, b"*"), (b"access-control-allow-methods", _METHODS)]
+            fields += [(b"access-control-allow-headers", asked)] if asked else []
+        fields.append((b"x-request-id", self.request_id.encode("ascii")))
+        if not self.request.keep_alive:
+            fields.append((b"connection", b"close"))
+        self.status = 204
+        lines = [name + b": " + value + b"\r\n" for name, value in fields]
+        self._leave()
+        self.client.write(b"".join((status_start(204), *lines, b"\r\n")))
+        self.client.answered()
+
+    def fail(self, problem: SeraiError) -> None:
+        preview = self.preview
+        if preview is not None and not self.done and not self.head_sent:
+            problem.headers |= {
+                name.decode("latin-1"): value.decode("latin-1")
+                for name, value in preview.response_headers
+                if name not in _OWN_IN_ERRORS
+            }
+        super().fail(problem)
+
+    def _leave(self) -> None:
+        super()._leave()
+        self.closed()

@@ -1,0 +1,43 @@
+"""What the operations of identity share."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import Connection
+
+from serai.identity.authenticator import KeyAuthenticator
+from serai.identity.names import NameRules
+from serai.store.database import Database
+from serai.store.secrets import Vault
+
+T = TypeVar("T")
+
+
+class IdentityContext(msgspec.Struct, frozen=True):
+    """The database and what verifies credentials.
+
+    ``origin`` begins every link, ``names`` are the rules of workspace names and ``features`` the
+    keys of what this installation has switched on.
+    """
+
+    db: Database
+    vault: Vault
+    authenticator: KeyAuthenticator
+    origin: str
+    names: NameRules
+    features: tuple[str, ...]
+
+    async def write(self, fn: Callable[[Connection], T]) -> T:
+        """Change who may do what: once it is durable, no cached principal is believed any more.
+
+        Also when the client has gone meanwhile: a revocation that was stored must be felt.
+        """
+
+        async def commit() -> T:
+            result = await self.db.write(fn)
+            self.authenticator.forget()
+            return result
+
+        return await asyncio.shield(asyncio.ensure_future(commit()))

@@ -1,0 +1,1 @@
+"""Images of a workspace: a registry of references, their tags, and sharing them."""

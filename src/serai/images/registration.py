@@ -1,0 +1,76 @@
+"""Registering an image: what this installation can do with a request to create one."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from serai.images import records
+from serai.images.names import DEFAULT_TAG, split_reference, wanted_tag, wanted_type
+from serai.images.records import StoredImage
+from serai.kernel.errors import Conflict
+from serai.kernel.names import check_name
+from serai.wire.images import CreateImage, CreateImageAnswer
+
+NOT_AVAILABLE = "NOT_AVAILABLE"
+Provided = Callable[[], list[str]]
+"""The references that the runtime can start."""
+
+
+def register(
+    conn: Connection, workspace: str, wanted: CreateImage, provided: Provided
+) -> CreateImageAnswer:
+    """Give a reference that the runtime provides a name and a tag in the workspace.
+
+    Raises:
+        BadRequest: name, type or tag break a rule.
+        Conflict: this installation would have to build or fetch the image, or the tag is taken.
+    """
+    name = check_name(wanted.name, "name")
+    resource_type = wanted_type(wanted.resource_type)
+    explicit = wanted_tag(wanted.tag) if wanted.tag else None
+    reference = _provided_reference(wanted.image, provided)
+    tag = explicit or split_reference(reference)[1] or DEFAULT_TAG
+    if explicit is not None:
+        _refuse_taken(conn, workspace, resource_type, name, tag)
+    records.register(conn, workspace, resource_type, name, tag, reference, size=0)
+    return CreateImageAnswer(
+        message=f"Registered {reference} as {resource_type}/{name}:{tag}; nothing was built.",
+        name=name,
+        resource_type=resource_type,
+        image=reference,
+        build=False,
+    )
+
+
+def _provided_reference(image: str | None, provided: Provided) -> str:
+    known = provided()
+    choice = f"register one that it provides: {', '.join(known) or '(none)'}"
+    if not image:
+        raise Conflict(
+            "This installation cannot build images from uploaded source; in the field image, "
+            f"{choice}.",
+            code=NOT_AVAILABLE,
+        )
+    repository, tag = split_reference(image)
+    full = f"{repository}:{tag or DEFAULT_TAG}"
+    if full not in known:
+        raise Conflict(
+            f"image {image[:200]!r}: this installation cannot fetch images from a registry; "
+            f"{choice}.",
+            code=NOT_AVAILABLE,
+        )
+    return full
+
+
+def _refuse_taken(
+    conn: Connection, workspace: str, resource_type: str, name: str, tag: str
+) -> None:
+    image: StoredImage | None = records.find(conn, workspace, resource_type, name, workspace)
+    if image is None:
+        return
+    if any(known.name == tag for known in records.tags_of(conn, [image.id])[image.id]):
+        raise Conflict(
+            f"tag {tag!r} of {resource_type} image {name!r} exists, and tags do not change; "
+            "use another one.",
+            code="IMAGE_TAG_ALREADY_EXISTS",
+        )

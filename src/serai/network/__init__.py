@@ -1,0 +1,1 @@
+"""Custom domains, VPCs, egress gateways and egress IPs."""

@@ -1,0 +1,79 @@
+"""What an operator says about this server's place in the network: ``network.toml``."""
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from serai.kernel.errors import SeraiError
+from serai.network.names import is_domain
+
+DNS_PORT = 53
+
+
+class Nameserver(msgspec.Struct, frozen=True):
+    """A DNS server; ``host`` is an IP address."""
+
+    host: str
+    port: int = DNS_PORT
+
+
+class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How custom domains are checked.
+
+    Attributes:
+        cname_target: the host name that custom domains must lead to; ``None`` when this server
+            has none, which leaves the TXT record as the only check.
+        nameservers: DNS servers to ask; empty for the system's.
+    """
+
+    cname_target: str | None = None
+    nameservers: tuple[Nameserver, ...] = ()
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    cname_target: str | None = None
+    nameservers: list[str] = []
+
+
+def load_network_settings(path: Path, origin: str) -> NetworkSettings:
+    """The settings of ``network.toml``; without it, or in it without a target, from the origin.
+
+    Raises:
+        SeraiError: the file is not TOML, or a value is wrong; names the file and the field.
+    """
+    try:
+        raw = tomllib.loads(path.read_text()) if path.exists() else {}
+        file = msgspec.convert(raw, _File)
+        nameservers = tuple(map(_nameserver, file.nameservers))
+    except (OSError, ValueError) as problem:
+        raise SeraiError(f"{path}: {problem}") from None
+    target = file.cname_target or host_name(origin)
+    if file.cname_target is not None and not is_domain(file.cname_target):
+        raise SeraiError(f"{path}: cname_target {file.cname_target!r} is not a host name.")
+    return NetworkSettings(cname_target=target, nameservers=nameservers)
+
+
+def host_name(origin: str) -> str | None:
+    """The origin's host when others can point DNS records at it: no address, no ``localhost``."""
+    host = (urlsplit(origin).hostname or "").rstrip(".")
+    return host if is_domain(host) else None
+
+
+def _nameserver(text: str) -> Nameserver:
+    host, port = text, str(DNS_PORT)
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") if rest else port
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        ipaddress.ip_address(host)
+        number = int(port)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 65535:
+        raise ValueError(f"nameservers: {text!r} is not an IP address, with or without :port")
+    return Nameserver(host, number)

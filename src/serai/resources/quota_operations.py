@@ -1,0 +1,60 @@
+"""Limits over HTTP: one client reads them, account admins set them."""
+
+import msgspec
+from litestar import Response, get, put
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
+
+from serai.api.exchange import AnyRequest, decode_body, json_response
+from serai.identity.caller import Caller
+from serai.kernel.errors import Forbidden
+from serai.resources import audit, quotas
+from serai.resources.audit import Target
+from serai.resources.audit_operations import workspace_or_none
+from serai.resources.operations import actor_in, caller_of, labelled
+from serai.store.database import Database
+from serai.wire.governance import Quota
+
+PATH = "/v0/quotas/account/{account_id:str}"
+
+
+def quota_operations(db: Database) -> list[ControllerRouterHandler]:
+    """Read the limits of the caller's account, and replace them all."""
+
+    @get(PATH, **labelled("GetAccountQuotas", list[Quota]))
+    async def get_quotas(request: AnyRequest, account_id: str) -> Response[bytes]:
+        _check_account(caller_of(request), account_id)
+        shown = await db.read(lambda conn: quotas.listing(conn, account_id))
+        return json_response(msgspec.json.encode(shown))
+
+    @put(PATH, **labelled("UpdateAccountQuotas", list[Quota], list[Quota]))
+    async def set_quotas(request: AnyRequest, account_id: str) -> Response[bytes]:
+        caller = caller_of(request)
+        _check_account(caller, account_id)
+        if not caller.principal.account_admin:
+            raise Forbidden("Only an admin of the account may set its quotas.")
+        wanted = await decode_body(request, list[Quota])
+        actor = actor_in(caller, workspace_or_none(caller))
+
+        def write(conn: Connection) -> list[Quota]:
+            before = quotas.listing(conn, account_id)
+            quotas.replace(conn, account_id, wanted)
+            after = quotas.listing(conn, account_id)
+            target = Target(kind="quotas", name=account_id, id=account_id)
+            audit.record(conn, actor, "update", target, _limits(before), _limits(after))
+            return after
+
+        return json_response(msgspec.json.encode(await db.write(write)))
+
+    return [get_quotas, set_quotas]
+
+
+def _limits(shown: list[Quota]) -> dict[str, int]:
+    return {f"{one.workspace or '*'}/{one.resource_type}": one.value for one in shown}
+
+
+def _check_account(caller: Caller, account_id: str) -> None:
+    if account_id != caller.principal.account_id:
+        raise Forbidden(
+            "Access denied: this key belongs to another account; GET /v0/accounts tells its id."
+        )

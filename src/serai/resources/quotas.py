@@ -1,0 +1,165 @@
+"""Limits that an operator sets for an account or one of its workspaces, and their enforcement.
+
+A limit is checked in the transaction that creates something. There is one writer, so nothing
+slips between the count and the creation.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, delete, func, insert, select
+
+from serai.kernel.errors import BadRequest, NotFound, UsageLimitExceeded
+from serai.resources import counts
+from serai.store.tables.governance import quotas
+from serai.store.tables.identity import workspaces
+from serai.store.tables.sandboxes import sandboxes
+from serai.wire.governance import Quota
+
+ENDED = ("TERMINATED", "FAILED")
+KINDS: dict[str, tuple[str, ...]] = {
+    "sandboxes": ("sandbox",),
+    "deployments": ("agent", "function", "job", "model", "application"),
+    "volumes": ("volume",),
+}
+"""What counts against a limit of how many there may be."""
+SANDBOX_MEMORY = "sandbox_memory"
+"""Sum of the memory of all sandboxes that have not ended, in MiB."""
+STATED = ("sandbox_ttl", "sandbox_enforced_ttl")
+"""Known to one client, which reads them; seconds. Nothing is enforced by them."""
+RESOURCES = (*KINDS, SANDBOX_MEMORY, *STATED)
+NOUNS = {SANDBOX_MEMORY: "MiB of sandbox memory"}
+VALUE_MAX = 2**53
+
+
+class Limit(msgspec.Struct, frozen=True):
+    """A limit in force; ``workspace`` is empty for the account's."""
+
+    account_id: str
+    workspace: str
+    resource: str
+    value: int
+
+
+def check_kind(conn: Connection, workspace: str, kind: str) -> None:
+    """Refuse one more document of a kind when a limit is reached.
+
+    Raises:
+        UsageLimitExceeded: with the number and the limit.
+    """
+    for resource, kinds in KINDS.items():
+        if kind in kinds:
+            _check(conn, workspace, resource, 1)
+
+
+def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
+    """Refuse a sandbox whose memory (MiB) would pass a limit.
+
+    Raises:
+        UsageLimitExceeded: with the number and the limit.
+    """
+    _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
+
+
+def listing(conn: Connection, account_id: str) -> list[Quota]:
+    """The limits of an account and its workspaces, with what is used of them."""
+    c = quotas.c
+    query = select(c.account_id, c.workspace, c.resource, c.value).where(c.account_id == account_id)
+    limits = [Limit(*row) for row in conn.execute(query.order_by(c.resource, c.workspace))]
+    return [
+        Quota(
+            resource_type=limit.resource,
+            value=limit.value,
+            workspace=limit.workspace or None,
+            used=_used(conn, limit),
+        )
+        for limit in limits
+    ]
+
+
+def replace(conn: Connection, account_id: str, wanted: Sequence[Quota]) -> None:
+    """Set the limits of an account: those given and no others.
+
+    Raises:
+        BadRequest: an unknown resource, a value out of range, one limit twice.
+        NotFound: a workspace is not of this account.
+    """
+    rows: dict[tuple[str, str], int] = {}
+    for index, quota in enumerate(wanted):
+        _check_quota(conn, account_id, quota, f"[{index}]")
+        key = (quota.workspace or "", quota.resource_type)
+        if key in rows:
+            raise BadRequest(f"[{index}].resourceType {quota.resource_type!r} is given twice.")
+        rows[key] = quota.value
+    conn.execute(delete(quotas).where(quotas.c.account_id == account_id))
+    for (workspace, resource), value in rows.items():
+        conn.execute(
+            insert(quotas).values(
+                account_id=account_id, workspace=workspace, resource=resource, value=value
+            )
+        )
+
+
+def _check_quota(conn: Connection, account_id: str, quota: Quota, field: str) -> None:
+    if quota.resource_type not in RESOURCES:
+        raise BadRequest(
+            f"{field}.resourceType {quota.resource_type[:60]!r} is not one of "
+            f"{', '.join(RESOURCES)}."
+        )
+    if not 0 <= quota.value <= VALUE_MAX:
+        raise BadRequest(f"{field}.value {quota.value} is outside 0 to {VALUE_MAX}.")
+    if quota.workspace and quota.workspace not in _workspaces(conn, account_id):
+        raise NotFound(
+            f"{field}.workspace: there is no workspace {quota.workspace[:80]!r} in this account.",
+            code="WORKSPACE_NOT_FOUND",
+        )
+
+
+def _check(conn: Connection, workspace: str, resource: str, more: int) -> None:
+    c = quotas.c
+    account = select(workspaces.c.account_id).where(workspaces.c.name == workspace)
+    query = select(c.account_id, c.workspace, c.resource, c.value).where(
+        c.account_id == account.scalar_subquery(),
+        c.workspace.in_(["", workspace]),
+        c.resource == resource,
+    )
+    for row in conn.execute(query).all():
+        limit = Limit(*row)
+        used = _used(conn, limit) or 0
+        if used + more > limit.value:
+            raise _exceeded(limit, used, more)
+
+
+def _exceeded(limit: Limit, used: int, more: int) -> UsageLimitExceeded:
+    whose = f"workspace {limit.workspace!r}" if limit.workspace else "this account"
+    noun = NOUNS.get(limit.resource, limit.resource)
+    return UsageLimitExceeded(
+        f"The limit of {whose} is {limit.value} {noun}; {used} are in use and this needs {more} "
+        "more. Delete what you no longer need, or ask an account admin to raise the limit "
+        f"(PUT /v0/quotas/account/{limit.account_id}).",
+        details={
+            "resourceType": limit.resource,
+            "limit": limit.value,
+            "used": used,
+            "requested": more,
+            "workspace": limit.workspace,
+        },
+    )
+
+
+def _used(conn: Connection, limit: Limit) -> int | None:
+    names = [limit.workspace] if limit.workspace else _workspaces(conn, limit.account_id)
+    if limit.resource in KINDS:
+        return counts.total(conn, names, KINDS[limit.resource], ENDED)
+    if limit.resource == SANDBOX_MEMORY:
+        c = sandboxes.c
+        query = select(func.coalesce(func.sum(c.memory_mb), 0)).where(
+            c.workspace.in_(names), c.phase != "terminated"
+        )
+        return int(conn.execute(query).scalar_one())
+    return None
+
+
+def _workspaces(conn: Connection, account_id: str) -> list[str]:
+    query = select(workspaces.c.name).where(workspaces.c.account_id == account_id)
+    return list(conn.execute(query).scalars())

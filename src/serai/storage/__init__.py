@@ -1,0 +1,1 @@
+"""Volumes, the templates they start from, and drives."""

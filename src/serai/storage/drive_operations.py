@@ -1,0 +1,171 @@
+"""Drives over HTTP: life, access tokens and folders."""
+
+import asyncio
+
+import msgspec
+from litestar import Response, delete, get, post, put
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
+
+from serai.api.exchange import AnyRequest, decode_body, json_response
+from serai.kernel.errors import BadRequest, NotFound
+from serai.resources import documents
+from serai.resources.documents import Document
+from serai.resources.operations import (
+    ResourceContext,
+    actor_of,
+    answer,
+    caller_of,
+    read_operations,
+    render,
+    write_operations,
+)
+from serai.storage.drive_files import DriveFiles
+from serai.storage.drive_tokens import DriveTokens
+from serai.storage.drives import DRIVES
+from serai.storage.volumes import keep_fixed
+from serai.wire.storage import (
+    DeletedDrive,
+    Drive,
+    DriveAccessToken,
+    DriveFolder,
+    DriveKeys,
+)
+
+PATH = "/v0/drives"
+
+
+def drive_operations(
+    context: ResourceContext, files: DriveFiles, tokens: DriveTokens
+) -> list[ControllerRouterHandler]:
+    """Every operation on drives."""
+    generic = write_operations(context, DRIVES)
+    return [
+        *read_operations(context, DRIVES),
+        *[handler for handler in generic if "POST" in getattr(handler, "http_methods", ())],
+        *_life(context, files),
+        *_tokens(context, tokens),
+        *_folders(context, files),
+    ]
+
+
+def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterHandler]:
+    store = context.store
+
+    @get(
+        PATH + "/by-external-id/{external_id:str}",
+        operation_id="GetDriveByExternalId",
+        opt={"answer": Drive},
+    )
+    async def get_drive_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
+        workspace = caller_of(request).workspace
+        document = await context.db.read(
+            lambda conn: documents.find_external(conn, workspace, DRIVES.name, external_id)
+        )
+        if document is None:
+            raise NotFound(
+                f"There is no drive with external id {external_id[:80]!r} in this workspace.",
+                code="DRIVE_NOT_FOUND",
+            )
+        return render(context, DRIVES, request, document)
+
+    @put(
+        PATH + "/{name:str}",
+        operation_id="UpdateDrive",
+        opt={"body": Drive, "answer": Drive},
+    )
+    async def replace_drive(request: AnyRequest, name: str) -> Response[bytes]:
+        actor, shape = actor_of(caller_of(request)), await decode_body(request, Drive)
+
+        def write(conn: Connection) -> Document:
+            old = store.need(conn, DRIVES, actor.workspace, name)
+            body = store.wanted(DRIVES, shape, name)
+            keep_fixed(body["spec"], msgspec.json.decode(old.body)["spec"], "region")
+            return store.replace(conn, DRIVES, actor, old, body)
+
+        document = await context.db.write(write)
+        context.on_change(DRIVES.name, document, False)
+        return answer(document)
+
+    @delete(
+        PATH + "/{name:str}",
+        status_code=200,
+        operation_id="DeleteDrive",
+        opt={"answer": DeletedDrive},
+    )
+    async def delete_drive(request: AnyRequest, name: str) -> Response[bytes]:
+        actor = actor_of(caller_of(request))
+
+        def write(conn: Connection) -> Document:
+            document = store.need(conn, DRIVES, actor.workspace, name)
+            store.delete(conn, actor, document)
+            return document
+
+        document = await context.db.write(write)
+        files.retire(document.id)
+        await asyncio.to_thread(files.empty_trash)
+        context.on_change(DRIVES.name, document, True)
+        return json_response(msgspec.json.encode(DeletedDrive(message="Drive deleted", name=name)))
+
+    return [get_drive_by_external_id, replace_drive, delete_drive]
+
+
+def _tokens(context: ResourceContext, tokens: DriveTokens) -> list[ControllerRouterHandler]:
+    @post(
+        PATH + "/{name:str}/access-token",
+        status_code=200,
+        operation_id="CreateDriveAccessToken",
+        opt={"answer": DriveAccessToken},
+    )
+    async def create_access_token(request: AnyRequest, name: str) -> Response[bytes]:
+        caller = caller_of(request)
+        document = await context.db.read(
+            lambda conn: context.store.need(conn, DRIVES, caller.workspace, name)
+        )
+        token = await tokens.issue(
+            caller.principal.subject, caller.workspace, document.name, document.id
+        )
+        return json_response(msgspec.json.encode(token), {"Cache-Control": "no-store"})
+
+    @get(
+        PATH + "/jwks.json", operation_id="GetDriveJWKS", opt={"answer": DriveKeys, "public": True}
+    )
+    async def list_keys() -> Response[bytes]:
+        return json_response(msgspec.json.encode(DriveKeys(keys=await tokens.keys())))
+
+    return [create_access_token, list_keys]
+
+
+def _folders(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterHandler]:
+    async def drive_id(request: AnyRequest, name: str) -> str:
+        workspace = caller_of(request).workspace
+        document = await context.db.read(
+            lambda conn: context.store.need(conn, DRIVES, workspace, name)
+        )
+        return document.id
+
+    @get(
+        PATH + "/{name:str}/folders",
+        operation_id="ListDriveFolders",
+        opt={"answer": list[DriveFolder], "query": {"path": str}},
+    )
+    async def list_folders(request: AnyRequest, name: str) -> Response[bytes]:
+        path = request.query_params.get("path") or "/"
+        names = await asyncio.to_thread(files.folders, await drive_id(request, name), path)
+        base = "/" + path.strip("/") + "/" if path.strip("/") else "/"
+        folders = [DriveFolder(name=found, path=base + found) for found in names]
+        return json_response(msgspec.json.encode(folders))
+
+    @delete(
+        PATH + "/{name:str}/folders",
+        status_code=204,
+        operation_id="DeleteDriveFolder",
+        opt={"answer": None, "query": {"path": str}},
+    )
+    async def delete_folder(request: AnyRequest, name: str) -> None:
+        path = request.query_params.get("path")
+        if not path:
+            raise BadRequest("path is missing: name the folder to delete, for example /data/old.")
+        await asyncio.to_thread(files.remove_folder, await drive_id(request, name), path)
+
+    return [list_folders, delete_folder]

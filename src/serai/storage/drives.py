@@ -1,0 +1,43 @@
+"""The drive kind: defaults and rules."""
+
+from serai.kernel.errors import BadRequest
+from serai.kernel.names import check_labels
+from serai.resources.kind import Body, Kind, Operations
+from serai.storage.drive_files import split_path
+from serai.storage.volumes import check_region
+from serai.wire.storage import Drive
+
+PERMISSIONS_MAX = 3
+
+
+def prepare_drive(body: Body) -> None:
+    """Complete defaults and check the rules of a wanted drive."""
+    spec = body["spec"]
+    check_region(spec)
+    permissions = spec["permissions"] = spec.get("permissions") or []
+    if len(permissions) > PERMISSIONS_MAX:
+        raise BadRequest(
+            f"spec.permissions has {len(permissions)} entries; at most {PERMISSIONS_MAX}."
+        )
+    for number, permission in enumerate(permissions):
+        field = f"spec.permissions[{number}]"
+        try:
+            check_labels(permission.get("labels") or {})
+        except BadRequest as problem:
+            raise BadRequest(problem.message.replace("metadata", field, 1)) from None
+        permission.setdefault("mode", "read-write")
+        path = permission.get("path") or "/"
+        if not path.startswith("/"):
+            raise BadRequest(f"{field}.path {path[:80]!r} does not begin with '/'.")
+        permission["path"] = "/" + "/".join(split_path(path, f"{field}.path"))
+
+
+DRIVES = Kind(
+    name="drive",
+    title="drive",
+    path="drives",
+    shape=Drive,
+    has_url=False,
+    prepare=prepare_drive,
+    operations=Operations.of("Drive"),
+)

@@ -1,0 +1,134 @@
+"""Volumes over HTTP."""
+
+import msgspec
+from litestar import Response, delete, get, post, put
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
+
+from serai.api.exchange import AnyRequest, decode_body, json_response
+from serai.kernel.errors import NotFound
+from serai.resources import documents, events
+from serai.resources.actor import entity_tag
+from serai.resources.documents import Document
+from serai.resources.listing import answer_list
+from serai.resources.operations import ResourceContext, actor_of, caller_of
+from serai.storage.attachments import attachments
+from serai.storage.templates import Templates
+from serai.storage.volumes import VOLUMES, Volumes, lite, view
+from serai.wire.storage import Volume, VolumeList
+
+PATH = "/v0/volumes"
+
+
+def volume_operations(
+    context: ResourceContext, templates: Templates
+) -> list[ControllerRouterHandler]:
+    """Every operation on volumes."""
+    volumes = Volumes(context.store)
+    return [*_reads(context), *_writes(context, volumes), _delete(context, volumes, templates)]
+
+
+def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
+    @get(PATH, operation_id="ListVolumes", opt={"answer": VolumeList})
+    async def list_volumes(request: AnyRequest) -> Response[bytes]:
+        workspace, version = caller_of(request).workspace, request.state["version"]
+
+        def read(conn: Connection) -> bytes:
+            listed = msgspec.json.decode(
+                answer_list(
+                    conn, context.cursors, VOLUMES, workspace, version, request.query_params
+                )
+            )
+            items = listed if isinstance(listed, list) else listed["data"]
+            attached = attachments(conn, workspace)
+            items[:] = [lite(item, attached) for item in items]
+            return msgspec.json.encode(listed)
+
+        return json_response(await context.db.read(read))
+
+    @get(PATH + "/{name:str}", operation_id="GetVolume", opt={"answer": Volume})
+    async def get_volume(request: AnyRequest, name: str) -> Response[bytes]:
+        workspace = caller_of(request).workspace
+
+        def read(conn: Connection) -> Response[bytes]:
+            document = context.store.need(conn, VOLUMES, workspace, name)
+            return _with_events(conn, document)
+
+        return await context.db.read(read)
+
+    @get(
+        PATH + "/by-external-id/{external_id:str}",
+        operation_id="GetVolumeByExternalId",
+        opt={"answer": Volume},
+    )
+    async def get_volume_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
+        workspace = caller_of(request).workspace
+
+        def read(conn: Connection) -> Response[bytes]:
+            document = documents.find_external(conn, workspace, VOLUMES.name, external_id)
+            if document is None:
+                raise NotFound(
+                    f"There is no volume with external id {external_id[:80]!r} in this workspace.",
+                    code="VOLUME_NOT_FOUND",
+                )
+            return _with_events(conn, document)
+
+        return await context.db.read(read)
+
+    return [list_volumes, get_volume, get_volume_by_external_id]
+
+
+def _with_events(conn: Connection, document: Document) -> Response[bytes]:
+    body = msgspec.json.decode(view(document, attachments(conn, document.workspace)))
+    body["events"] = events.of_document(conn, document.id)
+    return json_response(msgspec.json.encode(body), {"ETag": entity_tag(document)})
+
+
+def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouterHandler]:
+    described = {"body": Volume, "answer": Volume}
+
+    @post(PATH, status_code=200, operation_id="CreateVolume", opt=described)
+    async def create_volume(request: AnyRequest) -> Response[bytes]:
+        actor = actor_of(caller_of(request))
+        body = context.store.wanted(VOLUMES, await decode_body(request, Volume))
+
+        def write(conn: Connection) -> tuple[Document, bytes]:
+            document = volumes.create(conn, actor, body)
+            return document, view(document, attachments(conn, actor.workspace))
+
+        document, shown = await context.db.write(write)
+        context.on_change(VOLUMES.name, document, False)
+        return json_response(shown, {"ETag": entity_tag(document)})
+
+    @put(PATH + "/{name:str}", operation_id="UpdateVolume", opt=described)
+    async def replace_volume(request: AnyRequest, name: str) -> Response[bytes]:
+        actor, shape = actor_of(caller_of(request)), await decode_body(request, Volume)
+
+        def write(conn: Connection) -> tuple[Document, bytes]:
+            document = volumes.replace(conn, actor, name, shape)
+            return document, view(document, attachments(conn, actor.workspace))
+
+        document, shown = await context.db.write(write)
+        context.on_change(VOLUMES.name, document, False)
+        return json_response(shown, {"ETag": entity_tag(document)})
+
+    return [create_volume, replace_volume]
+
+
+def _delete(
+    context: ResourceContext, volumes: Volumes, templates: Templates
+) -> ControllerRouterHandler:
+    @delete(
+        PATH + "/{name:str}",
+        status_code=200,
+        operation_id="DeleteVolume",
+        opt={"answer": Volume},
+    )
+    async def delete_volume(request: AnyRequest, name: str) -> Response[bytes]:
+        actor = actor_of(caller_of(request))
+        document, digest = await context.db.write(lambda conn: volumes.delete(conn, actor, name))
+        await templates.release(digest)
+        context.on_change(VOLUMES.name, document, True)
+        return json_response(view(document, {}))
+
+    return delete_volume
