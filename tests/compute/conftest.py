@@ -1,30 +1,15 @@
 """A server for the tests that share one, a factory for those that stop theirs, and a sandbox."""
 
 import itertools
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from platform_server import KEY, Server
+from server_fixtures import api, new_server, server
 
+__all__ = ["api", "new_server", "server"]
 numbers = itertools.count()
-
-
-@pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running server shared by the package."""
-    shared = Server(tmp_path_factory.mktemp("compute") / "data").start()
-    yield shared
-    shared.stop()
-
-
-@pytest.fixture
-def api(server: Server) -> Iterator[httpx.Client]:
-    """An admin's client of the shared server."""
-    with server.client_for(KEY) as client:
-        yield client
 
 
 @pytest.fixture
@@ -32,20 +17,6 @@ def browser() -> Iterator[httpx.Client]:
     """Somebody without any key."""
     with httpx.Client(timeout=30, trust_env=False) as client:
         yield client
-
-
-@pytest.fixture
-def new_server(tmp_path: Path) -> Iterator[Callable[[], Server]]:
-    """Makes a server of this test's own; it ends with it."""
-    made: list[Server] = []
-
-    def make() -> Server:
-        made.append(Server(tmp_path / f"data{len(made)}"))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
 
 
 @pytest.fixture

@@ -1,38 +1,5 @@
-"""One server for the tests that do not stop it, and a factory for those that do."""
+"""One server for this folder, and a factory for tests that stop theirs."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from server_fixtures import api, new_server, server
 
-import httpx
-import pytest
-
-from platform_server import KEY, Server
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running server shared by the session."""
-    shared = Server(tmp_path_factory.mktemp("serai") / "data").start()
-    yield shared
-    shared.stop()
-
-
-@pytest.fixture
-def api(server: Server) -> Iterator[httpx.Client]:
-    """An admin's client of the shared server."""
-    with server.client_for(KEY) as client:
-        yield client
-
-
-@pytest.fixture
-def new_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Makes servers of this test's own; they end with it."""
-    made: list[Server] = []
-
-    def make(name: str = "data", **environ: str) -> Server:
-        made.append(Server(tmp_path / name, **environ))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
+__all__ = ["api", "new_server", "server"]
