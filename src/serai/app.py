@@ -36,6 +36,7 @@ from serai.compute.reconciler import Reconciler
 from serai.connect.authority import Authority
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
+from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
 from serai.gateway.protocol import gateway_protocol
@@ -113,6 +114,7 @@ class Platform:
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
+        self.allowance = Allowance(self.db)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -127,6 +129,7 @@ class Platform:
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
+            asyncio.create_task(self.allowance.run()),
             asyncio.create_task(self.usage.run(self.db)),
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
@@ -183,6 +186,7 @@ class Platform:
             on_sandbox_activity=on_sandbox_activity,
             connect=self.connect,
             find_sandbox=find_sandbox,
+            allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
         )
 

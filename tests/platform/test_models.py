@@ -257,3 +257,32 @@ def test_models_survive_a_restart(new_server: Callable[..., Server], provider: s
     server.start()
     assert server.client.post(url, json=ask("hello")).status_code == 200
     tokens_of(server.client, name, 32)
+
+
+def test_a_spent_token_limit_refuses_further_calls(
+    new_server: Callable[..., Server], provider: str
+) -> None:
+    server = new_server().start()
+    name = add_model(server.client, provider)
+    url = f"/main/models/{name}/v1/chat/completions"
+    account = server.client.get("/v0/accounts").json()[0]["id"]
+    limits = [{"resourceType": "model_tokens", "value": 20}]
+    assert server.client.put(f"/v0/quotas/account/{account}", json=limits).status_code == 200
+    for _ in range(2):
+        assert server.client.post(url, json=ask("hello")).status_code == 200
+    tokens_of(server.client, name, 32)
+    deadline = time.monotonic() + 10
+    while (refused := server.client.post(url, json=ask("hello"))).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert_gateway_error(refused, 402)
+    assert refused.json()["error"]["code"] == "USAGE_LIMIT_EXCEEDED"
+    assert "20 model tokens" in refused.json()["error"]["message"]
+    shown = server.client.get(f"/v0/quotas/account/{account}").json()[0]
+    assert (shown["value"], shown["used"] >= 32) == (20, True)
+    limits[0]["value"] = 10_000
+    server.client.put(f"/v0/quotas/account/{account}", json=limits)
+    deadline = time.monotonic() + 10
+    while server.client.post(url, json=ask("hello")).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
 from typing import Protocol
 
+from serai.gateway.allowance import Allowance
 from serai.gateway.limits import Limits
 from serai.gateway.models import Origin, origin_of
 from serai.gateway.pool import Pool
@@ -65,6 +66,7 @@ class Gateway:
         find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
+        allowance: refuses model calls of those who have spent their tokens.
         log_every: log every request; otherwise only those answered with 400 or above, as a log
             line costs as much as a request.
     """
@@ -81,6 +83,7 @@ class Gateway:
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -90,6 +93,7 @@ class Gateway:
         self.find_sandbox = find_sandbox or _none_found
         self.limits = limits or Limits()
         self.log_every = log_every
+        self.allowance = allowance
         self.pool = Pool(self.limits, tls)
         self._origins: dict[str, Origin] = {}
         self._targets: dict[bytes, Target | None] = {}

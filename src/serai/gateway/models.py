@@ -158,6 +158,11 @@ class ModelExchange(Exchange):
                 f"No model '{target.name}' in workspace '{target.workspace}'. Create it first, or"
                 " check the name."
             )
+        allowance = self.gateway.allowance
+        if allowance is not None and allowance.refusals:
+            spent = allowance.refusal(route.account_id, route.workspace)
+            if spent is not None:
+                raise spent
         self.path = provider_path(target.rest)
         self.route = route
         self.ready = True

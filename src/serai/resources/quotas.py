@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 
+from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, NotFound, UsageLimitExceeded
 from serai.resources import counts
 from serai.store.tables.governance import quotas
 from serai.store.tables.identity import workspaces
 from serai.store.tables.sandboxes import sandboxes
+from serai.store.tables.usage import usage_days, usage_series
 from serai.wire.governance import Quota
 
 ENDED = ("TERMINATED", "FAILED")
@@ -25,9 +27,12 @@ KINDS: dict[str, tuple[str, ...]] = {
 """What counts against a limit of how many there may be."""
 SANDBOX_MEMORY = "sandbox_memory"
 """Sum of the memory of all sandboxes that have not ended, in MiB."""
+MODEL_TOKENS = "model_tokens"
+"""Tokens that all models took and gave in this calendar month (UTC), as the bill counts them."""
+TOKEN_DIMENSIONS = ("model_input_tokens_count", "model_output_tokens_count")
 STATED = ("sandbox_ttl", "sandbox_enforced_ttl")
 """Known to one client, which reads them; seconds. Nothing is enforced by them."""
-RESOURCES = (*KINDS, SANDBOX_MEMORY, *STATED)
+RESOURCES = (*KINDS, SANDBOX_MEMORY, MODEL_TOKENS, *STATED)
 NOUNS = {SANDBOX_MEMORY: "MiB of sandbox memory"}
 VALUE_MAX = 2**53
 
@@ -59,6 +64,22 @@ def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
         UsageLimitExceeded: with the number and the limit.
     """
     _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
+
+
+def token_refusals(conn: Connection) -> list[tuple[str, str, UsageLimitExceeded]]:
+    """Account, workspace (empty for all of them) and refusal of each token limit that is reached.
+
+    Tokens are known only after a call, so a limit refuses the calls after the one that passed it.
+    """
+    c = quotas.c
+    query = select(c.account_id, c.workspace, c.resource, c.value)
+    limits = [Limit(*row) for row in conn.execute(query.where(c.resource == MODEL_TOKENS))]
+    used = [(limit, _tokens(conn, limit)) for limit in limits]
+    return [
+        (limit.account_id, limit.workspace, _tokens_spent(limit, tokens))
+        for limit, tokens in used
+        if tokens >= limit.value
+    ]
 
 
 def listing(conn: Connection, account_id: str) -> list[Quota]:
@@ -147,6 +168,38 @@ def _exceeded(limit: Limit, used: int, more: int) -> UsageLimitExceeded:
     )
 
 
+def _tokens_spent(limit: Limit, used: int) -> UsageLimitExceeded:
+    whose = f"workspace {limit.workspace!r}" if limit.workspace else "this account"
+    return UsageLimitExceeded(
+        f"The limit of {whose} is {limit.value} model tokens a month; {used} are used. Wait for "
+        "the next month (UTC), or ask an account admin to raise the limit "
+        f"(PUT /v0/quotas/account/{limit.account_id}).",
+        details={
+            "resourceType": limit.resource,
+            "limit": limit.value,
+            "used": used,
+            "workspace": limit.workspace,
+        },
+    )
+
+
+def _tokens(conn: Connection, limit: Limit) -> int:
+    series, days, today = usage_series.c, usage_days.c, now()
+    query = (
+        select(func.coalesce(func.sum(days.quantity), 0))
+        .join(usage_series, series.id == days.series_id)
+        .where(
+            series.account_id == limit.account_id,
+            series.total.is_(True),
+            series.dimension.in_(TOKEN_DIMENSIONS),
+            days.month == today.year * 12 + today.month - 1,
+        )
+    )
+    if limit.workspace:
+        query = query.where(series.workspace == limit.workspace)
+    return int(conn.execute(query).scalar_one())
+
+
 def _used(conn: Connection, limit: Limit) -> int | None:
     names = [limit.workspace] if limit.workspace else _workspaces(conn, limit.account_id)
     if limit.resource in KINDS:
@@ -157,7 +210,7 @@ def _used(conn: Connection, limit: Limit) -> int | None:
             c.workspace.in_(names), c.phase != "terminated"
         )
         return int(conn.execute(query).scalar_one())
-    return None
+    return _tokens(conn, limit) if limit.resource == MODEL_TOKENS else None
 
 
 def _workspaces(conn: Connection, account_id: str) -> list[str]:
