@@ -1,4 +1,4 @@
-"""A server for each module, as limits count what is there, and a factory for tests that stop one."""
+"""A server for each module, as limits count what is there, and one for tests that stop theirs."""
 
 from collections.abc import Iterator
 

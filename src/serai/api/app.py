@@ -53,15 +53,23 @@ def _raise_to_edge(request: Request[Any, Any, Any], problem: Exception) -> Respo
 
 
 class Description:
-    """``/v0/openapi.json``: made once, when every route is known, and served as bytes."""
+    """``/v0/openapi.json``: made when somebody first asks, as a start should not wait for it."""
 
     def __init__(self) -> None:
-        self.body = b""
+        self._body = b""
+        self._subject: tuple[Litestar, VersionRegistry] | None = None
 
     def describe(self, app: Litestar, versions: VersionRegistry) -> None:
-        """Describe an application's routes."""
-        described = document(operations(app.routes), versions, serai.__version__)
-        self.body = msgspec.json.encode(described)
+        """Describe this application's routes."""
+        self._subject = app, versions
+
+    def body(self) -> bytes:
+        """The document as JSON."""
+        if not self._body and self._subject is not None:
+            app, versions = self._subject
+            described = document(operations(app.routes), versions, serai.__version__)
+            self._body = msgspec.json.encode(described)
+        return self._body
 
     def handler(self) -> ControllerRouterHandler:
         """The route that serves it, to anybody."""
@@ -70,7 +78,7 @@ class Description:
         @get("/v0/openapi.json", operation_id="GetOpenAPI", opt=opt)
         async def get_openapi() -> Response[bytes]:
             """This description"""
-            return json_response(self.body)
+            return json_response(self.body())
 
         return get_openapi
 

@@ -3,7 +3,17 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 
 from serai.api.pages import PageQuery
 from serai.resources import counts
@@ -47,6 +57,12 @@ FIELDS = Document.__struct_fields__
 COLUMNS = [documents.c[name] for name in FIELDS]
 
 
+# built once: building an expression costs as much as running it
+BY_NAME = select(*COLUMNS).where(
+    *(documents.c[name] == bindparam(name) for name in ("workspace", "kind", "parent", "name"))
+)
+
+
 def _row(document: Document) -> dict[str, Any]:
     return {name: getattr(document, name) for name in FIELDS}
 
@@ -55,11 +71,8 @@ def find(
     conn: Connection, workspace: str, kind: str, name: str, parent: str = ""
 ) -> Document | None:
     """The document of that name, or ``None``."""
-    c = documents.c
-    query = select(*COLUMNS).where(
-        c.workspace == workspace, c.kind == kind, c.parent == parent, c.name == name
-    )
-    return _first(conn, query)
+    wanted = {"workspace": workspace, "kind": kind, "parent": parent, "name": name}
+    return _first(conn, BY_NAME, wanted)
 
 
 def find_external(conn: Connection, workspace: str, kind: str, value: str) -> Document | None:
@@ -79,8 +92,10 @@ def find_external(conn: Connection, workspace: str, kind: str, value: str) -> Do
     return _first(conn, query)
 
 
-def _first(conn: Connection, query: Any) -> Document | None:
-    row = conn.execute(query).first()
+def _first(
+    conn: Connection, query: Any, parameters: dict[str, str] | None = None
+) -> Document | None:
+    row = conn.execute(query, parameters).first()
     return Document(**dict(zip(FIELDS, row, strict=True))) if row is not None else None
 
 

@@ -1,6 +1,6 @@
 """What happened to a document: appended by the store, read with a single document."""
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from serai.kernel.clock import now, rfc3339
 from serai.resources.documents import Document
@@ -41,10 +41,13 @@ def append(
     conn.execute(delete(events).where(c.document_id == document.id, c.number < oldest_kept))
 
 
+OF_DOCUMENT = (
+    select(events).where(events.c.document_id == bindparam("wanted")).order_by(events.c.number)
+)
+
+
 def of_document(conn: Connection, document_id: str) -> list[CoreEvent]:
     """The events of a document, oldest first."""
-    c = events.c
-    query = select(events).where(c.document_id == document_id).order_by(c.number)
     return [
         CoreEvent(
             time=row.time,
@@ -54,5 +57,5 @@ def of_document(conn: Connection, document_id: str) -> list[CoreEvent]:
             revision=row.revision or None,
             canary_revision=row.canary_revision or None,
         )
-        for row in conn.execute(query)
+        for row in conn.execute(OF_DOCUMENT, {"wanted": document_id})
     ]
