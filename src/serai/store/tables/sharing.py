@@ -30,14 +30,12 @@ Index(
     documents.c.workspace,
     documents.c.kind,
     sqlite_where=text("""body LIKE '%"policies":["%'"""),
-    postgresql_where=text("""body LIKE '%"policies":["%'"""),
 )
 Index(
     "documents_gateway",
     documents.c.workspace,
     documents.c.kind,
     sqlite_where=text("""body LIKE '%"gateway":"%'"""),
-    postgresql_where=text("""body LIKE '%"gateway":"%'"""),
 )
 
 domain_shares = Table(
