@@ -207,10 +207,6 @@ class Platform:
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),
             *share_operations(context),
-            *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir),
-            *audit_operations(self.db, cursors),
-            *quota_operations(self.db),
         ]
         for kind in DOCUMENT_KINDS:
             if kind is not POLICIES:  # catalog reads these, with their usage

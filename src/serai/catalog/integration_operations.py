@@ -9,8 +9,9 @@ from litestar.types import ControllerRouterHandler
 from serai.api.exchange import AnyRequest, json_response
 from serai.catalog.providers import Provider, Providers, configurations
 from serai.catalog.upstream_models import find_model, list_models
+from serai.identity.caller import caller_of
 from serai.resources.kinds import CONNECTIONS
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext
 from serai.wire.catalog import EndpointConfiguration, Integration
 
 

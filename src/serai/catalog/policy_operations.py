@@ -8,9 +8,10 @@ from sqlalchemy import Connection
 from serai.api.exchange import AnyRequest, json_response
 from serai.api.versions import PAGES_SINCE
 from serai.catalog.policies import counts, policy_users, usages
+from serai.identity.caller import caller_of
 from serai.resources.kinds import POLICIES
 from serai.resources.listing import answer_list
-from serai.resources.operations import ResourceContext, caller_of, read_operations
+from serai.resources.operations import ResourceContext, read_operations
 from serai.wire.catalog import PolicyUsages
 from serai.wire.models import Policy
 

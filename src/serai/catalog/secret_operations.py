@@ -6,8 +6,9 @@ from litestar.types import ControllerRouterHandler
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.catalog.secrets import SecretStore
+from serai.identity.caller import caller_of
 from serai.kernel.errors import BadRequest
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext
 from serai.wire.catalog import Secret
 
 

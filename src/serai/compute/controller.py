@@ -1,8 +1,6 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
-import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 import structlog
@@ -16,6 +14,7 @@ from serai.compute.live import LiveSandbox, LiveTable
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
+from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.errors import Conflict, ServiceUnavailable
 from serai.resources import documents, quotas
@@ -47,7 +46,7 @@ class SandboxController:
         self.live = LiveTable()
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def create(
         self,
@@ -324,7 +323,7 @@ class SandboxController:
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
-        self._spawn(self.runtime.destroy(document.id, handle))
+        self._background.start(self._remove_files(document.id, handle))
         return ended
 
     def _ended(self, conn: Connection, document: Document) -> Document:
@@ -382,19 +381,15 @@ class SandboxController:
             log.info("sandbox_expired", workspace=workspace, sandbox=name)
             await self._terminate(workspace, name)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background_done)
-
-    def _background_done(self, task: "asyncio.Task[None]") -> None:
-        self._background.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("sandbox_cleanup_failed", exc_info=task.exception())
+    async def _remove_files(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        try:
+            await self.runtime.destroy(sandbox_id, handle)
+        except Exception:
+            log.exception("sandbox_cleanup_failed")
 
     async def drain(self) -> None:
         """Wait for file removals that are still going on."""
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._background.wait()
 
 
 def _forget(conn: Connection, sandbox_id: str) -> None:

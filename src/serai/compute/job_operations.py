@@ -15,17 +15,12 @@ from serai.compute.applications import APPLICATIONS
 from serai.compute.execution_records import ExecutionRow, Position
 from serai.compute.executions import Executions, created, task_views, view
 from serai.compute.jobs import JOBS
+from serai.identity.caller import caller_of
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import BadRequest, NotFound
 from serai.resources.documents import Document
-from serai.resources.operations import (
-    ResourceContext,
-    actor_of,
-    caller_of,
-    read_operations,
-    write_operations,
-)
+from serai.resources.operations import ResourceContext, actor_of, read_operations, write_operations
 from serai.store.secrets import Vault
 from serai.wire.jobs import (
     CreatedJobExecution,

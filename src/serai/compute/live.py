@@ -2,11 +2,11 @@
 
 import asyncio
 from datetime import datetime, timedelta
-from weakref import WeakValueDictionary
 
 import msgspec
 
 from serai.compute.ports import RunningSandbox
+from serai.kernel.background import NamedLocks
 
 
 class LiveSandbox(msgspec.Struct, kw_only=True):
@@ -30,7 +30,7 @@ class LiveTable:
     def __init__(self) -> None:
         self.by_id: dict[str, LiveSandbox] = {}
         self.by_name: dict[tuple[str, str], LiveSandbox] = {}
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks = NamedLocks()
 
     def put(self, live: LiveSandbox) -> None:
         """Add or replace."""
@@ -46,7 +46,4 @@ class LiveTable:
 
     def lock(self, workspace: str, name: str) -> asyncio.Lock:
         """The lock under which the sandbox of this name changes."""
-        lock = self._locks.get((workspace, name))
-        if lock is None:
-            lock = self._locks[workspace, name] = asyncio.Lock()
-        return lock
+        return self._locks.of((workspace, name))

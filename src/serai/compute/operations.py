@@ -6,22 +6,21 @@ from typing import Any
 
 from litestar import Response, delete, get, post, put
 from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, flag
 from serai.compute.controller import SandboxController
 from serai.compute.deadline import HEADER, CreationDeadline, deadline_of
 from serai.compute.kind import SANDBOXES, name_unnamed
-from serai.kernel.errors import NotFound
-from serai.resources import documents
+from serai.identity.caller import caller_of
 from serai.resources.documents import Document
 from serai.resources.operations import (
     SHOW,
     ResourceContext,
     actor_of,
     answer,
-    caller_of,
     read_operations,
-    render,
+    show,
 )
 from serai.wire.sandboxes import Sandbox
 
@@ -45,10 +44,11 @@ def _reads(
     async def get_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
         await controller.expire(workspace, name)
-        document = await context.db.read(
-            lambda conn: context.store.need(conn, SANDBOXES, workspace, name)
-        )
-        return render(context, SANDBOXES, request, document)
+
+        def find(conn: Connection) -> Document:
+            return context.store.need(conn, SANDBOXES, workspace, name)
+
+        return await show(context, SANDBOXES, request, find)
 
     @get(
         "/v0/sandboxes/by-external-id/{external_id:str}",
@@ -57,15 +57,11 @@ def _reads(
     )
     async def get_sandbox_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
-        document = await context.db.read(
-            lambda conn: documents.find_external(conn, workspace, SANDBOXES.name, external_id)
-        )
-        if document is None:
-            raise NotFound(
-                f"There is no sandbox with external id {external_id[:80]!r} in this workspace.",
-                code="SANDBOX_NOT_FOUND",
-            )
-        return render(context, SANDBOXES, request, document)
+
+        def find(conn: Connection) -> Document:
+            return context.store.need_external(conn, SANDBOXES, workspace, external_id)
+
+        return await show(context, SANDBOXES, request, find)
 
     return [get_sandbox, get_sandbox_by_external_id]
 

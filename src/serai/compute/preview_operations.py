@@ -9,7 +9,8 @@ from serai.api.pages import join_array
 from serai.compute.preview_kind import PREVIEWS
 from serai.compute.previews import PreviewService
 from serai.compute.tokens import Place
-from serai.resources.operations import ResourceContext, actor_of, caller_of, render
+from serai.identity.caller import caller_of
+from serai.resources.operations import ResourceContext, actor_of, show
 from serai.wire.sandboxes import Preview, PreviewToken, PreviewTokenDeleted
 
 LIST = "/v0/sandboxes/{parent:str}/previews"
@@ -36,8 +37,9 @@ def _reads(context: ResourceContext, service: PreviewService) -> list[Controller
 
     @get(ONE, operation_id="GetSandboxPreview", opt={"body": None, "answer": Preview})
     async def get_preview(request: AnyRequest, parent: str, name: str) -> Response[bytes]:
-        document = await service.get(caller_of(request).workspace, parent, name)
-        return render(context, PREVIEWS, request, document)
+        place = Place(caller_of(request).workspace, parent, name)
+        await service.expire()
+        return await show(context, PREVIEWS, request, lambda conn: service.need(conn, place))
 
     return [list_previews, get_preview]
 

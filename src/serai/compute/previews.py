@@ -150,22 +150,13 @@ class PreviewService:
         """
 
         def write(conn: Connection) -> Document:
-            document = self._need(conn, Place(workspace, sandbox, name))
+            document = self.need(conn, Place(workspace, sandbox, name))
             _drop(conn, document)
             return document
 
         document = await self.db.write(write)
         self.refresh(Place(workspace, sandbox, name))
         return document
-
-    async def get(self, workspace: str, sandbox: str, name: str) -> Document:
-        """A preview.
-
-        Raises:
-            NotFound: no such sandbox or preview.
-        """
-        await self.expire()
-        return await self.db.read(lambda conn: self._need(conn, Place(workspace, sandbox, name)))
 
     async def every(self, workspace: str, sandbox: str) -> list[bytes]:
         """All previews of a sandbox as JSON, newest first.
@@ -181,7 +172,12 @@ class PreviewService:
 
         return await self.db.read(read)
 
-    def _need(self, conn: Connection, place: Place) -> Document:
+    def need(self, conn: Connection, place: Place) -> Document:
+        """A preview, as stored.
+
+        Raises:
+            NotFound: no such sandbox or preview.
+        """
         self.store.need(conn, SANDBOXES, place.workspace, place.sandbox)
         return self.store.need(conn, PREVIEWS, place.workspace, place.preview, place.sandbox)
 
@@ -206,7 +202,7 @@ class PreviewService:
         value, token_id = secrets.token_urlsafe(32), random_name(16)
 
         def write(conn: Connection) -> TokenRow:
-            self._need(conn, place)
+            self.need(conn, place)
             row = TokenRow(
                 id=token_id,
                 workspace=place.workspace,
@@ -235,7 +231,7 @@ class PreviewService:
         await self.expire()
 
         def read(conn: Connection) -> list[TokenRow]:
-            self._need(conn, place)
+            self.need(conn, place)
             return tokens.of_preview(conn, place)
 
         return [self._shown(row) for row in await self.db.read(read)]
@@ -249,7 +245,7 @@ class PreviewService:
         digest = tokens.digest_of(wanted)
 
         def write(conn: Connection) -> None:
-            self._need(conn, place)
+            self.need(conn, place)
             rows = tokens.of_preview(conn, place)
             found = [row for row in rows if row.name == wanted or row.digest == digest]
             if not found:

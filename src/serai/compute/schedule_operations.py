@@ -15,11 +15,12 @@ from serai.compute import schedule_records as records
 from serai.compute.kind import SANDBOXES, moment_of
 from serai.compute.schedule_records import ExecutionRow, Span
 from serai.compute.schedules import ScheduleService, minute_of
+from serai.identity.caller import caller_of
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import BadRequest, Forbidden
 from serai.resources import documents
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext
 from serai.wire.sandboxes import (
     ExecutionCounts,
     ScheduleEntry,

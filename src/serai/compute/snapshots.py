@@ -13,8 +13,9 @@ from litestar.types import ControllerRouterHandler
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.api.pages import join_array, join_page, parse_page_query
 from serai.compute.kind import SANDBOXES, need_living
+from serai.identity.caller import caller_of
 from serai.kernel.errors import Conflict, NotFound
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext
 from serai.wire.sandboxes import (
     ForkRequest,
     ForkResponse,

@@ -7,7 +7,6 @@ process that got its name from us is looked for first, so that it does not start
 import asyncio
 import re
 from datetime import datetime
-from weakref import WeakValueDictionary
 
 import structlog
 
@@ -15,6 +14,7 @@ from serai.compute import schedule_records as records
 from serai.compute.controller import SandboxController
 from serai.compute.schedule_records import ExecutionRow
 from serai.compute.schedules import ScheduleService
+from serai.kernel.background import Background, NamedLocks
 from serai.kernel.clock import now, parse_rfc3339
 from serai.kernel.errors import SeraiError
 
@@ -37,20 +37,16 @@ class ScheduleTimer:
         self.service = service
         self.controller = controller
         self._slots = asyncio.Semaphore(AT_ONCE)
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-        self._loop: asyncio.Task[None] | None = None
-        self._runs: set[asyncio.Task[None]] = set()
+        self._turns = NamedLocks()
+        self._tasks = Background()
 
     def start(self) -> None:
         """Begin, with what an earlier process left undone."""
-        self._loop = asyncio.create_task(self._watch())
+        self._tasks.start(self._watch())
 
     async def stop(self) -> None:
         """Begin nothing more; what is under way is cut off and done again later."""
-        tasks = [*self._runs, *([self._loop] if self._loop is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     async def _watch(self) -> None:
         for execution in await self.service.db.read(records.unfinished):
@@ -80,9 +76,7 @@ class ScheduleTimer:
         return 0.0
 
     def _begin(self, execution: ExecutionRow, *, again: bool) -> None:
-        task = asyncio.create_task(self._run(execution, again))
-        self._runs.add(task)
-        task.add_done_callback(self._runs.discard)
+        self._tasks.start(self._run(execution, again))
 
     async def _run(self, execution: ExecutionRow, again: bool) -> None:
         async with self._turn(execution), self._slots:
@@ -104,11 +98,7 @@ class ScheduleTimer:
 
     def _turn(self, execution: ExecutionRow) -> asyncio.Lock:
         """One run at a time per sandbox: a slow one must not take all slots."""
-        key = (execution.workspace, execution.sandbox)
-        turn = self._turns.get(key)
-        if turn is None:
-            turn = self._turns[key] = asyncio.Lock()
-        return turn
+        return self._turns.of((execution.workspace, execution.sandbox))
 
     async def _submit(self, execution: ExecutionRow, again: bool) -> tuple[int, str | None]:
         process = self.service.process_of(execution)

@@ -9,8 +9,8 @@ else is a blind tunnel, so a client's other HTTPS keeps working.
 import asyncio
 import ipaddress
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 from urllib.parse import SplitResult
 
 import structlog
@@ -20,6 +20,7 @@ from serai.connect.authority import Authority
 from serai.connect.hosts import is_hosted, is_served
 from serai.connect.relay import Holding, Relay
 from serai.connect.upstream import Upstream, UpstreamError
+from serai.kernel.background import Background
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _HANDSHAKE_SECONDS = 15.0
@@ -58,7 +59,7 @@ class ConnectProxy:
         self._authority = authority
         self._environ = dict(os.environ if environ is None else environ)
         self._connect_timeout = connect_timeout
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Background()
         self._log = structlog.get_logger("serai.connect")
 
     def take_over(
@@ -90,20 +91,13 @@ class ConnectProxy:
             _refuse(transport, refusal)
             return
         if is_served(host):
-            self._start(self._intercept(transport, held, make_protocol))
+            self._tasks.start(self._intercept(transport, held, make_protocol))
         else:
-            self._start(self._tunnel(transport, held, host, port))
+            self._tasks.start(self._tunnel(transport, held, host, port))
 
     async def close(self) -> None:
         """End all tunnels and unfinished handshakes; call it when the server stops."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._tasks.cancel()
 
     async def _intercept(
         self,

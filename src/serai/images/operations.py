@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 from serai.api.exchange import AnyRequest, decode_body, flag, json_response
 from serai.api.pages import LIMIT_DEFAULT, PageQuery, parse_page_query
 from serai.api.versions import at_least
+from serai.identity.caller import caller_of
 from serai.images import records
 from serai.images.names import PLURALS, image_not_found
 from serai.images.records import Rows, StoredImage
 from serai.images.registration import Provided, register
 from serai.images.removal import cleanup, remove, remove_tag
 from serai.images.views import image_views, summary_views, tag_view
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext
 from serai.wire.common import PageMeta, Status
 from serai.wire.images import (
     CleanupAnswer,

@@ -8,7 +8,7 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, flag, json_response
-from serai.identity.caller import Caller
+from serai.identity.caller import Caller, caller_of
 from serai.images.operations import image_answer, need
 from serai.images.records import ACTIVE, StoredImage
 from serai.images.shares import (
@@ -22,7 +22,7 @@ from serai.images.shares import (
 )
 from serai.images.views import image_views
 from serai.kernel.errors import BadRequest, Forbidden
-from serai.resources.operations import ResourceContext, caller_of
+from serai.resources.operations import ResourceContext
 from serai.wire.images import (
     Image,
     ImageShareTarget,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.api.pages import join_array
-from serai.identity.caller import Caller
+from serai.identity.caller import Caller, caller_of
 from serai.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
 from serai.network.domains import (
     DOMAINS,
@@ -32,7 +32,7 @@ from serai.network.verification import DnsVerifier
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Body
-from serai.resources.operations import ResourceContext, actor_of, caller_of
+from serai.resources.operations import ResourceContext, actor_of
 from serai.resources.store import not_found
 from serai.resources.tenants import need_tenant
 from serai.wire.network import CustomDomain, CustomDomainShareTarget, ShareCustomDomain

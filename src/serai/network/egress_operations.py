@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.api.pages import join_array
+from serai.identity.caller import caller_of
 from serai.kernel.errors import Conflict
 from serai.network.egress import (
     DEFAULT_VPC,
@@ -22,7 +23,7 @@ from serai.network.egress import (
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Kind
-from serai.resources.operations import ResourceContext, actor_of, caller_of
+from serai.resources.operations import ResourceContext, actor_of
 from serai.resources.store import Actor
 from serai.store.tables.documents import documents as rows
 from serai.store.tables.sharing import NAMES_GATEWAY

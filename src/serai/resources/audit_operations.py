@@ -11,12 +11,12 @@ from sqlalchemy import Connection, select
 from serai.api.exchange import AnyRequest, current_origin, json_response
 from serai.api.pages import LIMIT_DEFAULT, join_page, page_of, parse_page_query
 from serai.api.versions import RELEASES
-from serai.identity.caller import Caller
+from serai.identity.caller import Caller, caller_of
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import Forbidden, SeraiError
 from serai.resources import audit, counts
 from serai.resources.audit import AUDIT, Target
-from serai.resources.operations import actor_in, caller_of, labelled
+from serai.resources.operations import actor_in, labelled
 from serai.store.database import Database
 from serai.store.tables.governance import audit_entries
 from serai.wire.governance import AuditChange, AuditEntry, AuditResource

@@ -45,9 +45,6 @@ def prepare_workload(body: Body) -> None:
     low, high = runtime.get("minScale"), runtime.get("maxScale")
     if low is not None and high is not None and low > high:
         raise BadRequest(f"spec.runtime.minScale {low} is above spec.runtime.maxScale {high}.")
-    percent = (spec.get("revision") or {}).get("canaryPercent")
-    if percent is not None and not 0 <= percent <= 100:
-        raise BadRequest(f"spec.revision.canaryPercent {percent} is outside 0 to 100.")
     _names(spec.get("policies"), "spec.policies")
 
 

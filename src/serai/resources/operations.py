@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, current_origin, decode_body, flag, json_response
 from serai.api.pages import page_of
-from serai.identity.caller import Caller
+from serai.identity.caller import Caller, caller_of
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import Forbidden
 from serai.resources import events, revisions
@@ -20,6 +20,7 @@ from serai.resources.kind import Kind
 from serai.resources.listing import answer_list
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
+from serai.wire.common import CoreEvent
 
 OnChange = Callable[[str, Document, bool], None]
 """Called after a commit with the kind's name, the document, and whether it is gone."""
@@ -35,12 +36,6 @@ class ResourceContext(msgspec.Struct, frozen=True):
 
 
 SHOW = {"show_secrets": bool}
-
-
-def caller_of(request: AnyRequest) -> Caller:
-    """The authenticated caller."""
-    caller: Caller = request.state["caller"]
-    return caller
 
 
 def actor_of(caller: Caller) -> Actor:
@@ -66,17 +61,25 @@ def answer(document: Document) -> Response[bytes]:
     return json_response(document.body.encode(), {"ETag": entity_tag(document)})
 
 
-def render(
-    context: ResourceContext, kind: Kind, request: AnyRequest, document: Document
+async def show(
+    context: ResourceContext,
+    kind: Kind,
+    request: AnyRequest,
+    find: Callable[[Connection], Document],
 ) -> Response[bytes]:
     """One document with its events; with ``show_secrets`` in clear, for admins only."""
+
+    def read(conn: Connection) -> tuple[Document, list[CoreEvent]]:
+        document = find(conn)
+        return document, events.of_document(conn, document.id) if kind.has_events else []
+
+    document, shown = await context.db.read(read)
     body = document.body.encode()
     if flag(request, "show_secrets"):
         if not caller_of(request).is_admin:
             raise Forbidden("show_secrets needs the admin role in this workspace.")
         body = msgspec.json.encode(context.store.reveal(kind, document))
     if kind.has_events:
-        shown = context.db.read_now(lambda conn: events.of_document(conn, document.id))
         body = body[:-1] + b',"events":' + msgspec.json.encode(shown) + b"}"
     return json_response(body, {"ETag": entity_tag(document)})
 
@@ -128,8 +131,11 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
     @get(template(kind, "/{name:str}"), **labelled(ids.get, kind.shape, query=SHOW))
     async def get_document(request: AnyRequest, name: str) -> Response[bytes]:
         workspace, parent = caller_of(request).workspace, parent_of(request)
-        document = await db.read(lambda conn: store.need(conn, kind, workspace, name, parent))
-        return render(context, kind, request, document)
+
+        def find(conn: Connection) -> Document:
+            return store.need(conn, kind, workspace, name, parent)
+
+        return await show(context, kind, request, find)
 
     revisions_of = [revision_operation(context, kind)] if kind.versioned else []
     return [list_documents, get_document, *revisions_of]

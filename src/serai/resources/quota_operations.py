@@ -6,12 +6,12 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
-from serai.identity.caller import Caller
+from serai.identity.caller import Caller, caller_of
 from serai.kernel.errors import Forbidden
 from serai.resources import audit, quotas
 from serai.resources.audit import Target
 from serai.resources.audit_operations import workspace_or_none
-from serai.resources.operations import actor_in, caller_of, labelled
+from serai.resources.operations import actor_in, labelled
 from serai.store.database import Database
 from serai.wire.governance import Quota
 

@@ -154,6 +154,23 @@ class DocumentStore:
             raise not_found(kind, name)
         return document
 
+    def need_external(
+        self, conn: Connection, kind: Kind, workspace: str, external_id: str
+    ) -> Document:
+        """The newest document with that external id.
+
+        Raises:
+            NotFound: there is none in this workspace.
+        """
+        document = documents.find_external(conn, workspace, kind.name, external_id)
+        if document is None:
+            raise NotFound(
+                f"There is no {kind.title} with external id {external_id[:80]!r} in this "
+                "workspace.",
+                code=f"{kind.name.upper()}_NOT_FOUND",
+            )
+        return document
+
     def with_status(
         self, conn: Connection, document: Document, status: str, **fields: str | None
     ) -> Document:

@@ -8,16 +8,15 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
-from serai.kernel.errors import BadRequest, NotFound
-from serai.resources import documents
+from serai.identity.caller import caller_of
+from serai.kernel.errors import BadRequest
 from serai.resources.documents import Document
 from serai.resources.operations import (
     ResourceContext,
     actor_of,
     answer,
-    caller_of,
     read_operations,
-    render,
+    show,
     write_operations,
 )
 from serai.storage.drive_files import DriveFiles
@@ -59,15 +58,11 @@ def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterH
     )
     async def get_drive_by_external_id(request: AnyRequest, external_id: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
-        document = await context.db.read(
-            lambda conn: documents.find_external(conn, workspace, DRIVES.name, external_id)
-        )
-        if document is None:
-            raise NotFound(
-                f"There is no drive with external id {external_id[:80]!r} in this workspace.",
-                code="DRIVE_NOT_FOUND",
-            )
-        return render(context, DRIVES, request, document)
+
+        def find(conn: Connection) -> Document:
+            return store.need_external(conn, DRIVES, workspace, external_id)
+
+        return await show(context, DRIVES, request, find)
 
     @put(
         PATH + "/{name:str}",

@@ -10,13 +10,14 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, flag, json_response
+from serai.identity.caller import caller_of
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, SeraiError
 from serai.resources import documents
 from serai.resources.actor import entity_tag
 from serai.resources.documents import Document
 from serai.resources.kind import Body
-from serai.resources.operations import ResourceContext, actor_of, caller_of
+from serai.resources.operations import ResourceContext, actor_of
 from serai.resources.store import Actor
 from serai.storage import template_records as records
 from serai.storage import uploads

@@ -6,12 +6,12 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
-from serai.kernel.errors import NotFound
-from serai.resources import documents, events
+from serai.identity.caller import caller_of
+from serai.resources import events
 from serai.resources.actor import entity_tag
 from serai.resources.documents import Document
 from serai.resources.listing import answer_list
-from serai.resources.operations import ResourceContext, actor_of, caller_of
+from serai.resources.operations import ResourceContext, actor_of
 from serai.storage.attachments import attachments
 from serai.storage.templates import Templates
 from serai.storage.volumes import VOLUMES, Volumes, lite, view
@@ -65,12 +65,7 @@ def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
         workspace = caller_of(request).workspace
 
         def read(conn: Connection) -> Response[bytes]:
-            document = documents.find_external(conn, workspace, VOLUMES.name, external_id)
-            if document is None:
-                raise NotFound(
-                    f"There is no volume with external id {external_id[:80]!r} in this workspace.",
-                    code="VOLUME_NOT_FOUND",
-                )
+            document = context.store.need_external(conn, VOLUMES, workspace, external_id)
             return _with_events(conn, document)
 
         return await context.db.read(read)

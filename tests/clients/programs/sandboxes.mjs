@@ -80,14 +80,14 @@ async function processes() {
 
 async function files() {
   const fs = sandbox.fs;
-  await fs.mkdir("/tmp/work");
-  await fs.write("/tmp/work/ünï cödé.txt", "naïve\n");
-  assert.equal(await fs.read("/tmp/work/ünï cödé.txt"), "naïve\n");
+  await fs.mkdir("/tmp/things");
+  await fs.write("/tmp/things/ünï cödé.txt", "naïve\n");
+  assert.equal(await fs.read("/tmp/things/ünï cödé.txt"), "naïve\n");
   const small = Buffer.from([0, 255, 10, 13, 128]);
   const large = Buffer.alloc(12_500_000).map((_, i) => i % 251); // three parts
   for (const [file, content] of [["small.bin", small], ["large.bin", large]]) {
-    await fs.writeBinary(`/tmp/work/${file}`, content);
-    const read = Buffer.from(await (await fs.readBinary(`/tmp/work/${file}`)).arrayBuffer());
+    await fs.writeBinary(`/tmp/things/${file}`, content);
+    const read = Buffer.from(await (await fs.readBinary(`/tmp/things/${file}`)).arrayBuffer());
     assert(read.equals(content), `${file} changed on its way`);
   }
   await fs.writeTree(
@@ -95,17 +95,17 @@ async function files() {
       { path: "a.txt", content: "1" },
       { path: "deep/b.txt", content: "2" },
     ],
-    "/tmp/work/tree",
+    "/tmp/things/tree",
   );
-  const listed = await fs.ls("/tmp/work");
+  const listed = await fs.ls("/tmp/things");
   assert.deepEqual(
     listed.files.map((file) => file.name).sort(),
     ["large.bin", "small.bin", "ünï cödé.txt"],
   );
   assert.deepEqual(listed.subdirectories.map((directory) => directory.name), ["tree"]);
-  assert.equal(await fs.read("/tmp/work/tree/deep/b.txt"), "2");
-  await fs.rm("/tmp/work/tree", true);
-  assert.deepEqual((await fs.ls("/tmp/work")).subdirectories ?? [], []);
+  assert.equal(await fs.read("/tmp/things/tree/deep/b.txt"), "2");
+  await fs.rm("/tmp/things/tree", true);
+  assert.deepEqual((await fs.ls("/tmp/things")).subdirectories ?? [], []);
 }
 
 async function ports() {
@@ -127,7 +127,7 @@ async function updates() {
   const cleared = await SandboxInstance.updateTtl(name, null);
   assert(!cleared.spec.runtime.ttl, cleared.spec.runtime.ttl);
   const same = await SandboxInstance.get(name);
-  assert.equal(await same.fs.read("/tmp/work/ünï cödé.txt"), "naïve\n", "it must not restart");
+  assert.equal(await same.fs.read("/tmp/things/ünï cödé.txt"), "naïve\n", "it must not restart");
 }
 
 async function failures() {

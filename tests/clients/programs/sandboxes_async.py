@@ -82,31 +82,31 @@ async def processes(sandbox: SandboxInstance) -> None:
 
 async def files(sandbox: SandboxInstance) -> None:
     fs = sandbox.fs
-    await fs.mkdir("/tmp/work")
-    await fs.write("/tmp/work/ünï cödé.txt", "naïve\n")
-    assert await fs.read("/tmp/work/ünï cödé.txt") == "naïve\n"
+    await fs.mkdir("/tmp/things")
+    await fs.write("/tmp/things/ünï cödé.txt", "naïve\n")
+    assert await fs.read("/tmp/things/ünï cödé.txt") == "naïve\n"
     await fs.write("relative.txt", "beside")
     assert await fs.read("relative.txt") == "beside"
 
     small = bytes(range(256)) * 64
-    await fs.write_binary("/tmp/work/small.bin", small)
-    assert await fs.read_binary("/tmp/work/small.bin") == small
+    await fs.write_binary("/tmp/things/small.bin", small)
+    assert await fs.read_binary("/tmp/things/small.bin") == small
     large = bytes(range(251)) * 50_000  # 12.5 MB: three parts
-    await fs.write_binary("/tmp/work/large.bin", large)
-    assert await fs.read_binary("/tmp/work/large.bin") == large
+    await fs.write_binary("/tmp/things/large.bin", large)
+    assert await fs.read_binary("/tmp/things/large.bin") == large
 
     await fs.write_tree(
         [{"path": "a.txt", "content": "1"}, {"path": "deep/b.txt", "content": "2"}],
-        "/tmp/work/tree",
+        "/tmp/things/tree",
     )
-    listed = await fs.ls("/tmp/work")
+    listed = await fs.ls("/tmp/things")
     assert {f.name for f in listed.files} == {"ünï cödé.txt", "small.bin", "large.bin"}, listed
     assert [d.name for d in listed.subdirectories] == ["tree"], listed
-    assert await fs.read("/tmp/work/tree/deep/b.txt") == "2"
-    await fs.cp("/tmp/work/tree", "/tmp/work/copy")
-    assert await fs.read("/tmp/work/copy/a.txt") == "1"
-    await fs.rm("/tmp/work/tree", recursive=True)
-    assert [d.name for d in (await fs.ls("/tmp/work")).subdirectories] == ["copy"]
+    assert await fs.read("/tmp/things/tree/deep/b.txt") == "2"
+    await fs.cp("/tmp/things/tree", "/tmp/things/copy")
+    assert await fs.read("/tmp/things/copy/a.txt") == "1"
+    await fs.rm("/tmp/things/tree", recursive=True)
+    assert [d.name for d in (await fs.ls("/tmp/things")).subdirectories] == ["copy"]
 
 
 async def ports(sandbox: SandboxInstance) -> None:

@@ -57,18 +57,18 @@ def processes(sandbox: SyncSandboxInstance) -> None:
 
 def files(sandbox: SyncSandboxInstance) -> None:
     fs = sandbox.fs
-    fs.write("/tmp/work/text.txt", "naïve\n")
-    assert fs.read("/tmp/work/text.txt") == "naïve\n"
+    fs.write("/tmp/things/text.txt", "naïve\n")
+    assert fs.read("/tmp/things/text.txt") == "naïve\n"
     large = bytes(range(251)) * 30_000  # 7.5 MB: two parts
     for content in (b"\x00\xff" * 1000, large):
-        fs.write_binary("/tmp/work/data.bin", content)
-        assert fs.read_binary("/tmp/work/data.bin") == content
-    fs.write_tree([{"path": "deep/b.txt", "content": "2"}], "/tmp/work/tree")
-    listed = fs.ls("/tmp/work")
+        fs.write_binary("/tmp/things/data.bin", content)
+        assert fs.read_binary("/tmp/things/data.bin") == content
+    fs.write_tree([{"path": "deep/b.txt", "content": "2"}], "/tmp/things/tree")
+    listed = fs.ls("/tmp/things")
     assert {f.name for f in listed.files} == {"text.txt", "data.bin"}, listed
     assert [d.name for d in listed.subdirectories] == ["tree"], listed
-    fs.rm("/tmp/work/text.txt")
-    assert [f.name for f in fs.ls("/tmp/work").files] == ["data.bin"]
+    fs.rm("/tmp/things/text.txt")
+    assert [f.name for f in fs.ls("/tmp/things").files] == ["data.bin"]
 
 
 def updates() -> None:
@@ -79,7 +79,7 @@ def updates() -> None:
     assert (labels["colour"], labels["suite"]) == ("blue", MARK), labels
     assert SyncSandboxInstance.update_ttl(NAME, "45m").spec.runtime.ttl == "45m"
     same = SyncSandboxInstance.create_if_not_exists({"name": NAME, "memory": 512})
-    assert same.fs.read("/tmp/work/tree/deep/b.txt") == "2", "neither may restart it"
+    assert same.fs.read("/tmp/things/tree/deep/b.txt") == "2", "neither may restart it"
 
 
 def unnamed_and_listed() -> None:
