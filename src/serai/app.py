@@ -43,7 +43,8 @@ from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
-from serai.identity.authenticator import KeyAuthenticator
+from serai.identity.access_tokens import AccessTokens
+from serai.identity.authenticator import CredentialAuthenticator
 from serai.identity.bootstrap import Bootstrapped, bootstrap
 from serai.identity.caller import Guard
 from serai.identity.context import IdentityContext
@@ -52,6 +53,7 @@ from serai.identity.operations import identity_operations
 from serai.identity.operations.features import FEATURES
 from serai.identity.principal import Principal
 from serai.identity.rights import check_rights
+from serai.identity.signing_keys import KeyRing
 from serai.images.operations import image_operations
 from serai.images.share_operations import share_operations
 from serai.kernel import instance
@@ -102,7 +104,9 @@ class Platform:
         self.vault = Vault.open(settings.data_dir / "master.key")
         self.db = Database(settings.data_dir / "serai.db")
         self.store = DocumentStore(self.vault, settings.origin)
-        self.authenticator = KeyAuthenticator(self.db, self.vault)
+        self.ring = KeyRing(self.db, self.vault)
+        self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
+        self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
         self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
         self.authority = Authority(settings.data_dir)
         self.connect = ConnectProxy(self.authority)
@@ -132,6 +136,8 @@ class Platform:
             asyncio.create_task(self.allowance.run()),
             asyncio.create_task(self.usage.run(self.db)),
             asyncio.create_task(self.authenticator.keep_notes()),
+            asyncio.create_task(self.authenticator.watch()),
+            asyncio.create_task(self.ring.keep()),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
@@ -153,6 +159,7 @@ class Platform:
         )
         if booted.admin_key is not None:
             instance.write_admin_key(settings.data_dir, booted.admin_key)
+        await self.ring.open()
         self.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()

@@ -38,6 +38,9 @@ class Keys:
             return principal("main")
         raise AuthenticationFailed("The key is unknown or revoked.")
 
+    async def contradicts(self, principal: Principal, other: str) -> bool:
+        return other in self.known and self.known[other] != principal
+
 
 def principal(workspace: str) -> Principal:
     return Principal(

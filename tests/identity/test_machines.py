@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from serai.identity.access_tokens import AccessTokens
 from serai.identity.accounts import create_account, create_user, store_key
-from serai.identity.authenticator import KeyAuthenticator
+from serai.identity.authenticator import CredentialAuthenticator
 from serai.identity.keys import looks_like_key, new_key
+from serai.identity.signing_keys import KeyRing
 from serai.kernel.errors import AuthenticationFailed
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -112,7 +114,8 @@ async def test_an_expiring_key_is_not_believed_longer(tmp_path: Path) -> None:
         return store_key(conn, vault, user_id, "k", key)
 
     key_id = await db.write(write)
-    authenticator = KeyAuthenticator(db, vault)
+    tokens = AccessTokens(KeyRing(db, vault), "issuer", "audience")
+    authenticator = CredentialAuthenticator(db, vault, tokens)
     await authenticator.verify(key)
     assert authenticator.cached(key) is not None
     await authenticator.write_notes()

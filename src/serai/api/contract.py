@@ -8,8 +8,9 @@ A handler declares its operation in plain data::
 ``body`` and ``answer`` are types; ``paged`` is the version from which a list is
 a page (``PageOf[Agent]`` and any Struct of ``data`` and ``meta`` say the same); ``query``
 names further parameters and their types (an iterable of names means text); ``errors`` are further
-error statuses; ``answers`` maps further success statuses to their types; ``scope`` is what an
-OAuth credential needs; ``public`` means that no credential is needed.
+error statuses; ``answers`` maps further success statuses to their types; ``scopes`` is what an
+OAuth credential needs where ``api.scopes`` does not say; ``public`` means that no credential is
+needed.
 """
 
 import re
@@ -20,6 +21,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import BaseRoute, HTTPRoute
 
+from serai.api.scopes import scopes_of
 from serai.api.versions import PAGES_SINCE
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -42,7 +44,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         paged: version from which the list is a page.
         query: parameter name to type, without those that come with ``paged``.
         errors: statuses of error answers.
-        scope: what an OAuth credential needs.
+        scopes: what an OAuth credential needs, all of them.
         public: whether no credential is needed.
     """
 
@@ -56,7 +58,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     paged: str | None
     query: Mapping[str, Any]
     errors: tuple[int, ...]
-    scope: str | None
+    scopes: tuple[str, ...]
     public: bool
 
     @property
@@ -104,9 +106,18 @@ def _operation(handler: HTTPRouteHandler, method: str, path: str) -> Operation:
         paged=paged,
         query=_query(opt.get("query")),
         errors=_errors(method, path, opt),
-        scope=opt.get("scope"),
+        scopes=() if opt.get("public") else tuple(sorted(handler_scopes(handler))),
         public=bool(opt.get("public")),
     )
+
+
+def handler_scopes(handler: Any) -> frozenset[str]:
+    """What a credential with scopes needs for a handler's operation."""
+    declared = handler.opt.get("scopes")
+    if declared is not None:
+        return frozenset(declared)
+    named = handler.operation_id
+    return scopes_of(named if isinstance(named, str) else None)
 
 
 def _answers(opt: Mapping[str, Any], status: int) -> dict[int, Any]:

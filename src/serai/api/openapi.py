@@ -62,7 +62,7 @@ def _tags(operations: Sequence[Operation]) -> list[str]:
 
 
 def _scopes(operations: Sequence[Operation]) -> list[str]:
-    return sorted({one.scope for one in operations if one.scope})
+    return sorted({scope for one in operations for scope in one.scopes})
 
 
 def _operation(one: Operation, schemas: Schemas) -> Json:
@@ -78,8 +78,8 @@ def _operation(one: Operation, schemas: Schemas) -> Json:
         shown["requestBody"] = {"required": True, "content": content}
     if one.public:
         shown["security"] = []
-    elif one.scope:
-        shown["security"] = [{"ApiKey": []}, {"OAuth2": [one.scope]}]
+    else:
+        shown["security"] = [{"ApiKey": []}, {"OAuth2": list(one.scopes)}]
     if one.paged:
         shown["x-serai-paged-since"] = one.paged
     if not one.declared:

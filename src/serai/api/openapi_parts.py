@@ -134,6 +134,8 @@ def security_schemes(scopes: list[str]) -> Json:
         }
     }
     if scopes:
-        flow = {"tokenUrl": "/v0/oauth/token", "scopes": {scope: scope for scope in scopes}}
-        schemes["OAuth2"] = {"type": "oauth2", "flows": {"clientCredentials": flow}}
+        flow: Json = {"tokenUrl": "/v0/oauth/token", "scopes": {scope: scope for scope in scopes}}
+        code = flow | {"authorizationUrl": "/v0/oauth/authorize", "refreshUrl": flow["tokenUrl"]}
+        flows = {"authorizationCode": code, "clientCredentials": flow}
+        schemes["OAuth2"] = {"type": "oauth2", "flows": flows}
     return schemes

@@ -15,11 +15,13 @@ class Credential(msgspec.Struct, frozen=True, gc=False):
         token: the secret.
         raw: the same as sent, to recognise a second copy of it.
         query: the query without the secret.
+        other: a different bearer token of the same request, meant for the workload or for us.
     """
 
     token: str
     raw: bytes
     query: bytes | None
+    other: str = ""
 
 
 def bearer(value: bytes) -> bytes | None:
@@ -38,11 +40,15 @@ def present(index: dict[bytes, bytes], query: bytes | None, *, in_query: bool) -
         query: raw query.
         in_query: also accept ``?token=``, for clients that cannot set headers (WebSocket).
     """
-    for name in (b"x-blaxel-authorization", b"authorization"):
-        value = index.get(name)
-        token = bearer(value) if value is not None else None
-        if token is not None:
-            return Credential(token.decode("latin-1"), token, query)
+    value = index.get(b"authorization")
+    plain = bearer(value) if value is not None else None
+    value = index.get(b"x-blaxel-authorization")
+    token = bearer(value) if value is not None else None
+    if token is None:
+        token = plain
+    if token is not None:
+        other = "" if plain is None or plain == token else plain.decode("latin-1")
+        return Credential(token.decode("latin-1"), token, query, other)
     if in_query:
         text, rest = take_parameter(query, b"token")
         if text:

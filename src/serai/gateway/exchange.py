@@ -4,9 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from serai.api.scopes import ADMIN, WORKLOADS
 from serai.gateway.access import log_answer
 from serai.gateway.credentials import Credential, present
 from serai.gateway.forwarding import copy_answer, status_start, valid_request_id
@@ -14,7 +14,9 @@ from serai.gateway.problems import GatewayBug, UpstreamBroken
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Address, Answer, Headers, Upstream
+from serai.identity.caller import authenticate
 from serai.identity.principal import Principal
+from serai.identity.rights import demand_scopes
 from serai.kernel.errors import (
     AuthenticationRequired,
     BadGateway,
@@ -108,24 +110,31 @@ class Exchange:
             )
             if credential is None:
                 raise AuthenticationRequired(
-                    "No credential. Send your API key as 'Authorization: Bearer …' or"
-                    " 'X-Blaxel-Authorization: Bearer …'."
+                    "No credential. Send your API key or access token as 'Authorization: Bearer …'"
+                    " or 'X-Blaxel-Authorization: Bearer …'."
                 )
             self.credential = credential
             principal = self.gateway.authenticator.cached(credential.token)
-            if principal is None:
-                self.spawn(partial(self._verify, credential.token))
+            if principal is None or credential.other:
+                self.spawn(self._verify)
                 return
-            self.principal = principal
-            self.admitted()
+            self._enter(principal)
         except Exception as error:
             self.fail(self._as_problem(error))
 
     def _token_in_query(self) -> bool:
         return self.request.upgrade
 
-    async def _verify(self, token: str) -> None:
-        self.principal = await self.gateway.authenticator.verify(token)
+    async def _verify(self) -> None:
+        tokens = [self.credential.token, self.credential.other]
+        authenticator = self.gateway.authenticator
+        self._enter(await authenticate(authenticator, [token for token in tokens if token]))
+
+    def _enter(self, principal: Principal) -> None:
+        self.principal = principal
+        if principal.scopes is not None:
+            kind = self.target.kind.decode("ascii")
+            demand_scopes(principal, frozenset({WORKLOADS.get(kind, ADMIN)}))
         self.admitted()
 
     def demand_access(self, account_id: str | None) -> None:

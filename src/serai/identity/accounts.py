@@ -3,8 +3,10 @@
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from msgspec import structs
+from sqlalchemy import Connection, insert, select, update
 
+from serai.identity.grants import Grant
 from serai.identity.keys import hint, new_key
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
@@ -132,12 +134,46 @@ def principal_of(conn: Connection, digest: bytes, at: datetime) -> Verified | No
         seconds = (parse_rfc3339(key.expires_at) - at).total_seconds()
         if seconds <= 0:
             return None
-    found = _user(conn, key) if key.user_id is not None else _machine(conn, key)
-    return Verified(found, seconds)
+    found = _holder(conn, key.user_id, key.client_id)
+    if found is None:
+        return None
+    scopes = None if key.scope is None else frozenset(key.scope.split())
+    return Verified(structs.replace(found, credential_id=key.id, scopes=scopes), seconds)
 
 
-def _user(conn: Connection, key: Row[tuple[object, ...]]) -> Principal:
-    user = conn.execute(select(users).where(users.c.id == key.user_id)).one()
+def principal_of_grant(conn: Connection, grant: Grant, scope: str) -> Principal | None:
+    """Who acts by a grant, with as much of its scope as the token carries.
+
+    Rights are those of now, not of when the token was signed. ``None`` when the holder is gone,
+    or has no access any more to the one workspace that the grant is for.
+    """
+    found = _holder(conn, grant.user_id, grant.service_client_id)
+    if found is None or (grant.bound and grant.workspace not in found.workspaces):
+        return None
+    workspaces = found.workspaces
+    if grant.bound:
+        workspaces = {grant.workspace: found.workspaces[grant.workspace]}
+    return structs.replace(
+        found,
+        workspaces=workspaces,
+        account_admin=found.account_admin and not grant.bound,
+        credential_id=grant.id,
+        credential="access_token",
+        scopes=frozenset(scope.split()) & frozenset(grant.scope.split()),
+        home=grant.workspace if grant.workspace in workspaces else None,
+    )
+
+
+def _holder(conn: Connection, user_id: str | None, client_id: str | None) -> Principal | None:
+    if user_id is not None:
+        return _user(conn, user_id)
+    return _machine(conn, client_id) if client_id is not None else None
+
+
+def _user(conn: Connection, user_id: str) -> Principal | None:
+    user = conn.execute(select(users).where(users.c.id == user_id)).one_or_none()
+    if user is None:
+        return None
     granted = select(memberships.c.workspace, memberships.c.role).where(
         memberships.c.user_id == user.id
     )
@@ -151,24 +187,26 @@ def _user(conn: Connection, key: Row[tuple[object, ...]]) -> Principal:
         account_id=user.account_id,
         account_admin=user.account_admin,
         workspaces=roles,
-        credential_id=key.id,
+        credential_id="",
     )
 
 
-def _machine(conn: Connection, key: Row[tuple[object, ...]]) -> Principal:
+def _machine(conn: Connection, client_id: str) -> Principal | None:
     query = (
         select(service_accounts, workspaces.c.account_id)
         .join(workspaces, workspaces.c.name == service_accounts.c.workspace)
-        .where(service_accounts.c.client_id == key.client_id)
+        .where(service_accounts.c.client_id == client_id)
     )
-    machine = conn.execute(query).one()
+    machine = conn.execute(query).one_or_none()
+    if machine is None:
+        return None
     return Principal(
         subject=machine.client_id,
         email=machine.name,
         account_id=machine.account_id,
         account_admin=False,
         workspaces={machine.workspace: machine.role},
-        credential_id=key.id,
+        credential_id="",
         kind="service_account",
     )
 

@@ -26,6 +26,10 @@ PUBLIC = frozenset(
 MERGED = re.compile(r"/+")
 """The router takes several slashes for one, so the door must as well."""
 BEARER = re.compile(r"bearer\s+(\S+)\s*\Z", re.IGNORECASE)
+CONTRADICTION = (
+    "X-Blaxel-Authorization and Authorization carry credentials of two different identities: send "
+    "one of them."
+)
 PLACEHOLDER = "replaced"
 """What two model libraries put into ``Authorization`` when the SDK sends the key elsewhere."""
 
@@ -48,15 +52,17 @@ class Caller(msgspec.Struct, frozen=True):
         if named is None:
             if len(granted) == 1:
                 return next(iter(granted))
+            if self.principal.home is not None:
+                return self.principal.home
             raise BadRequest(
-                "This API key reaches more than one workspace, or none: name one in the "
+                "This credential reaches more than one workspace, or none: name one in the "
                 "X-Blaxel-Workspace header or the workspace query parameter.",
                 code="WORKSPACE_REQUIRED",
             )
         if named not in granted:
             raise Forbidden(
-                f"This API key has no access to workspace {named[:80]!r}. Check the "
-                "X-Blaxel-Workspace header (BL_WORKSPACE) against the key you use.",
+                f"This credential has no access to workspace {named[:80]!r}. Check the "
+                "X-Blaxel-Workspace header (BL_WORKSPACE) against the credential you use.",
                 code="WORKSPACE_FORBIDDEN",
             )
         return named
@@ -73,19 +79,40 @@ def caller_of(request: Any) -> Caller:
     return caller
 
 
-def bearer_token(headers: Any) -> str | None:
-    """The platform credential among raw ASGI headers.
+def bearer_tokens(headers: Any) -> list[str]:
+    """The credentials among raw ASGI headers, the platform's own first.
 
     ``X-Blaxel-Authorization`` wins over ``Authorization``; empty values and the placeholder that
-    some model libraries send are passed over.
+    some model libraries send are passed over. Several different values are all returned.
     """
-    found: dict[bytes, str] = {}
-    for name, value in headers:
-        if name in {b"x-blaxel-authorization", b"authorization"}:
-            match = BEARER.match(value.decode("latin-1").strip())
+    found: dict[str, None] = {}
+    for wanted in (b"x-blaxel-authorization", b"authorization"):
+        for name, value in headers:
+            match = BEARER.match(value.decode("latin-1").strip()) if name == wanted else None
             if match and match[1].lower() != PLACEHOLDER:
-                found.setdefault(name, match[1])
-    return found.get(b"x-blaxel-authorization") or found.get(b"authorization")
+                found[match[1]] = None
+    return list(found)
+
+
+async def authenticate(authenticator: Authenticator, tokens: list[str]) -> Principal:
+    """Whose the credentials of a request are; the first one counts.
+
+    Raises:
+        AuthenticationRequired: there is none.
+        AuthenticationFailed: the first one is not valid.
+        BadRequest: another one is valid too, and somebody else's.
+    """
+    if not tokens:
+        raise AuthenticationRequired(
+            "No credential came with this request: send an API key or access token as "
+            "'X-Blaxel-Authorization: Bearer <key>' or 'Authorization: Bearer <key>'."
+        )
+    first, *others = tokens
+    principal = authenticator.cached(first) or await authenticator.verify(first)
+    for other in others:
+        if await authenticator.contradicts(principal, other):
+            raise BadRequest(CONTRADICTION, code="CONFLICTING_CREDENTIALS")
+    return principal
 
 
 class Guard:
@@ -98,14 +125,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the Caller into the request's state, or refuse."""
         if scope["type"] == ScopeType.HTTP and _needs_credential(scope["path"]):
-            token = bearer_token(scope["headers"])
-            if token is None:
-                raise AuthenticationRequired(
-                    "No API key came with this request: send it as 'X-Blaxel-Authorization: "
-                    "Bearer <key>' or 'Authorization: Bearer <key>'."
-                )
-            auth = self.authenticator
-            principal = auth.cached(token) or await auth.verify(token)
+            principal = await authenticate(self.authenticator, bearer_tokens(scope["headers"]))
             scope["state"]["caller"] = Caller(principal, _named_workspace(scope))
         elif _is_misspelt(scope):
             raise NotFound("There is nothing at this path: it has one slash too many.")

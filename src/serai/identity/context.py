@@ -7,7 +7,8 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection
 
-from serai.identity.authenticator import KeyAuthenticator
+from serai.identity import changes
+from serai.identity.authenticator import CredentialAuthenticator
 from serai.identity.names import NameRules
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -24,7 +25,7 @@ class IdentityContext(msgspec.Struct, frozen=True):
 
     db: Database
     vault: Vault
-    authenticator: KeyAuthenticator
+    authenticator: CredentialAuthenticator
     origin: str
     names: NameRules
     features: tuple[str, ...]
@@ -35,8 +36,13 @@ class IdentityContext(msgspec.Struct, frozen=True):
         Also when the client has gone meanwhile: a revocation that was stored must be felt.
         """
 
+        def change(conn: Connection) -> T:
+            result = fn(conn)
+            changes.note(conn)
+            return result
+
         async def commit() -> T:
-            result = await self.db.write(fn)
+            result = await self.db.write(change)
             self.authenticator.forget()
             return result
 

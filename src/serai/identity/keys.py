@@ -33,6 +33,15 @@ def looks_like_key(text: str) -> bool:
     return secrets.compare_digest(check.encode(), _checksum(body).encode())
 
 
+def is_mistyped(text: str) -> bool:
+    """Whether the text is one of our keys but for its checksum, so that no lookup can find it.
+
+    An operator may bring a key of any form: what has another length may be one of those.
+    """
+    length = len(PREFIX) + RANDOM_LENGTH + CHECK_LENGTH
+    return len(text) == length and text.startswith(PREFIX) and not looks_like_key(text)
+
+
 def hint(key: str) -> str:
     """What may be shown of a key."""
     return key[:HINT_LENGTH] + "…"

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from serai.api.contract import handler_scopes
 from serai.identity.caller import Caller
+from serai.identity.principal import Principal
 from serai.kernel.errors import Forbidden
 
 Need = Literal["workspace admin", "admin of the named workspace", "account admin"]
@@ -59,18 +61,36 @@ async def check_rights(connection: Any, handler: Any) -> None:
     """Litestar guard of every management route.
 
     Raises:
-        Forbidden: the caller's role is not enough.
+        Forbidden: the caller's role is not enough, or the credential lacks a scope.
     """
     scope = connection.scope
+    caller: Caller | None = scope["state"].get("caller")
+    if caller is not None and caller.principal.scopes is not None:
+        demand_scopes(caller.principal, handler_scopes(handler))
     need = need_of(scope["method"], scope["path_template"])
-    if need is None:
+    if need is None or caller is None:
         return
-    caller: Caller = scope["state"]["caller"]
     if not _fulfils(caller, need, scope["path_params"]):
         raise Forbidden(
             f"This needs the role of {need}, which the credential does not have: ask one of the "
             "admins, or use an admin's key.",
             code="ADMIN_REQUIRED",
+        )
+
+
+def demand_scopes(principal: Principal, needed: frozenset[str]) -> None:
+    """Let pass only a credential that has all these scopes, or ``admin``.
+
+    Raises:
+        Forbidden: naming what is missing, also as RFC 6750 wants it.
+    """
+    missing = " ".join(sorted(principal.lacks(needed)))
+    if missing:
+        raise Forbidden(
+            f"The credential lacks the scope {missing!r} that this needs: ask for it when you get "
+            "the token or make the key.",
+            code="INSUFFICIENT_SCOPE",
+            headers={"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{missing}"'},
         )
 
 

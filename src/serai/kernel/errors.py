@@ -38,18 +38,27 @@ class BadRequest(SeraiError):
     code = "BAD_REQUEST"
 
 
-class AuthenticationRequired(SeraiError):
-    """No usable credential came with the request (401)."""
+class Unauthenticated(SeraiError):
+    """Nobody is known to be asking (401); the header says how to (RFC 6750, section 3)."""
 
     status = 401
+    challenge: ClassVar[str] = 'Bearer realm="serai"'
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"WWW-Authenticate": self.challenge})
+
+
+class AuthenticationRequired(Unauthenticated):
+    """No usable credential came with the request (401)."""
+
     code = "AUTHENTICATION_REQUIRED"
 
 
-class AuthenticationFailed(SeraiError):
+class AuthenticationFailed(Unauthenticated):
     """The credential is malformed, unknown, expired or revoked (401)."""
 
-    status = 401
     code = "AUTHENTICATION_FAILED"
+    challenge = 'Bearer realm="serai", error="invalid_token"'
 
 
 class UsageLimitExceeded(SeraiError):

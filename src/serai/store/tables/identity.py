@@ -121,5 +121,7 @@ api_keys = Table(
     Column("expires_at", String),
     Column("last_used_at", String),
     Column("revoked_at", String),
+    Column("scope", Text),
 )
-"""A key is of a user (``user_id``) or of a service account (``client_id``)."""
+"""A key is of a user (``user_id``) or of a service account (``client_id``). ``scope`` is what it
+may be used for, words separated by a space; NULL is everything its holder's role allows."""

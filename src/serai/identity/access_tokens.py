@@ -1,0 +1,117 @@
+"""Access tokens: JWTs that this server signs and believes, in the profile of RFC 9068."""
+
+import base64
+from datetime import datetime, timedelta
+
+import msgspec
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from serai.identity.grants import Grant
+from serai.identity.signing_keys import ALGORITHM, TOKEN_LIFE, KeyRing
+from serai.kernel.errors import AuthenticationFailed
+from serai.kernel.ids import new_uuid
+
+SECONDS = int(TOKEN_LIFE.total_seconds())
+TYPE = "at+jwt"
+LEEWAY = timedelta(seconds=30)
+"""How much the clock of another process of this installation may differ from ours."""
+REFUSED = "This access token is not valid here: get a new one, for example with `bl login`."
+EXPIRED = "This access token has expired: refresh it, or sign in again."
+
+
+class Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What an access token says; ``sid`` is its grant. Times are seconds since 1970."""
+
+    iss: str
+    aud: str | list[str]
+    sub: str
+    exp: float
+    iat: float
+    sid: str
+    jti: str
+    client_id: str
+    scope: str = ""
+    workspace: str = ""
+    nbf: float = 0
+
+
+class AccessTokens:
+    """Issues and checks access tokens.
+
+    Args:
+        ring: the signing keys.
+        issuer: our identifier as an OpenID provider, a URL.
+        audience: what the tokens are for: the origin of the APIs.
+    """
+
+    def __init__(self, ring: KeyRing, issuer: str, audience: str) -> None:
+        self.ring = ring
+        self.issuer = issuer
+        self.audience = audience
+
+    def issue(self, grant: Grant, scope: str, at: datetime) -> str:
+        """A token of a grant, with (part of) its scope, good for two hours."""
+        moment = int(at.timestamp())
+        claims = {
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": grant.subject,
+            "client_id": grant.client_id,
+            "iat": moment,
+            "exp": moment + SECONDS,
+            "jti": new_uuid(),
+            "sid": grant.id,
+            "scope": scope,
+            "workspace": grant.workspace,
+        }
+        return self.sign(claims, TYPE, at)
+
+    def sign(self, claims: dict[str, object], kind: str, at: datetime) -> str:
+        """Sign any claims; ``kind`` becomes the ``typ`` of the header."""
+        key = self.ring.signing(at)
+        header = {"alg": ALGORITHM, "kid": key.kid, "typ": kind}
+        return jwt.encode(header, claims, key.key, algorithms=[ALGORITHM])
+
+    def check(self, token: str, at: datetime) -> Claims:
+        """What a token says, if we signed it for us and it is its time.
+
+        Raises:
+            AuthenticationFailed: any other token; says no more than whether it has expired.
+        """
+        claims = self._decode(token)
+        moment = at.timestamp()
+        if claims is None or claims.iss != self.issuer or not self._is_for_us(claims):
+            raise AuthenticationFailed(REFUSED)
+        if max(claims.iat, claims.nbf) > moment + LEEWAY.total_seconds():
+            raise AuthenticationFailed("This access token is not valid yet.")
+        if claims.exp <= moment:
+            raise AuthenticationFailed(EXPIRED, code="TOKEN_EXPIRED")
+        return claims
+
+    def _is_for_us(self, claims: Claims) -> bool:
+        return self.audience in ([claims.aud] if isinstance(claims.aud, str) else claims.aud)
+
+    def _decode(self, token: str) -> Claims | None:
+        try:
+            header = _header(token)
+            key = self.ring.verifying(header.kid)
+            if key is None or header.alg != ALGORITHM or header.typ.lower() != TYPE:
+                return None
+            decoded = jwt.decode(token, key, algorithms=[ALGORITHM])
+            return msgspec.convert(decoded.claims, Claims)
+        except (JoseError, ValueError, TypeError, msgspec.MsgspecError):
+            return None
+
+
+class _Header(msgspec.Struct, frozen=True):
+    kid: str
+    alg: str
+    typ: str = ""
+
+
+def _header(token: str) -> _Header:
+    text = token.partition(".")[0]
+    return msgspec.json.decode(
+        base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Header
+    )
