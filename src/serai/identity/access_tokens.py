@@ -81,7 +81,7 @@ class AccessTokens:
         """
         claims = self._decode(token)
         moment = at.timestamp()
-        if claims is None or claims.iss != self.issuer or not self._is_for_us(claims):
+        if claims is None or not self._is_of_ours(claims):
             raise AuthenticationFailed(REFUSED)
         if max(claims.iat, claims.nbf) > moment + LEEWAY.total_seconds():
             raise AuthenticationFailed("This access token is not valid yet.")
@@ -89,8 +89,10 @@ class AccessTokens:
             raise AuthenticationFailed(EXPIRED, code="TOKEN_EXPIRED")
         return claims
 
-    def _is_for_us(self, claims: Claims) -> bool:
-        return self.audience in ([claims.aud] if isinstance(claims.aud, str) else claims.aud)
+    def _is_of_ours(self, claims: Claims) -> bool:
+        audience = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        ours = claims.iss == self.issuer and self.audience in audience
+        return ours and claims.exp <= claims.iat + SECONDS
 
     def _decode(self, token: str) -> Claims | None:
         try:

@@ -38,6 +38,7 @@ class CredentialAuthenticator:
         self._vault = vault
         self._tokens = tokens
         self._cache: dict[str, tuple[float, Principal]] = {}
+        self._strange: set[str] = set()
         self._used: dict[str, str] = {}
         self._seen = -1
 
@@ -93,24 +94,32 @@ class CredentialAuthenticator:
 
     async def contradicts(self, principal: Principal, other: str) -> bool:
         """Whether another credential of the same request is valid, and somebody else's."""
-        if not (is_jwt(other) or looks_like_key(other)):
+        if other in self._strange:
             return False
         try:
             second = self.cached(other) or await self.verify(other)
         except AuthenticationFailed:
+            if len(self._strange) >= CACHE_MAX:
+                self._strange.clear()
+            self._strange.add(other)
             return False
         return second.subject != principal.subject
 
     def forget(self) -> None:
-        """Drop the cache: call after any change of keys, users or memberships."""
+        """Drop what is remembered: call after any change of keys, users or memberships."""
         self._cache.clear()
+        self._strange.clear()
 
     async def watch(self) -> None:
-        """Forget whenever the number of changes has grown, until cancelled."""
+        """Forget whenever the number of changes has grown, until cancelled.
+
+        The signing keys are read again too: one may have been taken back.
+        """
         while True:
             number = await self._db.read(changes.latest)
             if number != self._seen:
                 self._seen = number
+                self._tokens.ring.reload()
                 self.forget()
             await asyncio.sleep(WATCH_SECONDS)
 
