@@ -10,8 +10,10 @@ from sqlalchemy import event
 from platform_server import KEY
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
+from serai.identity.grants import Grant
 from serai.identity.keys import new_key
 from serai.identity.signing_keys import KeyRing
+from serai.kernel.clock import now
 from serai.kernel.errors import AuthenticationFailed
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -49,6 +51,22 @@ def test_two_credentials_of_one_person_are_not(world: World) -> None:
 def test_what_is_no_credential_contradicts_nothing(world: World, other: str) -> None:
     done(ask(world, "/v0/profile", KEY, other))
     assert ask(world, "/main/models/any/v1/models", KEY, other).status_code == 404
+
+
+async def test_a_token_of_ours_is_recognised_before_it_is_verified(tmp_path: Path) -> None:
+    db, vault = Database(tmp_path / "serai.db"), Vault.open(tmp_path / "master.key")
+    await asyncio.to_thread(db.open)
+    ring = KeyRing(db, vault)
+    await ring.open()
+    ours = AccessTokens(ring, "https://here.example/v0", "a")
+    theirs = AccessTokens(ring, "https://there.example/v0", "a")
+    authenticator = CredentialAuthenticator(db, vault, ours)
+    grant = Grant(id="g", client_id="c", user_id="u")
+    assert authenticator.recognizes(ours.issue(grant, "", now()))
+    assert authenticator.recognizes(new_key())
+    for other in (theirs.issue(grant, "", now()), "sk-proj", "ey.e30.x", "ey..", "", "é.é.é"):
+        assert not authenticator.recognizes(other)
+    db.close()
 
 
 def test_a_header_that_comes_twice_is_two_credentials(world: World) -> None:

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.identity import changes, grants
-from serai.identity.access_tokens import REFUSED, AccessTokens
+from serai.identity.access_tokens import REFUSED, AccessTokens, claimed_issuer
 from serai.identity.accounts import Verified, principal_of, principal_of_grant
 from serai.identity.api_keys import note_used
 from serai.identity.keys import PREFIX, is_mistyped, looks_like_key
@@ -91,6 +91,12 @@ class CredentialAuthenticator:
         if principal is None:
             raise AuthenticationFailed(REFUSED)
         return Verified(principal, claims.exp - moment.timestamp())
+
+    def recognizes(self, token: str) -> bool:
+        """Whether a string is by its form a key or token of this installation."""
+        if looks_like_key(token) or token in self._cache:
+            return True
+        return is_jwt(token) and claimed_issuer(token) == self._tokens.issuer
 
     async def contradicts(self, principal: Principal, other: str) -> bool:
         """Whether another credential of the same request is valid, and somebody else's."""
