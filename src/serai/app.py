@@ -80,9 +80,11 @@ from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.storage.operations import storage_operations
 from serai.store.database import Database
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 
 DRAIN_SECONDS = 5
+METERED = "usage is counted by the platform itself, and no row of it is told"
 log = structlog.get_logger("serai")
 
 
@@ -330,11 +332,15 @@ class Server(uvicorn.Server):
 
 
 class SandboxSpans:
-    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``."""
+    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``.
+
+    Usage is the platform's own to count, whoever's request starts or stops something.
+    """
 
     def __init__(self, meter: SpanMeter) -> None:
         self._meter = meter
 
+    @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
         """The sandbox runs from ``at`` on."""
         self._meter.open(
@@ -347,6 +353,7 @@ class SandboxSpans:
             at=at,
         )
 
+    @unbounded(METERED)
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
         """The sandbox ran until ``at``."""
         self._meter.close(conn, sandbox_id, at)
