@@ -294,7 +294,7 @@ def _learn(
         return True
     for place in places:
         for condition in conditions:
-            if place.open and isinstance(condition, Either):
+            if isinstance(condition, Either) and not (place.bounded or place.part):
                 _take_either(place, condition, known, found)
     return before != [place.state for place in places]
 
@@ -326,7 +326,7 @@ def _take_either(
         for pair in branch:
             _take(alone, pair, known)
         if alone.values and not alone.bounded:
-            groups.append(tuple(alone.values.values()))
+            groups.append(tuple((place.values | alone.values).values()))
         elif not alone.bounded:
             return
     place.bounded = True

@@ -17,6 +17,8 @@ from serai.store.conditions import Plan, Value, plan_of
 from serai.store.reach import Reach, current
 from serai.store.tenancy import Owner
 
+BEGIN = "BEGIN"
+"""What the engine itself says to the driver; nothing else is without a compiled form."""
 log = structlog.get_logger(__name__)
 
 
@@ -52,18 +54,17 @@ def guard(engine: Engine) -> None:
         if reach is None:
             return
         compiled = context.compiled
-        plan = getattr(compiled, "serai_plan", None) or _plan(compiled, sql)
-        problem = plan.refusal or _problem(plan, context, reach)
+        if compiled is None:
+            problem = None if sql == BEGIN else "a statement as text does not say whose rows"
+        else:
+            plan = getattr(compiled, "serai_plan", None) or _plan(compiled)
+            problem = plan.refusal or _problem(plan, context, reach)
         if problem is not None:
             log.error("statement_out_of_reach", problem=problem, statement=sql)
             raise OutOfReach(f"{problem}: {sql}")
 
 
-def _plan(compiled: Any, sql: str) -> Compiled:
-    if compiled is None:
-        # what the engine itself says to the driver, and nothing else, is not compiled
-        refusal = None if sql in {"BEGIN", ""} else "a statement as text does not say whose rows"
-        return Compiled((), (), refusal)
+def _plan(compiled: Any) -> Compiled:
     plan = plan_of(compiled.statement)
     made = _named(plan, compiled)
     compiled.serai_plan = made
@@ -85,6 +86,8 @@ def _check(value: Value, names: Mapping[Any, str]) -> Check:
 
 
 def _problem(plan: Compiled, context: Any, reach: Reach) -> str | None:
+    if not (plan.reads or plan.writes):
+        return None
     for values in context.compiled_parameters:
         for group in plan.reads:
             if not any(_in_reach(check, values, context, reach) for check in group):
