@@ -43,14 +43,16 @@ from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
+from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
-from serai.identity.bootstrap import Bootstrapped, bootstrap
+from serai.identity.bootstrap import Bootstrapped, bootstrap, unclaimed_admin
 from serai.identity.caller import Guard
 from serai.identity.context import IdentityContext
 from serai.identity.names import NameRules
 from serai.identity.operations import identity_operations
 from serai.identity.operations.features import FEATURES
+from serai.identity.passwords import Passwords
 from serai.identity.principal import Principal
 from serai.identity.rights import check_rights
 from serai.identity.signing_keys import KeyRing
@@ -81,11 +83,15 @@ from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
+from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
+from serai.signin.site import Site
 from serai.storage.operations import storage_operations
 from serai.store.database import Database
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 
 DRAIN_SECONDS = 5
+METERED = "usage is counted by the platform itself, and no row of it is told"
 log = structlog.get_logger("serai")
 
 
@@ -130,6 +136,10 @@ class Platform:
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.allowance = Allowance(self.db)
+        self.passwords = Passwords()
+        self.upstream = upstream_of(settings)
+        label = settings.oidc_label if self.upstream else None
+        self.site = Site(self._identity(), self.passwords, upstream_label=label)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -150,16 +160,25 @@ class Platform:
             asyncio.create_task(self.authenticator.watch()),
             asyncio.create_task(self.ring.keep()),
             asyncio.create_task(keep_oauth(self.db)),
+            asyncio.create_task(keep_sign_in(self.site)),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
+        setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
-            await server.serve_until_signal(lambda: self._ready(booted))
+            await server.serve_until_signal(lambda: self._ready(booted, setup))
         finally:
             await parts.stop()
             await self._close(gateway, reconciler)
         return 0
+
+    def _setup_link(self, conn: Connection) -> str | None:
+        """A new link for the first admin's password, as long as they have none."""
+        admin = unclaimed_admin(conn)
+        if admin is None:
+            return None
+        return one_time_links.make(conn, self.vault, "setup", admin.id, self.settings.origin, now())
 
     async def _open(self) -> Bootstrapped:
         settings = self.settings
@@ -221,6 +240,7 @@ class Platform:
             *quota_operations(self.db),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
+            *sign_in_operations(self.site, self.upstream),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
             *self.network.operations(context),
@@ -278,7 +298,7 @@ class Platform:
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
-    def _ready(self, booted: Bootstrapped) -> None:
+    def _ready(self, booted: Bootstrapped, setup: str | None) -> None:
         settings = self.settings
         instance.publish(
             settings.data_dir,
@@ -298,7 +318,7 @@ class Platform:
         log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(settings.origin, shown, settings.workspace, settings.data_dir)
+            text = banner(settings.origin, shown, settings.workspace, settings.data_dir, setup)
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
@@ -311,6 +331,7 @@ class Platform:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
+        self.passwords.close()
         self.db.close()
         log.info("stopped")
 
@@ -343,11 +364,15 @@ class Server(uvicorn.Server):
 
 
 class SandboxSpans:
-    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``."""
+    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``.
+
+    Usage is the platform's own to count, whoever's request starts or stops something.
+    """
 
     def __init__(self, meter: SpanMeter) -> None:
         self._meter = meter
 
+    @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
         """The sandbox runs from ``at`` on."""
         self._meter.open(
@@ -360,6 +385,7 @@ class SandboxSpans:
             at=at,
         )
 
+    @unbounded(METERED)
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
         """The sandbox ran until ``at``."""
         self._meter.close(conn, sandbox_id, at)

@@ -67,9 +67,7 @@ class Tenant(World):
         def agree(conn: Any) -> str:
             request = authorization.read_request(conn, self.oauth, pairs)
             scope = more.pop("scope", request.scope)
-            return authorization.approve(
-                conn, self.oauth, request, scope=scope, **(fields | more)
-            )
+            return authorization.approve(conn, self.oauth, request, scope=scope, **(fields | more))
 
         return query_of(self.write(agree))
 

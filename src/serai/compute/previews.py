@@ -357,7 +357,7 @@ def _free_name(rows: list[TokenRow], wanted: str) -> str:
 
 def _drop(conn: Connection, document: Document) -> None:
     tokens.drop_all(conn, Place(document.workspace, document.parent, document.name))
-    documents.drop(conn, document.id)
+    documents.drop(conn, document)
 
 
 def _drop_due(conn: Connection, place: Place) -> None:

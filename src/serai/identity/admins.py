@@ -46,7 +46,8 @@ def dismiss(conn: Connection, account_id: str, sub_or_email: str) -> WorkspaceUs
 
 
 def _set(conn: Connection, row: Any, *, admin: bool) -> WorkspaceUser:
-    conn.execute(update(users).where(users.c.id == row.id).values(account_admin=admin))
+    itself = (users.c.id == row.id, users.c.account_id == row.account_id)
+    conn.execute(update(users).where(*itself).values(account_admin=admin))
     return _shown(row)
 
 

@@ -18,6 +18,7 @@ from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
 from serai.kernel.ids import new_uuid
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 from serai.store.tables.identity import invitations, memberships, users
 from serai.store.tables.identity import workspaces as places
@@ -139,8 +140,8 @@ def decline(
     conn: Connection, vault: Vault, caller: Principal, workspace: str, token: str | None
 ) -> PendingInvitation:
     """Turn an invitation down as the calling user; raises what ``join`` does."""
-    row = _mine(conn, vault, caller, workspace, token)
-    conn.execute(delete(invitations).where(invitations.c.id == row.id))
+    row, c = _mine(conn, vault, caller, workspace, token), invitations.c
+    conn.execute(delete(invitations).where(c.id == row.id, c.email == caller.email))
     return sent(row)
 
 
@@ -222,6 +223,7 @@ def _open(row: Row[Any]) -> Row[Any]:
     return row
 
 
+@unbounded("an open invitation lets its holder into a workspace out of reach until then")
 def _take(conn: Connection, row: Row[Any], user_id: str) -> AcceptedInvitation:
     mine = select(memberships.c.role).where(
         memberships.c.workspace == row.workspace, memberships.c.user_id == user_id
@@ -234,6 +236,7 @@ def _take(conn: Connection, row: Row[Any], user_id: str) -> AcceptedInvitation:
     return AcceptedInvitation(email=row.email, workspace=workspace)
 
 
+@unbounded("an invitation says how many are in its workspace")
 def _rendered(conn: Connection, row: Row[Any]) -> ReceivedInvitation:
     number = select(func.count()).where(memberships.c.workspace == row.workspace)
     return ReceivedInvitation(

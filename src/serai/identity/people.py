@@ -9,6 +9,7 @@ from serai.identity import api_keys
 from serai.identity.api_keys import Holder
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
+from serai.store.reach import unbounded
 from serai.store.tables.identity import invitations, memberships, users, workspaces
 from serai.wire.identity import Role, WorkspaceUser
 
@@ -113,6 +114,7 @@ def remove(conn: Connection, workspace: str, sub_or_email: str) -> WorkspaceUser
     return shown(row)
 
 
+@unbounded("who has no workspace left goes, and in which ones they were is nobody's reach")
 def drop_stranded(conn: Connection, user_id: str) -> None:
     """Delete a user, and their keys, who has no workspace left and is no admin of the account."""
     granted = select(memberships.c.workspace).where(memberships.c.user_id == user_id).limit(1)

@@ -13,6 +13,7 @@ from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
 from serai.kernel.names import check_labels
+from serai.store.reach import unbounded
 from serai.store.tables.documents import documents
 from serai.store.tables.identity import invitations, memberships, workspaces
 from serai.store.tables.sandboxes import sandboxes
@@ -63,6 +64,7 @@ def need(conn: Connection, caller: Principal, name: str) -> Workspace:
     )
 
 
+@unbounded("a name is taken whoever has it, and nothing but that is told")
 def taken(conn: Connection, name: str, account_id: str) -> bool:
     """Whether a name cannot be had by an account.
 
@@ -91,10 +93,11 @@ def create(conn: Connection, caller: Principal, wanted: Workspace) -> Workspace:
         raise Conflict(
             f"The workspace name {wanted.name!r} is taken.", code="WORKSPACE_ALREADY_EXISTS"
         )
-    accounts.create_workspace(conn, caller.account_id, wanted.name, caller.email)
-    if caller.kind == "user":
-        accounts.grant(conn, wanted.name, caller.subject, "admin")
-    return _save(conn, wanted.name, wanted, caller)
+    with unbounded("a workspace that is being made is in nobody's reach yet"):
+        accounts.create_workspace(conn, caller.account_id, wanted.name, caller.email)
+        if caller.kind == "user":
+            accounts.grant(conn, wanted.name, caller.subject, "admin")
+        return _save(conn, wanted.name, wanted, caller)
 
 
 def replace(conn: Connection, caller: Principal, name: str, wanted: Workspace) -> Workspace:

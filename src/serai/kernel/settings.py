@@ -20,6 +20,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
         reusable_device_tokens: whether a refresh that shows its device code does not rotate.
+        oidc_issuer: OpenID provider at which people may sign in; none when absent.
+        oidc_client_id: what that provider calls us.
+        oidc_client_secret: what we show it; absent for a public client.
+        oidc_label: what the button on the sign-in page says.
+        oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
+            empty.
+        oidc_auto_create: whether people of those domains become members of ``workspace``.
     """
 
     data_dir: Path
@@ -33,6 +40,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
     reusable_device_tokens: bool = False
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = None
+    oidc_label: str = "Sign in with your organization"
+    oidc_allowed_domains: tuple[str, ...] = ()
+    oidc_auto_create: bool = False
 
     @property
     def origin(self) -> str:

@@ -35,6 +35,7 @@ from serai.resources.kind import Body
 from serai.resources.operations import ResourceContext, actor_of
 from serai.resources.store import not_found
 from serai.resources.tenants import need_tenant
+from serai.store.reach import unbounded
 from serai.wire.network import CustomDomain, CustomDomainShareTarget, ShareCustomDomain
 
 TAKEN = "Another workspace has verified this domain already; it must give it up first."
@@ -325,8 +326,10 @@ def _share(
         raise BadRequest("targetWorkspace is this workspace itself: name another one.")
     account = account_of(conn, caller)
     if target != ACCOUNT:
-        need_tenant(conn, target, account)
-        if documents.find(conn, target, DOMAINS.name, name) is not None:
+        with unbounded("a domain is shared with a workspace that its giver need not reach"):
+            need_tenant(conn, target, account)
+            clash = documents.find(conn, target, DOMAINS.name, name)
+        if clash is not None:
             raise Conflict(
                 f"Workspace {target!r} has a custom domain {name!r} of its own.",
                 code="CUSTOM_DOMAIN_CONFLICT",

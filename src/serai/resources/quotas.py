@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, NotFound, UsageLimitExceeded
 from serai.resources import counts
+from serai.store.reach import unbounded
 from serai.store.tables.governance import quotas
 from serai.store.tables.identity import workspaces
 from serai.store.tables.sandboxes import sandboxes
@@ -146,7 +147,8 @@ def _check(conn: Connection, workspace: str, resource: str, more: int) -> None:
     )
     for row in conn.execute(query).all():
         limit = Limit(*row)
-        used = _used(conn, limit) or 0
+        with unbounded("an account's limit counts all its workspaces; only the sum is told"):
+            used = _used(conn, limit) or 0
         if used + more > limit.value:
             raise _exceeded(limit, used, more)
 

@@ -133,7 +133,7 @@ class DocumentStore:
             Conflict: ``If-Match`` of the request names another state of the document.
         """
         self.deleting(conn, actor, document)
-        documents.drop(conn, document.id)
+        documents.drop(conn, document)
 
     def deleting(self, conn: Connection, actor: Actor, document: Document) -> None:
         """The first half of a delete that takes its time: check ``If-Match``, write the entry."""

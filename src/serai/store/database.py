@@ -20,10 +20,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from serai.kernel.errors import ServiceUnavailable
+from serai.store.guard import guard
 from serai.store.migrations import migrate
+from serai.store.reach import Reach, current, within
 
 T = TypeVar("T")
-Job = tuple[Callable[[Connection], Any], "Future[Any]"]
+Job = tuple[Callable[[Connection], Any], "Future[Any]", Reach | None]
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 64
@@ -92,9 +94,9 @@ class Database:
         return await asyncio.wrap_future(self.submit(fn))
 
     def submit(self, fn: Callable[[Connection], T]) -> "Future[T]":
-        """Queue a write from any thread; the future resolves after the commit."""
+        """Queue a write from any thread, with the caller's reach; resolves after the commit."""
         future: Future[T] = Future()
-        self._queue.put((fn, future))
+        self._queue.put((fn, future, current.get()))
         return future
 
     def _write_loop(self) -> None:
@@ -117,11 +119,11 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
     """Run each job in its own savepoint, commit once, then tell the callers."""
     done: list[tuple[Future[Any], Any]] = []
     try:
-        for fn, future in batch:
+        for fn, future, reach in batch:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                with conn.begin_nested():
+                with conn.begin_nested(), within(reach):
                     result = fn(conn)
             except Exception as problem:
                 future.set_exception(_translated(problem))
@@ -131,7 +133,7 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
     except Exception as problem:
         log.exception("commit_failed")
         conn.rollback()
-        for _, future in batch:
+        for _, future, _ in batch:
             if not future.done():
                 future.set_exception(_translated(problem))
         return
@@ -176,4 +178,5 @@ def _engine(path: Path) -> Engine:
     def begin(conn: Connection) -> None:
         conn.exec_driver_sql("BEGIN")
 
+    guard(engine)
     return engine
