@@ -27,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
+        usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
     """
 
     data_dir: Path
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_label: str = "Sign in with your organization"
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
+    usage_database_url: str | None = None
 
     @property
     def origin(self) -> str:
