@@ -100,9 +100,7 @@ def test_client_credentials(
 ) -> None:
     app = tenant.independent(machine, method)
     more = {"scope": scope} if scope else {}
-    token = app.fetch_token(
-        about["token_endpoint"], grant_type="client_credentials", **more
-    )
+    token = app.fetch_token(about["token_endpoint"], grant_type="client_credentials", **more)
     assert token.keys() - {"expires_at"} == EXACTLY
     assert token["expires_in"] == 7200
     assert app.get(f"{tenant.server.url}/v0/profile").json()["sub"] == machine["client_id"]
