@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from identity.conftest import World, done
-from platform_server import Server
+from platform_server import KEY, Server
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
 from serai.identity.signing_keys import KeyRing
@@ -39,6 +39,7 @@ class Tenant(World):
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
+        self.admin = self.client(KEY, "main")
         ring = KeyRing(self._db, self.vault)
         tokens = AccessTokens(ring, f"{server.url}/v0", server.url)
         self.oauth = OAuth(

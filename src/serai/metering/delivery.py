@@ -22,6 +22,7 @@ from serai.resources.spans import TOPIC, SpanChange, close_span, meter
 from serai.store import outbox
 from serai.store.database import Database
 from serai.store.outbox import Message
+from serai.store.reach import unbounded
 from serai.store.tables.usage import usage_spans
 
 log = structlog.get_logger(__name__)
@@ -74,6 +75,10 @@ class SpanDelivery:
         Raises:
             ServiceUnavailable: a database cannot be used; nothing is lost.
         """
+        with unbounded("delivers what everybody used; answers nothing"):
+            await self._drain()
+
+    async def _drain(self) -> None:
         async with self._lock:
             while found := await self._db.read(lambda conn: outbox.waiting(conn, TOPIC, BATCH)):
                 await self._deliver(found)

@@ -25,12 +25,12 @@ def quota_operations(db: Database, usage: Database) -> list[ControllerRouterHand
     ``usage`` is the usage store: what is used of a limit of tokens is asked there.
     """
 
-    async def tokens() -> dict[Limit, int]:
-        limits = await db.read(quotas.token_limits)
+    async def tokens(account_id: str) -> dict[Limit, int]:
+        limits = await db.read(lambda conn: quotas.token_limits(conn, account_id))
         return await usage.read(lambda conn: quotas.tokens_used(conn, limits)) if limits else {}
 
     async def shown(account_id: str) -> Response[bytes]:
-        used = await tokens()
+        used = await tokens(account_id)
         found = await db.read(lambda conn: quotas.listing(conn, account_id, used))
         return json_response(msgspec.json.encode(found))
 

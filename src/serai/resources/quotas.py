@@ -67,11 +67,14 @@ def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
     _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
 
 
-def token_limits(conn: Connection) -> list[Limit]:
-    """Every limit of tokens."""
+def token_limits(conn: Connection, account_id: str | None = None) -> list[Limit]:
+    """Every limit of tokens, or those of one account."""
     c = quotas.c
     query = select(c.account_id, c.workspace, c.resource, c.value)
-    return [Limit(*row) for row in conn.execute(query.where(c.resource == MODEL_TOKENS))]
+    query = query.where(c.resource == MODEL_TOKENS)
+    if account_id is not None:
+        query = query.where(c.account_id == account_id)
+    return [Limit(*row) for row in conn.execute(query)]
 
 
 def tokens_used(usage: Connection, limits: Iterable[Limit]) -> dict[Limit, int]:
