@@ -277,4 +277,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "oidc_label": _text(_label),
     "oidc_allowed_domains": _domains,
     "oidc_auto_create": _boolean,
+    "reusable_device_tokens": _boolean,
 }

@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
+        reusable_device_tokens: whether a refresh that shows its device code does not rotate.
     """
 
     data_dir: Path
@@ -44,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_label: str = "Sign in with your organization"
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
+    reusable_device_tokens: bool = False
 
     @property
     def origin(self) -> str:
