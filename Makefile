@@ -28,7 +28,7 @@ test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: clients
-clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) ## Install the official SDKs, for the tests that run them
+clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/oidc-provider/.ready ## Install the official SDKs and an OpenID provider, for the tests that run them
 
 .PHONY: lint
 lint: .venv/.dev ## Check style, types and layers
@@ -86,6 +86,10 @@ $(CLIENTS)/py-0.4.3/.ready: requirements/clients-0.4.3.lock scripts/venv
 
 $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-modules
 	@scripts/node-modules tests/clients/ts/$* $(@D)
+	@if [ -d $(@D)/node_modules ]; then touch $@; fi
+
+$(CLIENTS)/oidc-provider/.ready: tests/signin/provider/package-lock.json scripts/node-modules
+	@scripts/node-modules tests/signin/provider $(@D)
 	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv

@@ -256,7 +256,7 @@ class Platform:
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
-            *sign_in_operations(self.site, self.upstream),
+            *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
             *self.network.operations(context),

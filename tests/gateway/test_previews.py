@@ -233,3 +233,40 @@ async def test_refused_upload_does_not_wait_for_the_body(world: World, client: C
     head = f"POST {SHOP} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
     client.writer.write(head.encode())
     assert (await client.answer()).status == 401
+
+
+async def test_a_preview_has_an_origin_of_its_own(world: World, client: Client) -> None:
+    publish(world, public=True)
+    answer = await client.ask(f"{SHOP}/", key=None)
+    policy = answer.headers["content-security-policy"].split()
+    assert policy[0] == "sandbox"
+    assert "allow-scripts" in policy
+    assert "allow-same-origin" not in policy
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+async def test_cookies_of_sign_in_stay_here(world: World, client: Client) -> None:
+    publish(world, public=True)
+    ours = "__Host-serai-session=a; Serai-8080-known=b;serai-8080-visit=c"
+    for sent, received in (
+        (f"theme=dark; {ours}; cart=1", "theme=dark; cart=1"),
+        (f"{ours}; my-serai-app=1", "my-serai-app=1"),
+        (ours, None),
+        ("theme=dark", "theme=dark"),
+    ):
+        await client.ask(f"{SHOP}/", key=None, headers={"Cookie": sent})
+        assert world.app_port.requests[-1].headers.get("cookie") == received
+
+
+async def test_a_preview_signs_nobody_in(world: World, client: Client) -> None:
+    publish(world, public=True)
+
+    async def planting(request, reader, writer) -> None:
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nset-cookie: serai-8080-session=planted; Path=/\r\n"
+            b"content-length: 0\r\n\r\n"
+        )
+
+    world.app_port.handler = planting
+    answer = await client.ask(f"{SHOP}/", key=None)
+    assert "set-cookie" not in answer.headers

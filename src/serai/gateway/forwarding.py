@@ -49,6 +49,9 @@ _DROPPED_ANSWER = _HOP | {b"content-length", b"x-blaxel-source", b"x-request-id"
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
+_OUR_COOKIE = re.compile(rb"\s*(?:__Host-)?serai-", re.IGNORECASE)
+"""How the names of our own cookies begin; see ``signin.cookies``."""
+
 _STATUS = {code: status_line(code) for code in range(100, 600)}
 
 
@@ -94,7 +97,8 @@ def copy_request(headers: Headers, dropped: frozenset[bytes]) -> Copied:
     named: set[bytes] | None = None
     for name, value in headers:
         if name not in dropped:
-            lines += (name, b": ", value, b"\r\n")
+            if name != b"cookie" or (value := _foreign_cookies(value)):
+                lines += (name, b": ", value, b"\r\n")
         elif name == b"host":
             if copied.host is not None:
                 raise BadRequest("The request has two Host headers; send exactly one.")
@@ -112,6 +116,13 @@ def copy_request(headers: Headers, dropped: frozenset[bytes]) -> Copied:
     if named:
         _drop_named(copied, named)
     return copied
+
+
+def _foreign_cookies(value: bytes) -> bytes:
+    """A ``Cookie`` header without ours: who is signed in here is no workload's business."""
+    if b"serai-" not in value.lower():
+        return value
+    return b";".join(one for one in value.split(b";") if not _OUR_COOKIE.match(one)).strip()
 
 
 def _drop_named(copied: Copied, named: set[bytes]) -> None:
@@ -141,6 +152,8 @@ def copy_answer(answer: Answer, out: list[bytes]) -> None:
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:
         if name not in _DROPPED_ANSWER:
+            if name == b"set-cookie" and _OUR_COOKIE.match(value):
+                continue  # a workload must not sign anybody in or out
             out += (name, b": ", value, b"\r\n")
         elif name == b"x-request-id":
             out += (b"x-upstream-request-id: ", value, b"\r\n")

@@ -13,7 +13,9 @@ from serai.identity.upstream_identities import Admission
 from serai.kernel.clock import now
 from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.settings import Settings
-from serai.signin import account, entering, login, recovering
+from serai.oauth.context import OAuth
+from serai.signin import account, device, entering, login, recovering
+from serai.signin.consent import PATHS, Consent
 from serai.signin.provider import Provider
 from serai.signin.session_operations import session_operations
 from serai.signin.site import Page, Site
@@ -26,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 def sign_in_operations(
-    site: Site, upstream: Upstream | None = None
+    site: Site, oauth: OAuth, upstream: Upstream | None = None
 ) -> list[ControllerRouterHandler]:
     """Every page, the stylesheet, and the operations on one's own sessions."""
     elsewhere = []
@@ -40,6 +42,7 @@ def sign_in_operations(
         *elsewhere,
         *_open_pages(site),
         *_account_pages(site),
+        *_access_pages(site, Consent(oauth)),
         *session_operations(site.identity),
     ]
 
@@ -88,6 +91,16 @@ def _account_pages(site: Site) -> list[ControllerRouterHandler]:
         _get(site, "/account", account.show_account, private=True),
         _get(site, "/account/second-factor", account.show_second_factor, private=True),
         *(_post(site, path, page, private=True) for path, page in pages.items()),
+    ]
+
+
+def _access_pages(site: Site, consent: Consent) -> list[ControllerRouterHandler]:
+    """Who may act for somebody: devices, and applications under both their addresses."""
+    return [
+        _get(site, "/device", device.show_device, private=True),
+        _post(site, "/device", device.answer_device, private=True),
+        *(_get(site, path, consent.ask) for path in PATHS),
+        *(_post(site, path, consent.answer) for path in PATHS),
     ]
 
 
