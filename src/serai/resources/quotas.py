@@ -67,6 +67,7 @@ def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
     _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
 
 
+@unbounded("what every account has spent is the platform's own to know")
 def token_refusals(conn: Connection) -> list[tuple[str, str, UsageLimitExceeded]]:
     """Account, workspace (empty for all of them) and refusal of each token limit that is reached.
 
