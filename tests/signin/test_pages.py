@@ -16,7 +16,9 @@ PAGES = ("/login", "/login/forgot", "/login/reset?token=x", "/setup?token=x", "/
 @pytest.mark.parametrize("path", PAGES)
 def test_headers_of_pages(browser: Browser, path: str) -> None:
     headers = browser.get(path).headers
-    policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+    policy = dict(
+        part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
+    )
     assert policy == {
         "default-src": "'none'",
         "style-src": "'self'",

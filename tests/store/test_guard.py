@@ -19,6 +19,7 @@ from serai.store.tables import metadata
 from serai.store.tables.documents import document_events, documents
 from serai.store.tables.identity import memberships, users, workspaces
 from serai.store.tables.sharing import image_shares, images
+from serai.store.tables.usage import usage_metadata
 from serai.store.tenancy import GLOBAL, OWNED
 
 D, W, U, M = documents.c, workspaces.c, users.c, memberships.c
@@ -87,13 +88,14 @@ def stored(db: Database) -> list[tuple[str, str]]:
 def test_every_table_says_whose_its_rows_are() -> None:
     for module in pkgutil.iter_modules(tables.__path__):
         importlib.import_module(f"{tables.__name__}.{module.name}")
-    assert {*OWNED, *GLOBAL} == set(metadata.tables)
+    known = {**metadata.tables, **usage_metadata.tables}
+    assert {*OWNED, *GLOBAL} == set(known)
     assert not {*OWNED} & {*GLOBAL}
     for name, owned in OWNED.items():
-        assert {*owned.owners, *owned.links} <= set(metadata.tables[name].c.keys()), name
+        assert {*owned.owners, *owned.links} <= set(known[name].c.keys()), name
         assert owned.owners or owned.links, name
     for name in GLOBAL:
-        assert not {"workspace", "account_id"} & set(metadata.tables[name].c.keys()), name
+        assert not {"workspace", "account_id"} & set(known[name].c.keys()), name
 
 
 RIGHT: dict[str, Any] = {

@@ -6,6 +6,7 @@ import serai
 from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
 from serai.cli.passwords import reset_password_command
+from serai.cli.signing_keys import signing_keys_command
 from serai.cli.status import status_command
 from serai.cli.up import up_command
 
@@ -31,3 +32,4 @@ main.add_command(reset_password_command)
 main.add_command(env_command)
 main.add_command(exec_command)
 main.add_command(conformance_command)
+main.add_command(signing_keys_command)
