@@ -13,7 +13,7 @@ from serai.identity.upstream_identities import Admission
 from serai.kernel.clock import now
 from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.settings import Settings
-from serai.signin import account, entering, login, recovering
+from serai.signin import account, entering, inviting, login, recovering
 from serai.signin.provider import Provider
 from serai.signin.session_operations import session_operations
 from serai.signin.site import Page, Site
@@ -71,6 +71,9 @@ def _open_pages(site: Site) -> list[ControllerRouterHandler]:
         _get(site, "/setup", recovering.show_setup),
         _post(site, "/setup", recovering.set_up),
         _post(site, "/logout", login.sign_out),
+        _get(site, "/invitations", inviting.show_invitation),
+        _post(site, "/invitations/accept", inviting.accept_invitation),
+        _post(site, "/invitations/decline", inviting.decline_invitation),
     ]
 
 

@@ -83,6 +83,7 @@ GLOBAL: Mapping[str, str] = {
     "signing_keys": "the installation's own; every tenant's tokens are signed with them",
     "drive_keys": "the installation's own; every tenant's drive tokens are signed with them",
     "identity_changes": "one number, which tells nobody anything",
+    "mails": "sealed, and only ever read to be handed over",
     "outbox": "what parts of the platform tell each other; no operation shows it",
     "usage_notes": "how far metering has come",
     "sign_in_failures": "counted before it is known who somebody is",
