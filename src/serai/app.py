@@ -64,7 +64,11 @@ from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
+from serai.kernel.smtp import parse_smtp_url
 from serai.logs import configure_logs
+from serai.mail.delivery import hand_over
+from serai.mail.mailer import Mailer
+from serai.mail.password_mail import password_mail
 from serai.metering.delivery import SpanDelivery
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.endpoints import billing_operations
@@ -91,7 +95,7 @@ from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
-from serai.signin.site import Site
+from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
 from serai.storage.operations import drive_files, storage_operations
 from serai.storage.volumes import VOLUMES
@@ -149,7 +153,10 @@ class Platform:
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
         label = settings.oidc_label if self.upstream else None
-        self.site = Site(self._identity(), self.passwords, upstream_label=label)
+        self.mailer = _mailer(settings, self.db, self.vault)
+        self.site = Site(
+            self._identity(), self.passwords, _sender(self.mailer), upstream_label=label
+        )
         self.allowance = Allowance(self.db, self.usage)
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -172,6 +179,7 @@ class Platform:
             asyncio.create_task(self.ring.keep()),
             asyncio.create_task(keep_oauth(self.db)),
             asyncio.create_task(keep_sign_in(self.site)),
+            *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
             asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
@@ -283,7 +291,13 @@ class Platform:
 
     def _identity(self) -> IdentityContext:
         return IdentityContext(
-            self.db, self.vault, self.authenticator, self.settings.origin, self.names, FEATURES
+            self.db,
+            self.vault,
+            self.authenticator,
+            self.settings.origin,
+            self.names,
+            FEATURES,
+            self.mailer,
         )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:
@@ -429,6 +443,23 @@ def _model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
         status=usage.status,
         provider=route.provider,
     )
+
+
+def _mailer(settings: Settings, db: Database, vault: Vault) -> Mailer | None:
+    if settings.smtp_url is None or settings.mail_from is None:
+        return None
+    server = parse_smtp_url(settings.smtp_url)
+    return Mailer(db, vault, settings.mail_from, lambda message: hand_over(server, message))
+
+
+def _sender(mailer: Mailer | None) -> SendLink | None:
+    if mailer is None:
+        return None
+
+    async def send(to: str, link: str) -> None:
+        await mailer.send(password_mail(to, link))
+
+    return send
 
 
 def _prices_file(settings: Settings) -> Path | None:

@@ -255,7 +255,7 @@ class PreviewService:
                     code="PREVIEW_TOKEN_NOT_FOUND",
                 )
             for row in found:
-                tokens.drop(conn, row.id)
+                tokens.drop(conn, row)
 
         await self.db.write(write)
         self.refresh(place)

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select, update
 
-from serai.identity import people
+from serai.identity.leaving import lose_access
 from serai.kernel.errors import Conflict, NotFound
 from serai.store.tables.identity import users
 from serai.wire.identity import WorkspaceUser
@@ -41,7 +41,7 @@ def dismiss(conn: Connection, account_id: str, sub_or_email: str) -> WorkspaceUs
             code="LAST_ACCOUNT_ADMIN",
         )
     shown = _set(conn, row, admin=False)
-    people.drop_stranded(conn, row.id)
+    lose_access(conn, row.id)
     return shown
 
 

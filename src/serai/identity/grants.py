@@ -128,6 +128,17 @@ def revoke_of_user(conn: Connection, user_id: str) -> None:
     _revoke(conn, [oauth_grants.c.user_id == user_id])
 
 
+def revoke_bound_elsewhere(conn: Connection, user_id: str, workspaces: Iterable[str]) -> None:
+    """End every grant of a user that is for one workspace, and for none of these."""
+    c = oauth_grants.c
+    _revoke(conn, [c.user_id == user_id, c.bound, c.workspace.not_in(list(workspaces))])
+
+
+def revoke_of_workspace(conn: Connection, workspace: str) -> None:
+    """End every grant that is for this workspace alone."""
+    _revoke(conn, [oauth_grants.c.workspace == workspace, oauth_grants.c.bound])
+
+
 def revoke_of_service_account(conn: Connection, client_id: str) -> None:
     """End every grant of a service account."""
     _revoke(conn, [oauth_grants.c.service_client_id == client_id])

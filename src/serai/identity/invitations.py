@@ -98,6 +98,19 @@ def look(conn: Connection, vault: Vault, token: str) -> ReceivedInvitation:
     return _rendered(conn, _by_token(conn, vault, token))
 
 
+def user_of(conn: Connection, vault: Vault, token: str) -> str | None:
+    """The user that the invited address has in the workspace's account already; raises as ``look``."""
+    return _user_with(conn, _by_token(conn, vault, token))
+
+
+def user_named(conn: Connection, accepted: AcceptedInvitation) -> str:
+    """The user that an accepted invitation made."""
+    assert accepted.workspace is not None
+    account = accounts.account_of_workspace(conn, accepted.workspace.name or "")
+    query = select(users.c.id).where(users.c.account_id == account, users.c.email == accepted.email)
+    return str(conn.execute(query).scalar_one())
+
+
 def accept_by_link(conn: Connection, vault: Vault, token: str) -> AcceptedInvitation:
     """Become a user of the workspace's account; the answer holds their first key.
 
@@ -106,10 +119,7 @@ def accept_by_link(conn: Connection, vault: Vault, token: str) -> AcceptedInvita
         Conflict: it has expired, or the address has a user already, whose key is needed.
     """
     row = _by_token(conn, vault, token)
-    known = select(users.c.id).where(
-        users.c.account_id == row.account_id, users.c.email == row.email
-    )
-    if conn.execute(known).first() is not None:
+    if _user_with(conn, row) is not None:
         raise Conflict(
             f"{row.email} has a user already: accept with their own API key and this token, by "
             f"POST /v0/workspaces/{row.workspace}/join.",
@@ -181,6 +191,14 @@ def _by_token(conn: Connection, vault: Vault, token: str) -> Row[Any]:
     if row is None:
         raise NotFound(MISSING, code="INVITATION_NOT_FOUND")
     return _open(row)
+
+
+def _user_with(conn: Connection, row: Row[Any]) -> str | None:
+    known = select(users.c.id).where(
+        users.c.account_id == row.account_id, users.c.email == row.email
+    )
+    found: str | None = conn.execute(known).scalar()
+    return found
 
 
 def _mine(

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from serai.identity import api_keys
+from serai.identity import api_keys, grants
 from serai.identity.api_keys import Holder
 from serai.identity.keys import new_secret
 from serai.identity.people import check_role
@@ -111,6 +111,7 @@ def remove(conn: Connection, workspace: str, client_id: str) -> ServiceAccount:
         NotFound: see ``need``.
     """
     found = need(conn, workspace, client_id)
+    grants.revoke_of_service_account(conn, client_id)
     api_keys.drop_all(conn, Holder("service_account", client_id))
     conn.execute(delete(service_accounts).where(*_itself(workspace, client_id)))
     return found

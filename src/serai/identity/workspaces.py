@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from serai.identity import accounts, service_accounts
 from serai.identity.api_keys import check_title
-from serai.identity.people import drop_stranded
+from serai.identity.leaving import close_workspace, lose_access
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
@@ -180,9 +180,10 @@ def remove(conn: Connection, caller: Principal, name: str) -> Workspace:
     members = select(memberships.c.user_id).where(memberships.c.workspace == name)
     people = list(conn.execute(members).scalars())
     conn.execute(delete(memberships).where(memberships.c.workspace == name))
+    close_workspace(conn, name)
     conn.execute(delete(workspaces).where(workspaces.c.name == name))
     for user_id in people:
-        drop_stranded(conn, user_id)
+        lose_access(conn, user_id)
     return workspace
 
 

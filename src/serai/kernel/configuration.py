@@ -6,15 +6,17 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from serai.kernel.settings import Settings
+from serai.kernel.smtp import parse_smtp_url
 
 FILE = "serai.toml"
 PREFIX = "SERAI_"
-SECRET = frozenset({"admin_api_key", "oidc_client_secret", "usage_database_url"})
+SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
 _WORKSPACE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -57,6 +59,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path) 
     values = {name: _parse(name, value) for name, value in found.items() if name != "data_dir"}
     settings = Settings(data_dir=data_dir, **values)
     _check_upstream(settings)
+    if settings.smtp_url is not None and settings.mail_from is None:
+        raise ConfigurationError("smtp_url needs mail_from: the address that mail comes from")
     return settings
 
 
@@ -268,6 +272,18 @@ def _postgresql_url(text: str) -> str:
     return text
 
 
+def _smtp_url(text: str) -> str:
+    parse_smtp_url(text)
+    return text
+
+
+def _mail_from(text: str) -> str:
+    address = parseaddr(text)[1]
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or not text.isprintable():
+        raise ValueError("must be an address such as serai@example.com, or Serai <serai@…>")
+    return text
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": str,
     "host": _text(_host),
@@ -286,5 +302,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "oidc_label": _text(_label),
     "oidc_allowed_domains": _domains,
     "oidc_auto_create": _boolean,
+    "smtp_url": _text(_smtp_url),
+    "mail_from": _text(_mail_from),
     "usage_database_url": _text(_postgresql_url),
 }

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
+        smtp_url: server that takes our mail; without one links are shown and logged instead.
+        mail_from: address that mail comes from.
     """
 
     data_dir: Path
@@ -48,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
     usage_database_url: str | None = None
+
+    smtp_url: str | None = None
+    mail_from: str | None = None
 
     @property
     def origin(self) -> str:

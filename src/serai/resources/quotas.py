@@ -77,6 +77,7 @@ def token_limits(conn: Connection, account_id: str | None = None) -> list[Limit]
     return [Limit(*row) for row in conn.execute(query)]
 
 
+@unbounded("what every account has spent is the platform's own to know")
 def tokens_used(usage: Connection, limits: Iterable[Limit]) -> dict[Limit, int]:
     """What is used of limits of tokens; reads the usage store."""
     return {limit: _tokens(usage, limit) for limit in limits}

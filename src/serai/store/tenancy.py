@@ -62,8 +62,11 @@ OWNED: Mapping[str, Owned] = {
     "usage_hours": Owned(links=("series_id",), part=True),
     "usage_days": Owned(links=("series_id",), part=True),
     "usage_spans": Owned(_IN_BOTH),
+    "usage_changes": Owned(links=("resource_id",), part=True),
+    "usage_quarantine": Owned(links=("id",), part=True),
     "oauth_clients": Owned({"account_id": "account"}),
-    "oauth_grants": Owned({"user_id": "subject", "service_client_id": "subject"},
+    "oauth_grants": Owned({"user_id": "subject", "service_client_id": "subject",
+                           "workspace": "workspace"},
                           ("id", "user_id", "service_client_id", "client_id", "sign_in_id"),
                           part=True),
     "oauth_refresh_tokens": Owned(links=("grant_id",), part=True),
@@ -81,6 +84,9 @@ GLOBAL: Mapping[str, str] = {
     "drive_keys": "the installation's own; every tenant's drive tokens are signed with them",
     "outbox": "messages between parts of the platform; no request is answered from them",
     "identity_changes": "one number, which tells nobody anything",
+    "mails": "sealed, and only ever read to be handed over",
+    "outbox": "what parts of the platform tell each other; no operation shows it",
+    "usage_notes": "how far metering has come",
     "sign_in_failures": "counted before it is known who somebody is",
 }
 """Tables without tenants' rows, and why."""
