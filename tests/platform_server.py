@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,10 @@ class Server:
         return code
 
     def run(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-        """Run another `serai` command with this server's options after the command's name."""
-        command, *rest = arguments
+        """Run another `serai` command, with this server's options after its leading words."""
+        words = list(takewhile(lambda argument: not argument.startswith("-"), arguments))
         return subprocess.run(
-            [*COMMAND, command, *self.options(), *rest],
+            [*COMMAND, *words, *self.options(), *arguments[len(words) :]],
             env=environment(**(self.environ | extra)),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -6,6 +6,8 @@ import resource
 
 import pytest
 
+from serai.identity.keys import new_key
+
 from .world import KEY, Client, World, plain, read_head
 
 BOX = "/main/sandboxes/box"
@@ -76,7 +78,13 @@ async def test_headers_of_the_platform_are_stripped(world: World, client: Client
 
 @pytest.mark.parametrize(
     ("own", "arrives"),
-    [("Basic dXNlcg==", True), ("Bearer mine", True), (f"Bearer {KEY}", False), ("", False)],
+    [
+        ("Basic dXNlcg==", True),
+        ("Bearer mine", True),
+        (f"Bearer {KEY}", False),
+        (f"Bearer {new_key()}", False),
+        ("", False),
+    ],
 )
 async def test_port_gets_the_users_own_authorization(
     world: World, client: Client, own: str, arrives: bool

@@ -14,6 +14,7 @@ from serai.gateway.limits import Limits
 from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.usage import ModelUsage
+from serai.identity.keys import looks_like_key
 from serai.identity.principal import Principal
 from serai.kernel.errors import AuthenticationFailed
 
@@ -37,6 +38,9 @@ class Keys:
         if token == "slow-key":
             return principal("main")
         raise AuthenticationFailed("The key is unknown or revoked.")
+
+    def recognizes(self, token: str) -> bool:
+        return token in self.known or looks_like_key(token)
 
     async def contradicts(self, principal: Principal, other: str) -> bool:
         return other in self.known and self.known[other] != principal

@@ -1,5 +1,7 @@
 """One server for all tests here, and what a test needs to change behind its back."""
 
+import base64
+import json
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -8,7 +10,11 @@ import pytest
 from sqlalchemy import Connection
 
 from platform_server import KEY, Server
-from serai.identity import accounts
+from serai.identity import accounts, grants
+from serai.identity.access_tokens import AccessTokens
+from serai.identity.grants import Grant
+from serai.identity.signing_keys import KeyRing
+from serai.kernel.clock import now
 from serai.kernel.ids import token
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -59,6 +65,33 @@ class World:
         accepted = done(self.anonymous("POST", "/v0/invitations/accept", json=token_of(invitation)))
         theirs = self.client(accepted["apiKey"], invitation["workspace"])
         return theirs, done(theirs.get("/v0/profile"))["sub"]
+
+    def grant(self, client: httpx.Client, scope: str = "admin", **fields: Any) -> Grant:
+        """A grant by which an application acts for whoever the client's credential belongs to."""
+        profile = done(client.get("/v0/profile"))
+        holder = "user_id" if profile["sub_type"] == "user" else "service_client_id"
+        given = {"client_id": "blaxel", "workspace": "main", holder: profile["sub"]} | fields
+        return self.write(lambda conn: grants.create(conn, now(), scope=scope, **given))
+
+    def claims(self, grant: Grant, **changed: Any) -> dict[str, Any]:
+        """What an access token of a grant says, with changes."""
+        tokens = AccessTokens(self.ring(), f"{self.server.url}/v0", self.server.url)
+        issued = tokens.issue(grant, grant.scope, now()).split(".")[1]
+        return json.loads(base64.urlsafe_b64decode(issued + "==")) | changed
+
+    def sign(self, claims: dict[str, Any], kind: str = "at+jwt") -> str:
+        """Any claims, signed as the server signs."""
+        return AccessTokens(self.ring(), "", "").sign(claims, kind, now())
+
+    def ring(self) -> KeyRing:
+        """The server's signing keys."""
+        ring = KeyRing(self._db, self.vault)
+        ring.reload()
+        return ring
+
+    def access_token(self, client: httpx.Client, scope: str = "admin", **fields: Any) -> str:
+        """An access token for whoever the client's credential belongs to."""
+        return self.sign(self.claims(self.grant(client, scope, **fields)))
 
     def anonymous(self, method: str, path: str, **more: Any) -> httpx.Response:
         """A request without a credential."""

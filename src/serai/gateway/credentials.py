@@ -1,5 +1,7 @@
 """Finding the caller's secret in a request, and keeping it from what stands behind us."""
 
+from collections.abc import Callable
+
 import msgspec
 
 from serai.gateway.targets import take_parameter
@@ -56,10 +58,18 @@ def present(index: dict[bytes, bytes], query: bytes | None, *, in_query: bool) -
     return None
 
 
-def is_ours(value: bytes, credential: Credential) -> bool:
-    """Whether an ``Authorization`` value must not be forwarded: our secret, or a placeholder."""
+def is_ours(value: bytes, credential: Credential, recognizes: Callable[[str], bool]) -> bool:
+    """Whether an ``Authorization`` value must not be forwarded: for us, or a placeholder.
+
+    Args:
+        value: as sent.
+        credential: what the caller was authenticated by.
+        recognizes: whether a token is one of this installation; a client may send two of them.
+    """
     scheme, _, token = value.partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer":
         return not value.strip()
-    return not token or token in {credential.raw, _PLACEHOLDER}
+    if not token or token in {credential.raw, _PLACEHOLDER}:
+        return True
+    return recognizes(token.decode("latin-1"))

@@ -1,6 +1,7 @@
 """Which header fields pass through the gateway, and which it writes itself."""
 
 import re
+from collections.abc import Callable
 
 import msgspec
 
@@ -124,11 +125,13 @@ def _drop_named(copied: Copied, named: set[bytes]) -> None:
     ]
 
 
-def own_authorization(headers: Headers, credential: Credential) -> list[bytes]:
+def own_authorization(
+    headers: Headers, credential: Credential, recognizes: Callable[[str], bool]
+) -> list[bytes]:
     """Lines of the ``Authorization`` that the client meant for its own server, if there is one."""
     lines: list[bytes] = []
     for name, value in headers:
-        if name == b"authorization" and not is_ours(value, credential):
+        if name == b"authorization" and not is_ours(value, credential, recognizes):
             lines += (b"authorization: ", value, b"\r\n")
     return lines
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from serai.gateway.credentials import Credential, bearer
+from serai.gateway.credentials import Credential
 from serai.gateway.forwarding import copy_request, own_authorization, status_start
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.request import Request
@@ -14,7 +14,6 @@ from serai.gateway.routes import PreviewRoute, SandboxRoute
 from serai.gateway.sandboxes import SandboxExchange
 from serai.gateway.targets import Target, take_parameter
 from serai.gateway.upstream import Address, Answer
-from serai.identity.keys import looks_like_key
 from serai.kernel.errors import AuthenticationRequired, SeraiError
 
 if TYPE_CHECKING:
@@ -112,16 +111,12 @@ class PreviewExchange(SandboxExchange):
         preview = self.preview
         assert preview is not None
         lines: list[bytes] = []
-        given = self.request.index.get(b"authorization")
-        if given is not None and not preview.authorizes and not self._is_platform_key(given):
-            lines = own_authorization(self.request.headers, self.credential)
+        if not preview.authorizes:
+            # A client that holds a platform credential may send it along; the app must not see it.
+            recognizes = self.gateway.authenticator.recognizes
+            lines = own_authorization(self.request.headers, self.credential, recognizes)
         lines += (b"x-forwarded-prefix: /preview/", preview.slug.encode("ascii"), b"\r\n")
         return lines
-
-    def _is_platform_key(self, value: bytes) -> bool:
-        """A client that holds an API key may send it along; the app must not see it."""
-        token = (bearer(value) or b"").decode("latin-1")
-        return looks_like_key(token) or self.gateway.authenticator.cached(token) is not None
 
     # -- the way out
     def answered(self, answer: Answer) -> None:

@@ -102,7 +102,9 @@ class SandboxExchange(Exchange):
 
     def _port_lines(self) -> list[bytes]:
         """What only a server inside gets: the caller's own credential, and where it is mounted."""
-        lines = own_authorization(self.request.headers, self.credential)
+        lines = own_authorization(
+            self.request.headers, self.credential, self.gateway.authenticator.recognizes
+        )
         prefix = f"/{self.target.workspace}/sandboxes/{self.target.name}/port/{self.port}"
         lines += (b"x-forwarded-prefix: ", prefix.encode("latin-1"), b"\r\n")
         return lines

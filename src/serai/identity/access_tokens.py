@@ -2,6 +2,7 @@
 
 import base64
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 from joserfc import jwt
@@ -17,6 +18,7 @@ TYPE = "at+jwt"
 LEEWAY = timedelta(seconds=30)
 """How much the clock of another process of this installation may differ from ours."""
 REFUSED = "This access token is not valid here: get a new one, for example with `bl login`."
+Part = TypeVar("Part")
 EXPIRED = "This access token has expired: refresh it, or sign in again."
 
 
@@ -81,7 +83,7 @@ class AccessTokens:
         """
         claims = self._decode(token)
         moment = at.timestamp()
-        if claims is None or claims.iss != self.issuer or not self._is_for_us(claims):
+        if claims is None or not self._is_of_ours(claims):
             raise AuthenticationFailed(REFUSED)
         if max(claims.iat, claims.nbf) > moment + LEEWAY.total_seconds():
             raise AuthenticationFailed("This access token is not valid yet.")
@@ -89,12 +91,14 @@ class AccessTokens:
             raise AuthenticationFailed(EXPIRED, code="TOKEN_EXPIRED")
         return claims
 
-    def _is_for_us(self, claims: Claims) -> bool:
-        return self.audience in ([claims.aud] if isinstance(claims.aud, str) else claims.aud)
+    def _is_of_ours(self, claims: Claims) -> bool:
+        audience = [claims.aud] if isinstance(claims.aud, str) else claims.aud
+        ours = claims.iss == self.issuer and self.audience in audience
+        return ours and claims.exp <= claims.iat + SECONDS
 
     def _decode(self, token: str) -> Claims | None:
         try:
-            header = _header(token)
+            header = _decoded(token.partition(".")[0], _Header)
             key = self.ring.verifying(header.kid)
             if key is None or header.alg != ALGORITHM or header.typ.lower() != TYPE:
                 return None
@@ -104,14 +108,24 @@ class AccessTokens:
             return None
 
 
+class _Issued(msgspec.Struct, frozen=True):
+    iss: str
+
+
 class _Header(msgspec.Struct, frozen=True):
     kid: str
     alg: str
     typ: str = ""
 
 
-def _header(token: str) -> _Header:
-    text = token.partition(".")[0]
-    return msgspec.json.decode(
-        base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Header
-    )
+def claimed_issuer(token: str) -> str | None:
+    """Who a JWT says that it is from, which anybody may say; ``None`` when it is no JWT."""
+    try:
+        return _decoded(token.split(".")[1], _Issued).iss
+    except (IndexError, ValueError, msgspec.MsgspecError):
+        return None
+
+
+def _decoded(text: str, shape: type[Part]) -> Part:
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return msgspec.json.decode(raw, type=shape)

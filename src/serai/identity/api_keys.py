@@ -6,11 +6,12 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select, update
 
+from serai.api.scopes import RESOURCE_SCOPES
 from serai.identity.keys import hint, new_key
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.durations import parse_duration
-from serai.kernel.errors import BadRequest, NotFound
+from serai.kernel.errors import BadRequest, Forbidden, NotFound
 from serai.kernel.ids import new_uuid
 from serai.store.secrets import Vault
 from serai.store.tables.identity import api_keys
@@ -42,7 +43,9 @@ def create(
     """Make a key; the answer is the only place where it ever stands in full.
 
     Raises:
-        BadRequest: the name is too long, or ``expires_in`` is no positive duration.
+        BadRequest: the name is too long, ``expires_in`` is no positive duration, or there is no
+            such scope.
+        Forbidden: a scope that the maker's own credential lacks.
     """
     name = check_title(body.name or DEFAULT_NAME, "name")
     secret, moment = new_key(), now()
@@ -54,6 +57,7 @@ def create(
         "hint": hint(secret),
         "created_at": rfc3339(moment),
         "created_by": maker.email,
+        "scope": _scope(body.scopes, maker),
     }
     if body.expires_in:
         duration = parse_duration(body.expires_in, "expires_in")
@@ -105,6 +109,7 @@ def shown(row: Any, holder: Holder) -> ApiKey:
         id=row.id,
         name=row.name,
         api_key=row.hint,
+        scopes=row.scope.split() if row.scope is not None else None,
         expires_in=row.expires_in,
         expires_at=row.expires_at,
         last_used_at=row.last_used_at,
@@ -115,6 +120,27 @@ def shown(row: Any, holder: Holder) -> ApiKey:
         updated_at=row.created_at,
         updated_by=row.created_by,
     )
+
+
+def _scope(wanted: list[str] | None, maker: Principal) -> str | None:
+    """What a new key may be used for: what is asked for, else as much as its maker's credential."""
+    if wanted is None:
+        return None if maker.scopes is None else " ".join(sorted(maker.scopes))
+    if not wanted:
+        raise BadRequest("scopes is empty: name what the key is for, or leave it out for all.")
+    unknown = sorted(set(wanted) - RESOURCE_SCOPES)
+    if unknown:
+        raise BadRequest(
+            f"scopes: there is no scope {unknown[0][:80]!r}; /v0/openapi.json lists them all.",
+            code="UNKNOWN_SCOPE",
+        )
+    lacking = sorted(maker.lacks(frozenset(wanted)))
+    if lacking:
+        raise Forbidden(
+            f"scopes: your own credential lacks {lacking[0]!r}, so you cannot give it to a key.",
+            code="INSUFFICIENT_SCOPE",
+        )
+    return " ".join(sorted(set(wanted)))
 
 
 def check_title(text: str, field: str) -> str:

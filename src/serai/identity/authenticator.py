@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.identity import changes, grants
-from serai.identity.access_tokens import REFUSED, AccessTokens
+from serai.identity.access_tokens import REFUSED, AccessTokens, claimed_issuer
 from serai.identity.accounts import Verified, principal_of, principal_of_grant
 from serai.identity.api_keys import note_used
 from serai.identity.keys import PREFIX, is_mistyped, looks_like_key
@@ -38,6 +38,7 @@ class CredentialAuthenticator:
         self._vault = vault
         self._tokens = tokens
         self._cache: dict[str, tuple[float, Principal]] = {}
+        self._strange: set[str] = set()
         self._used: dict[str, str] = {}
         self._seen = -1
 
@@ -91,26 +92,40 @@ class CredentialAuthenticator:
             raise AuthenticationFailed(REFUSED)
         return Verified(principal, claims.exp - moment.timestamp())
 
+    def recognizes(self, token: str) -> bool:
+        """Whether a string is by its form a key or token of this installation."""
+        if looks_like_key(token) or token in self._cache:
+            return True
+        return is_jwt(token) and claimed_issuer(token) == self._tokens.issuer
+
     async def contradicts(self, principal: Principal, other: str) -> bool:
         """Whether another credential of the same request is valid, and somebody else's."""
-        if not (is_jwt(other) or looks_like_key(other)):
+        if other in self._strange:
             return False
         try:
             second = self.cached(other) or await self.verify(other)
         except AuthenticationFailed:
+            if len(self._strange) >= CACHE_MAX:
+                self._strange.clear()
+            self._strange.add(other)
             return False
         return second.subject != principal.subject
 
     def forget(self) -> None:
-        """Drop the cache: call after any change of keys, users or memberships."""
+        """Drop what is remembered: call after any change of keys, users or memberships."""
         self._cache.clear()
+        self._strange.clear()
 
     async def watch(self) -> None:
-        """Forget whenever the number of changes has grown, until cancelled."""
+        """Forget whenever the number of changes has grown, until cancelled.
+
+        The signing keys are read again too: one may have been taken back.
+        """
         while True:
             number = await self._db.read(changes.latest)
             if number != self._seen:
                 self._seen = number
+                self._tokens.ring.reload()
                 self.forget()
             await asyncio.sleep(WATCH_SECONDS)
 

@@ -54,6 +54,12 @@ class Authenticator(Protocol):
             AuthenticationFailed: malformed, unknown, expired or revoked.
         """
 
+    def recognizes(self, token: str) -> bool:
+        """Whether a string is, by its form, a credential of this installation; never blocks.
+
+        Such a string must not reach a workload, whether it is valid or not.
+        """
+
     async def contradicts(self, principal: Principal, other: str) -> bool:
         """Whether a second credential of the same request is somebody else's.
 

@@ -196,20 +196,25 @@ class UpdateServiceAccountBody(msgspec.Struct, kw_only=True, omit_defaults=True)
 
 
 class CreateApiKeyBody(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A key to make; ``expires_in`` is a duration such as ``30d``, absent for never."""
+    """A key to make; ``expires_in`` is a duration such as ``30d``, absent for never.
+
+    ``scopes`` (our extension) are what it may be used for; absent for all its holder may do.
+    """
 
     name: str | None = None
     expires_in: str | None = None
+    scopes: list[str] | None = None
 
 
 class ApiKey(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A long-lived key: in full when made, then only its first characters.
 
-    ``expiresAt`` and ``lastUsedAt`` (to the minute) are our extensions.
+    ``expiresAt``, ``lastUsedAt`` (to the minute) and ``scopes`` are our extensions.
     """
 
     id: str | None = None
     name: str | None = None
+    scopes: list[str] | None = None
     api_key: str | None = msgspec.field(default=None, name="apiKey")
     expires_in: str | None = None
     expires_at: str | None = msgspec.field(default=None, name="expiresAt")
