@@ -43,14 +43,16 @@ from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
+from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
-from serai.identity.bootstrap import Bootstrapped, bootstrap
+from serai.identity.bootstrap import Bootstrapped, bootstrap, unclaimed_admin
 from serai.identity.caller import Guard
 from serai.identity.context import IdentityContext
 from serai.identity.names import NameRules
 from serai.identity.operations import identity_operations
 from serai.identity.operations.features import FEATURES
+from serai.identity.passwords import Passwords
 from serai.identity.principal import Principal
 from serai.identity.rights import check_rights
 from serai.identity.signing_keys import KeyRing
@@ -78,6 +80,8 @@ from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
+from serai.signin.assembly import keep_sign_in, sign_in_operations
+from serai.signin.site import Site
 from serai.storage.operations import storage_operations
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -119,6 +123,8 @@ class Platform:
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.allowance = Allowance(self.db)
+        self.passwords = Passwords()
+        self.site = Site(self._identity(), self.passwords)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -138,16 +144,25 @@ class Platform:
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(self.authenticator.watch()),
             asyncio.create_task(self.ring.keep()),
+            asyncio.create_task(keep_sign_in(self.site)),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
+        setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
-            await server.serve_until_signal(lambda: self._ready(booted))
+            await server.serve_until_signal(lambda: self._ready(booted, setup))
         finally:
             await parts.stop()
             await self._close(gateway, reconciler)
         return 0
+
+    def _setup_link(self, conn: Connection) -> str | None:
+        """A new link for the first admin's password, as long as they have none."""
+        admin = unclaimed_admin(conn)
+        if admin is None:
+            return None
+        return one_time_links.make(conn, self.vault, "setup", admin.id, self.settings.origin, now())
 
     async def _open(self) -> Bootstrapped:
         settings = self.settings
@@ -208,6 +223,7 @@ class Platform:
             *audit_operations(self.db, cursors),
             *quota_operations(self.db),
             *identity_operations(self._identity()),
+            *sign_in_operations(self.site),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
             *self.network.operations(context),
@@ -265,7 +281,7 @@ class Platform:
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
-    def _ready(self, booted: Bootstrapped) -> None:
+    def _ready(self, booted: Bootstrapped, setup: str | None) -> None:
         settings = self.settings
         instance.publish(
             settings.data_dir,
@@ -285,7 +301,7 @@ class Platform:
         log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(settings.origin, shown, settings.workspace, settings.data_dir)
+            text = banner(settings.origin, shown, settings.workspace, settings.data_dir, setup)
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
@@ -298,6 +314,7 @@ class Platform:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
+        self.passwords.close()
         self.db.close()
         log.info("stopped")
 

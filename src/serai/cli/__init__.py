@@ -5,6 +5,7 @@ import click
 import serai
 from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
+from serai.cli.passwords import reset_password_command
 from serai.cli.signing_keys import signing_keys_command
 from serai.cli.status import status_command
 from serai.cli.up import up_command
@@ -27,6 +28,7 @@ def main() -> None:
 
 main.add_command(up_command)
 main.add_command(status_command)
+main.add_command(reset_password_command)
 main.add_command(env_command)
 main.add_command(exec_command)
 main.add_command(conformance_command)

@@ -4,7 +4,9 @@ import shlex
 from pathlib import Path
 
 
-def banner(url: str, key: str | None, workspace: str, data_dir: Path) -> str:
+def banner(
+    url: str, key: str | None, workspace: str, data_dir: Path, setup: str | None = None
+) -> str:
     """Where the server is and how to connect a client, in a few lines.
 
     Args:
@@ -12,6 +14,7 @@ def banner(url: str, key: str | None, workspace: str, data_dir: Path) -> str:
         key: the admin API key right after it was made; None later, when only `serai env` tells.
         workspace: the default workspace.
         data_dir: directory of all state; named in the commands, so they work from anywhere.
+        setup: one-time link for the admin's password, while there is none.
     """
     where = f"--data-dir {shlex.quote(str(data_dir.absolute()))}"
     return "\n".join(
@@ -19,6 +22,7 @@ def banner(url: str, key: str | None, workspace: str, data_dir: Path) -> str:
             "",
             f"  Serai is ready at {url}  (workspace {workspace})",
             f"  API key    {key or 'shown by `serai env`'}",
+            *([f"  Password   none yet; set one, once, at {setup}"] if setup else []),
             "",
             "  Connect any client of the Blaxel APIs, unmodified:",
             f"    serai exec {where} -- python app.py",

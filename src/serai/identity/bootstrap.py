@@ -1,9 +1,11 @@
 """The first account, workspace, admin and key of a new data directory."""
 
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection, select
 
-from serai.identity import accounts
+from serai.identity import accounts, passwords
 from serai.identity.keys import new_key
 from serai.identity.names import NameRules
 from serai.store.secrets import Vault
@@ -42,13 +44,7 @@ def bootstrap(
     Raises:
         BadRequest: nobody can have a workspace of that name.
     """
-    admin = conn.execute(
-        select(users)
-        .join(accounts_table, accounts_table.c.id == users.c.account_id)
-        .where(users.c.email == ADMIN_EMAIL, users.c.account_admin)
-        .order_by(accounts_table.c.created_at)
-        .limit(1)
-    ).one_or_none()
+    admin = first_admin(conn)
     if admin is None:
         account_id = accounts.create_account(conn, "default")
         admin_id = accounts.create_user(conn, account_id, ADMIN_EMAIL, account_admin=True)
@@ -60,6 +56,22 @@ def bootstrap(
         accounts.create_workspace(conn, account_id, workspace, ADMIN_EMAIL)
         accounts.grant(conn, workspace, admin_id, "admin")
     return Bootstrapped(workspace, _key(conn, vault, admin_id, wanted_key, first=admin is None))
+
+
+def first_admin(conn: Connection) -> Any | None:
+    """The row of the oldest account's oldest admin, whatever their address is by now."""
+    oldest = select(accounts_table.c.id).order_by(accounts_table.c.created_at).limit(1)
+    query = select(users).where(users.c.account_id == oldest.scalar_subquery())
+    admins = query.where(users.c.account_admin).order_by(users.c.created_at).limit(1)
+    return conn.execute(admins).one_or_none()
+
+
+def unclaimed_admin(conn: Connection) -> Any | None:
+    """The first admin's row while they have no password."""
+    admin = first_admin(conn)
+    if admin is None or passwords.of_user(conn, admin.id) is not None:
+        return None
+    return admin
 
 
 def _key(

@@ -73,6 +73,19 @@ def find(conn: Connection, grant_id: str, at: datetime) -> Grant | None:
     return None if row is None else Grant(**row._mapping)
 
 
+def listing(conn: Connection, user_id: str, at: datetime) -> list[Any]:
+    """The rows of a user's living grants, the last used first."""
+    c = oauth_grants.c
+    alive = (c.user_id == user_id, c.revoked_at.is_(None), c.expires_at > rfc3339(at))
+    query = select(oauth_grants).where(*alive).order_by(c.last_used_at.desc(), c.id)
+    return list(conn.execute(query))
+
+
+def revoke_own(conn: Connection, user_id: str, grant_id: str) -> bool:
+    """End one of a user's grants; whether there was one."""
+    return _revoke(conn, [oauth_grants.c.id == grant_id, oauth_grants.c.user_id == user_id]) > 0
+
+
 def use(conn: Connection, grant: Grant, at: datetime) -> None:
     """Note that a grant was refreshed: its lifetime begins anew."""
     values = {

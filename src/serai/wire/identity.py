@@ -260,3 +260,19 @@ class FeatureState(Wire):
     feature_key: str
     enabled: bool
     evaluated_at: str
+
+
+class BrowserSession(Wire):
+    """A browser in which the caller is signed in; ours, the hosted service has no such answer.
+
+    ``method`` is how they proved who they are: ``password`` or ``upstream``, with ``+code`` when
+    a second factor was asked for.
+    """
+
+    id: str
+    method: str
+    address: str
+    user_agent: str
+    created_at: str
+    last_seen_at: str
+    expires_at: str
