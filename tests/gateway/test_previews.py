@@ -1,5 +1,6 @@
 """Previews: who gets in, what passes in each direction, and what the gateway answers itself."""
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from serai.gateway.discovery import preview_route
 from serai.identity.keys import new_key
 
 from .test_sandboxes import WEBSOCKET, shouting
-from .world import KEY, Client, World, plain
+from .world import KEY, Client, Received, World, plain
 
 TOKEN = "a-token_of-the-preview"
 SHOP = "/preview/shop--main"
@@ -233,3 +234,50 @@ async def test_refused_upload_does_not_wait_for_the_body(world: World, client: C
     head = f"POST {SHOP} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
     client.writer.write(head.encode())
     assert (await client.answer()).status == 401
+
+
+# -- one origin with the sign-in pages
+OUR_COOKIES = ("serai-8080-session=s3", "__Host-serai-session=s4", "SERAI-80-visit=s5")
+
+
+@pytest.mark.parametrize(
+    "path", [f"{SHOP}/x", "/main/sandboxes/box/port/3000/x", "/main/sandboxes/box/x"]
+)
+async def test_cookies_of_the_sign_in_pages_stay_here(
+    world: World, client: Client, path: str
+) -> None:
+    publish(world, public=True)
+    first, second, third = OUR_COOKIES
+    cookie = f"{first}; theme=dark;{second}; serai=kept; {third}"
+    await client.ask(path, headers={"Cookie": cookie})
+    [received] = world.app_port.requests or world.api.requests
+    assert received.headers["cookie"] == "theme=dark; serai=kept"
+    await client.ask(path, headers={"Cookie": "; ".join(OUR_COOKIES)})
+    assert "cookie" not in (world.app_port.requests or world.api.requests)[1].headers
+
+
+async def test_a_preview_cannot_reach_beyond_its_part_of_the_origin(
+    world: World, client: Client
+) -> None:
+    async def answer(request: Received, reader: Any, writer: asyncio.StreamWriter) -> None:
+        lines = [f"set-cookie: {cookie}; Path=/" for cookie in (*OUR_COOKIES, "theme=dark")]
+        lines += ["service-worker-allowed: /", 'clear-site-data: "*"', "content-length: 0"]
+        writer.write(("\r\n".join(["HTTP/1.1 200 OK", *lines]) + "\r\n\r\n").encode())
+
+    publish(world, public=True, response_headers={"Service-Worker-Allowed": "/"})
+    world.app_port.handler = answer
+    received = await client.ask(f"{SHOP}/x", key=None)
+    names = [name for name, _ in received.fields]
+    assert not {"service-worker-allowed", "clear-site-data"} & set(names)
+    assert [value for name, value in received.fields if name == "set-cookie"] == [
+        "theme=dark; Path=/"
+    ]
+
+
+async def test_a_preview_may_choose_the_cookies_that_its_app_gets(
+    world: World, client: Client
+) -> None:
+    publish(world, public=True, request_headers={"Cookie": "fixed=1"})
+    await client.ask(f"{SHOP}/x", key=None, headers={"Cookie": "theme=dark"})
+    sent = world.app_port.requests[0].fields
+    assert [value for name, value in sent if name == "cookie"] == ["fixed=1"]

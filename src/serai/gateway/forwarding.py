@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from serai.gateway.credentials import Credential, is_ours
+from serai.gateway.credentials import Credential, foreign_cookies, is_our_cookie, is_ours
 from serai.gateway.problems import status_line
 from serai.gateway.upstream import Answer, Headers
 from serai.kernel.errors import BadRequest
@@ -42,9 +42,15 @@ _MODEL_SECRETS = frozenset(
 )
 
 _DROPPED_ALWAYS = _HOP | _PLATFORM | _OWN
-DROPPED_FOR_SANDBOX = _DROPPED_ALWAYS | _FORWARDED | {b"authorization"}
+DROPPED_FOR_SANDBOX = _DROPPED_ALWAYS | _FORWARDED | {b"authorization", b"cookie"}
 DROPPED_FOR_MODEL = _DROPPED_ALWAYS | _FORWARDED | _MODEL_SECRETS | {b"x-forwarded-prefix"}
-_DROPPED_ANSWER = _HOP | {b"content-length", b"x-blaxel-source", b"x-request-id"}
+_OF_WHOLE_ORIGIN = frozenset({b"clear-site-data", b"service-worker-allowed"})
+"""What a browser would take for more than the part of our origin where a workload lives."""
+_DROPPED_ANSWER = (
+    _HOP
+    | _OF_WHOLE_ORIGIN
+    | {b"content-length", b"set-cookie", b"x-blaxel-source", b"x-request-id"}
+)
 
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -136,12 +142,28 @@ def own_authorization(
     return lines
 
 
+def cookies_for_workload(headers: Headers) -> list[bytes]:
+    """Lines of the cookies that are not ours."""
+    lines: list[bytes] = []
+    for name, value in headers:
+        if name == b"cookie" and (kept := foreign_cookies(value)):
+            lines += (b"cookie: ", kept, b"\r\n")
+    return lines
+
+
+def may_answer(name: bytes, value: bytes) -> bool:
+    """Whether a workload may send this to a browser, to which it is of one origin with us."""
+    return name not in _OF_WHOLE_ORIGIN and not (name == b"set-cookie" and is_our_cookie(value))
+
+
 def copy_answer(answer: Answer, out: list[bytes]) -> None:
     """Append an answer's status line and the fields that pass through to ``out``."""
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:
         if name not in _DROPPED_ANSWER:
             out += (name, b": ", value, b"\r\n")
+        elif name == b"set-cookie" and may_answer(name, value):
+            out += (b"set-cookie: ", value, b"\r\n")
         elif name == b"x-request-id":
             out += (b"x-upstream-request-id: ", value, b"\r\n")
         elif name == b"connection" and value not in _PLAIN_CONNECTION:

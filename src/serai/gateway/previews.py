@@ -107,6 +107,11 @@ class PreviewExchange(SandboxExchange):
         head = self._head(self.target.rest or b"/", copied)
         self.dispatch(Address(path, "", preview.port, False), head, chunked=copied.chunked)
 
+    def _cookie_lines(self) -> list[bytes]:
+        preview = self.preview
+        assert preview is not None
+        return [] if b"cookie" in preview.request_lines else super()._cookie_lines()
+
     def _port_lines(self) -> list[bytes]:
         preview = self.preview
         assert preview is not None
