@@ -71,6 +71,9 @@ from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
 from serai.network.assembly import Network
+from serai.oauth.assembly import oauth_operations
+from serai.oauth.context import OAuth
+from serai.oauth.keeper import keep_oauth
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -111,6 +114,14 @@ class Platform:
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
+        self.oauth = OAuth(
+            self.db,
+            self.vault,
+            self.tokens,
+            self.authenticator,
+            settings.origin,
+            settings.reusable_device_tokens,
+        )
         self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
         self.authority = Authority(settings.data_dir)
         self.connect = ConnectProxy(self.authority)
@@ -145,6 +156,7 @@ class Platform:
             asyncio.create_task(self.authenticator.watch()),
             asyncio.create_task(self.ring.keep()),
             asyncio.create_task(keep_sign_in(self.site)),
+            asyncio.create_task(keep_oauth(self.db)),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
         ]
         gateway = self._gateway(controller)
@@ -224,6 +236,7 @@ class Platform:
             *quota_operations(self.db),
             *identity_operations(self._identity()),
             *sign_in_operations(self.site),
+            *oauth_operations(self.oauth, self._identity()),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
             *self.network.operations(context),

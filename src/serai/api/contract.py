@@ -10,7 +10,7 @@ a page (``PageOf[Agent]`` and any Struct of ``data`` and ``meta`` say the same);
 names further parameters and their types (an iterable of names means text); ``errors`` are further
 error statuses; ``answers`` maps further success statuses to their types; ``scopes`` is what an
 OAuth credential needs where ``api.scopes`` does not say; ``public`` means that no credential is
-needed.
+needed; ``form`` that the body may be a form; ``error`` is the type of 400 answers of another shape.
 """
 
 import re
@@ -46,6 +46,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         errors: statuses of error answers.
         scopes: what an OAuth credential needs, all of them.
         public: whether no credential is needed.
+        form: whether the body may be a form as well as JSON.
+        error: type of its 400 answers, when it is not the usual one.
     """
 
     method: str
@@ -60,6 +62,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...]
     scopes: tuple[str, ...]
     public: bool
+    form: bool
+    error: Any
 
     @property
     def parameters(self) -> list[str]:
@@ -108,6 +112,8 @@ def _operation(handler: HTTPRouteHandler, method: str, path: str) -> Operation:
         errors=_errors(method, path, opt),
         scopes=() if opt.get("public") else tuple(sorted(handler_scopes(handler))),
         public=bool(opt.get("public")),
+        form=bool(opt.get("form")),
+        error=opt.get("error"),
     )
 
 

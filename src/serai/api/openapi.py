@@ -1,6 +1,7 @@
 """Our OpenAPI 3.1 document, made from the routes that are really registered."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from serai.api.contract import Operation
@@ -17,6 +18,7 @@ from serai.api.openapi_schemas import Schemas
 from serai.api.versions import HEADER, VersionRegistry
 
 Json = dict[str, Any]
+FORM = "application/x-www-form-urlencoded"
 ABOUT = (
     "Serai's management, billing and inference API. Lists that are paged answer a bare array "
     "before the version named in x-serai-paged-since."
@@ -31,7 +33,7 @@ def document(operations: Sequence[Operation], versions: VersionRegistry, release
         versions: known API versions, for the version header.
         release: of this software.
     """
-    types = [kind for one in operations for kind in (one.body, *one.answers.values())]
+    types = [kind for one in operations for kind in (one.body, one.error, *one.answers.values())]
     schemas = Schemas([*types, *(kind for one in operations for kind in one.query.values())])
     paths: Json = {}
     for one in operations:
@@ -74,7 +76,8 @@ def _operation(one: Operation, schemas: Schemas) -> Json:
         "responses": _responses(one, schemas),
     }
     if one.body is not None:
-        content = {"application/json": {"schema": schemas.of(one.body)}}
+        kinds = ["application/json", *([FORM] if one.form else [])]
+        content = {kind: {"schema": schemas.of(one.body)} for kind in kinds}
         shown["requestBody"] = {"required": True, "content": content}
     if one.public:
         shown["security"] = []
@@ -109,7 +112,7 @@ def _responses(one: Operation, schemas: Schemas) -> Json:
         schema = schemas.page_of(kind) if one.paged else schemas.of(kind)
         found[str(status)] = _success(kind, schema)
     for status in one.errors:
-        found[str(status)] = _error(one, status)
+        found[str(status)] = _error(one, status, schemas)
     return found
 
 
@@ -121,7 +124,10 @@ def _success(kind: Any, schema: Json) -> Json:
     return answer
 
 
-def _error(one: Operation, status: int) -> Json:
+def _error(one: Operation, status: int, schemas: Schemas) -> Json:
+    if one.error is not None and status == HTTPStatus.BAD_REQUEST:
+        schema: Json = {"anyOf": [schemas.of(one.error), _ref("schemas", "VersionError")]}
+        return {"description": ERRORS[status], "content": {"application/json": {"schema": schema}}}
     if one.method == "POST" and one.path.startswith("/v0/sandboxes") and one.path.count("/") <= 3:
         schema = {"anyOf": [_ref("schemas", "SandboxError"), _ref("schemas", "VersionError")]}
         content = {"application/json": {"schema": schema}}

@@ -20,6 +20,13 @@ PUBLIC = frozenset(
         "/v0/invitations",
         "/v0/invitations/accept",
         "/v0/invitations/decline",
+        "/v0/.well-known/jwks.json",
+        "/v0/.well-known/oauth-authorization-server",
+        "/v0/.well-known/openid-configuration",
+        "/v0/login/device",
+        "/v0/oauth/introspect",
+        "/v0/oauth/revoke",
+        "/v0/oauth/token",
     }
 )
 """Paths that need no credential; what an invitation's link leads to asks for its secret."""

@@ -16,6 +16,8 @@ from serai.store.tables.oauth import oauth_grants, oauth_refresh_tokens
 
 LIFETIME = timedelta(days=30)
 """A grant that is not used for this long has expired; each refresh begins it anew."""
+MACHINE_LIFETIME = timedelta(days=1)
+"""The same for service accounts, which have a secret to begin another with whenever they like."""
 KEPT = timedelta(days=1)
 """How long an ended grant is still told from one that never was."""
 
@@ -54,12 +56,17 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
         """The ``sub`` of its tokens."""
         return self.user_id or self.service_client_id or ""
 
+    @property
+    def lifetime(self) -> timedelta:
+        """How long it lives without use."""
+        return LIFETIME if self.user_id else MACHINE_LIFETIME
+
 
 def create(conn: Connection, at: datetime, **fields: Any) -> Grant:
     """Make a grant; ``fields`` are those of ``Grant`` without its id."""
     grant = Grant(id=new_uuid(), **fields)
     moments = {"created_at": rfc3339(at), "last_used_at": rfc3339(at)}
-    moments["expires_at"] = rfc3339(at + LIFETIME)
+    moments["expires_at"] = rfc3339(at + grant.lifetime)
     conn.execute(insert(oauth_grants).values(**msgspec.structs.asdict(grant), **moments))
     return grant
 
@@ -86,11 +93,25 @@ def revoke_own(conn: Connection, user_id: str, grant_id: str) -> bool:
     return _revoke(conn, [oauth_grants.c.id == grant_id, oauth_grants.c.user_id == user_id]) > 0
 
 
+def of_device(conn: Connection, user_id: str | None, device_digest: bytes) -> str | None:
+    """The id of the grant that came from a device code."""
+    c = oauth_grants.c
+    query = select(c.id).where(c.user_id == user_id, c.device_digest == device_digest)
+    found: str | None = conn.execute(query).scalars().first()
+    return found
+
+
+def lock(conn: Connection, grant_id: str) -> None:
+    """Let no other transaction use the grant before this one has ended."""
+    query = select(oauth_grants.c.id).where(oauth_grants.c.id == grant_id)
+    conn.execute(query.with_for_update()).all()
+
+
 def use(conn: Connection, grant: Grant, at: datetime) -> None:
     """Note that a grant was refreshed: its lifetime begins anew."""
     values = {
         "last_used_at": rfc3339(at),
-        "expires_at": rfc3339(at + LIFETIME),
+        "expires_at": rfc3339(at + grant.lifetime),
         "user_agent": grant.user_agent,
         "address": grant.address,
     }

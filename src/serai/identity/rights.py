@@ -41,6 +41,7 @@ RULES = (
     Rule("workspace admin", "/v0/customdomains"),
     Rule("workspace admin", "/v0/vpcs"),
     Rule("account admin", "/v0/account", ANYTHING),
+    Rule("account admin", "/v0/oauth/clients", ANYTHING),
     Rule("account admin", "/v0/workspaces", frozenset({"POST"}), deep=False),
     Rule(
         "admin of the named workspace",

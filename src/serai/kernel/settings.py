@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: ``console`` or ``json``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
+        reusable_device_tokens: whether a refresh that shows its device code does not rotate.
     """
 
     data_dir: Path
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "console"
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
+    reusable_device_tokens: bool = False
 
     @property
     def origin(self) -> str:

@@ -115,5 +115,6 @@ device_codes = Table(
     Column("created_at", String, nullable=False),
     Column("expires_at", String, nullable=False, index=True),
     Column("auth_time", Integer),
+    Column("polled_at", String),
 )
 """Sign-ins of devices without a browser; ``status`` is pending, approved, denied or used."""

@@ -118,6 +118,7 @@ def _codes() -> None:
         sa.Column("created_at", sa.String, nullable=False),
         sa.Column("expires_at", sa.String, nullable=False, index=True),
         sa.Column("auth_time", sa.Integer),
+        sa.Column("polled_at", sa.String),
     )
 
 
