@@ -83,7 +83,7 @@ from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
-from serai.signin.assembly import keep_sign_in, sign_in_operations
+from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import Site
 from serai.storage.operations import storage_operations
 from serai.store.database import Database
@@ -135,7 +135,9 @@ class Platform:
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.allowance = Allowance(self.db)
         self.passwords = Passwords()
-        self.site = Site(self._identity(), self.passwords)
+        self.upstream = upstream_of(settings)
+        label = settings.oidc_label if self.upstream else None
+        self.site = Site(self._identity(), self.passwords, upstream_label=label)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -235,7 +237,7 @@ class Platform:
             *audit_operations(self.db, cursors),
             *quota_operations(self.db),
             *identity_operations(self._identity()),
-            *sign_in_operations(self.site),
+            *sign_in_operations(self.site, self.oauth, self.upstream),
             *oauth_operations(self.oauth, self._identity()),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),

@@ -164,6 +164,11 @@ def principal_of_grant(conn: Connection, grant: Grant, scope: str) -> Principal 
     )
 
 
+def principal_of_user(conn: Connection, user_id: str) -> Principal | None:
+    """A user with every workspace they may use, as when they act themselves."""
+    return _user(conn, user_id)
+
+
 def _holder(conn: Connection, user_id: str | None, client_id: str | None) -> Principal | None:
     if user_id is not None:
         return _user(conn, user_id)

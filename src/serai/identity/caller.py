@@ -26,6 +26,7 @@ PUBLIC = frozenset(
         "/v0/login/device",
         "/v0/oauth/introspect",
         "/v0/oauth/revoke",
+        "/v0/oauth/authorize",
         "/v0/oauth/token",
     }
 )

@@ -102,6 +102,13 @@ def refund(conn: Connection, vault: Vault, budgets: Sequence[Budget]) -> None:
     conn.execute(less.values(failures=table.c.failures - 1))
 
 
+def give_back(conn: Connection, vault: Vault, budgets: Sequence[Budget]) -> None:
+    """Take only this failure back: being right once says nothing about other guesses."""
+    keys = [_digest(vault, budget) for budget in budgets]
+    less = update(table).where(table.c.key.in_(keys), table.c.failures > 0)
+    conn.execute(less.values(failures=table.c.failures - 1))
+
+
 def prune(conn: Connection, at: datetime) -> int:
     """Forget failures that no budget counts any more; returns how many rows."""
     return conn.execute(delete(table).where(table.c.first_at < rfc3339(at - DAY))).rowcount

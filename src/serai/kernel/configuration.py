@@ -53,7 +53,20 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path) 
     if data_dir != directory:
         found = _data_dir_values(data_dir / FILE) | found
     values = {name: _parse(name, value) for name, value in found.items() if name != "data_dir"}
-    return Settings(data_dir=data_dir, **values)
+    settings = Settings(data_dir=data_dir, **values)
+    _check_upstream(settings)
+    return settings
+
+
+def _check_upstream(settings: Settings) -> None:
+    """Refuse settings of an upstream provider that only make sense together."""
+    if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
+        raise ConfigurationError("oidc_issuer and oidc_client_id are needed together")
+    if settings.oidc_auto_create and not settings.oidc_allowed_domains:
+        raise ConfigurationError(
+            "oidc_auto_create needs oidc_allowed_domains: without, everybody whom the provider "
+            "knows would become a member"
+        )
 
 
 def workspace_name(text: str) -> str:
@@ -149,7 +162,7 @@ def _parse(name: str, value: Value) -> Any:
     try:
         return _PARSERS[name](value.raw)
     except ValueError as error:
-        shown = "…" if name == "admin_api_key" else repr(value.raw)
+        shown = "…" if name in _SECRETS else repr(value.raw)
         raise ConfigurationError(f"{value.source} is {shown}: {error}") from error
 
 
@@ -219,6 +232,34 @@ def _api_key(text: str) -> str:
     return text
 
 
+def _issuer(text: str) -> str:
+    parts = urlsplit(text)
+    local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    if not parts.hostname or not plain or parts.scheme not in {"https", *(["http"] * local)}:
+        raise ValueError(
+            "must be the provider's issuer, an https URL such as https://login.example.com/realms/x"
+        )
+    return text
+
+
+def _label(text: str) -> str:
+    if not 0 < len(text.strip()) <= 60 or not text.isprintable():
+        raise ValueError("must be 1 to 60 printable characters")
+    return text.strip()
+
+
+def _domains(raw: Any) -> tuple[str, ...]:
+    """A list in a file; in a variable words between commas or spaces."""
+    words = re.split(r"[\s,]+", raw.strip()) if isinstance(raw, str) else raw
+    if not isinstance(words, list) or not all(
+        isinstance(word, str) and _HOSTNAME.fullmatch(word) for word in words
+    ):
+        raise ValueError("must be domains such as example.com, separated by commas")
+    return tuple(word.lower() for word in words)
+
+
+_SECRETS = frozenset({"admin_api_key", "oidc_client_secret"})
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": str,
     "host": _text(_host),
@@ -230,5 +271,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "log_format": _choice("console", "json"),
     "log_level": _choice("debug", "info", "warning", "error"),
     "max_body_bytes": _integer(1024, 1 << 40),
+    "oidc_issuer": _text(_issuer),
+    "oidc_client_id": _text(_api_key),
+    "oidc_client_secret": _text(_api_key),
+    "oidc_label": _text(_label),
+    "oidc_allowed_domains": _domains,
+    "oidc_auto_create": _boolean,
     "reusable_device_tokens": _boolean,
 }

@@ -19,6 +19,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: ``console`` or ``json``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
+        oidc_issuer: OpenID provider at which people may sign in; none when absent.
+        oidc_client_id: what that provider calls us.
+        oidc_client_secret: what we show it; absent for a public client.
+        oidc_label: what the button on the sign-in page says.
+        oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
+            empty.
+        oidc_auto_create: whether people of those domains become members of ``workspace``.
         reusable_device_tokens: whether a refresh that shows its device code does not rotate.
     """
 
@@ -32,6 +39,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "console"
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = None
+    oidc_label: str = "Sign in with your organization"
+    oidc_allowed_domains: tuple[str, ...] = ()
+    oidc_auto_create: bool = False
     reusable_device_tokens: bool = False
 
     @property

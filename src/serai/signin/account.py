@@ -15,6 +15,7 @@ from serai.signin.journal import note
 from serai.signin.recovering import new_password
 from serai.signin.site import PRODUCT, Visit
 from serai.signin.words import browser_name, moment_text
+from serai.store.secrets import Vault
 from serai.store.tables.identity import users
 
 DONE = {
@@ -49,20 +50,20 @@ async def show_account(visit: Visit) -> Response[bytes]:
 async def _page(
     visit: Visit, problem: SeraiError | None = None, done: str | None = None
 ) -> Response[bytes]:
-    me, moment = visit.me, now()
+    me, vault, moment = visit.me, visit.site.vault, now()
 
     def read(conn: Connection) -> dict[str, Any]:
         factor = second_factors.find(conn, me.person.id)
         on = factor is not None and factor.confirmed_at is not None
         user = conn.execute(users.select().where(users.c.id == me.person.id)).one()
+        found = sign_ins.listing(conn, me.person.id, moment)
+        let_in = grants.listing(conn, me.person.id, moment)
         return {
             "user": user,
             "has_password": passwords.of_user(conn, me.person.id) is not None,
             "codes_left": second_factors.recovery_left(factor) if on else None,
-            "sessions": [
-                _session(row, me.id) for row in sign_ins.listing(conn, me.person.id, moment)
-            ],
-            "grants": [_grant(conn, row) for row in grants.listing(conn, me.person.id, moment)],
+            "sessions": [_session(row, me.id) for row in found],
+            "grants": [_grant(conn, vault, row) for row in let_in],
         }
 
     values = await visit.site.db.read(read)
@@ -88,11 +89,11 @@ def _session(row: Any, current: str) -> Row:
     )
 
 
-def _grant(conn: Connection, row: Any) -> Row:
+def _grant(conn: Connection, vault: Vault, row: Any) -> Row:
     where = f"workspace {row.workspace}" if row.bound else "all your workspaces"
     return Row(
         row.id,
-        clients.name_of(conn, row.client_id),
+        clients.name_of(conn, vault, row.client_id),
         [
             f"{where}; let in {moment_text(row.created_at)}",
             f"{row.address or 'unknown address'}, last used {moment_text(row.last_used_at)}",

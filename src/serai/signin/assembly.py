@@ -9,11 +9,17 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.identity import limits, one_time_links, sign_ins
+from serai.identity.upstream_identities import Admission
 from serai.kernel.clock import now
 from serai.kernel.errors import ServiceUnavailable
-from serai.signin import account, entering, login, recovering
+from serai.kernel.settings import Settings
+from serai.oauth.context import OAuth
+from serai.signin import account, device, entering, login, recovering
+from serai.signin.consent import PATHS, Consent
+from serai.signin.provider import Provider
 from serai.signin.session_operations import session_operations
 from serai.signin.site import Page, Site
+from serai.signin.upstream import CALLBACK, START, Upstream
 
 STYLE = "/assets/sign-in.css"
 PRUNE_SECONDS = 3600.0
@@ -21,14 +27,39 @@ HIDDEN = {"hidden": True}
 log = structlog.get_logger(__name__)
 
 
-def sign_in_operations(site: Site) -> list[ControllerRouterHandler]:
+def sign_in_operations(
+    site: Site, oauth: OAuth, upstream: Upstream | None = None
+) -> list[ControllerRouterHandler]:
     """Every page, the stylesheet, and the operations on one's own sessions."""
+    elsewhere = []
+    if upstream is not None:
+        elsewhere = [
+            _get(site, START, upstream.start),
+            _get(site, CALLBACK, upstream.finish),
+        ]
     return [
         _style(),
+        *elsewhere,
         *_open_pages(site),
         *_account_pages(site),
+        *_access_pages(site, Consent(oauth)),
         *session_operations(site.identity),
     ]
+
+
+def upstream_of(settings: Settings) -> Upstream | None:
+    """Signing in at the provider that the settings name."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    provider = Provider(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        settings.oidc_client_secret,
+        settings.origin + CALLBACK,
+    )
+    workspace = settings.workspace if settings.oidc_auto_create else None
+    domains = settings.oidc_allowed_domains
+    return Upstream(provider, Admission(domains=domains, workspace=workspace))
 
 
 def _open_pages(site: Site) -> list[ControllerRouterHandler]:
@@ -60,6 +91,16 @@ def _account_pages(site: Site) -> list[ControllerRouterHandler]:
         _get(site, "/account", account.show_account, private=True),
         _get(site, "/account/second-factor", account.show_second_factor, private=True),
         *(_post(site, path, page, private=True) for path, page in pages.items()),
+    ]
+
+
+def _access_pages(site: Site, consent: Consent) -> list[ControllerRouterHandler]:
+    """Who may act for somebody: devices, and applications under both their addresses."""
+    return [
+        _get(site, "/device", device.show_device, private=True),
+        _post(site, "/device", device.answer_device, private=True),
+        *(_get(site, path, consent.ask) for path in PATHS),
+        *(_post(site, path, consent.answer) for path in PATHS),
     ]
 
 

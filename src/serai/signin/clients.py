@@ -1,15 +1,12 @@
 """What applications are called, for people."""
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from serai.store.tables.oauth import oauth_clients
+from serai.oauth import clients
+from serai.store.secrets import Vault
 
-BUILT_IN = {"blaxel": "Blaxel CLI and SDKs"}
 
-
-def name_of(conn: Connection, client_id: str) -> str:
+def name_of(conn: Connection, vault: Vault, client_id: str) -> str:
     """The name of an application; its id when it is gone."""
-    if client_id in BUILT_IN:
-        return BUILT_IN[client_id]
-    query = select(oauth_clients.c.name).where(oauth_clients.c.client_id == client_id)
-    return str(conn.execute(query).scalar() or client_id)
+    client = clients.find(conn, vault, client_id)
+    return client.name if client else client_id

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
 
-SECRET_MAX = 2048
+SECRET_MAX = 4000
 
 
 class Cookies:

@@ -36,7 +36,9 @@ async def read_form(request: AnyRequest) -> dict[str, str]:
     if len(body) > BYTES_MAX:
         raise BadRequest("The form is too large.")
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX)
+        pairs = parse_qsl(
+            body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict"
+        )
     except ValueError as problem:
         raise BadRequest("The form cannot be read: it is not UTF-8, or has too many fields.") from (
             problem

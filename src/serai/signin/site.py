@@ -61,7 +61,7 @@ class Site:
         identity: the database and what verifies credentials.
         passwords: hashes them.
         send_link: mails links for forgotten passwords; ``None`` without mail.
-        upstream_label: what the button for signing in elsewhere says; ``None`` without it.
+        upstream_label: what the button for signing in elsewhere says; ``None`` without one.
     """
 
     def __init__(
