@@ -10,9 +10,9 @@ import pytest
 
 from platform_server import COMMAND, KEY, Server, environment
 
-from .browser import Browser
 from .environments import PYTHON_VERSIONS, TYPESCRIPT_VERSIONS, directory
 from .model_server import ModelServer
+from .person import Person
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 100
@@ -47,12 +47,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="package")
-def browser(server: Server) -> Iterator[Browser]:
-    """A browser in which the server's admin is signed in."""
-    browser = Browser(server)
-    browser.set_up()
-    yield browser
-    browser.close()
+def person(server: Server) -> Iterator[Person]:
+    """The server's admin, signed in in a browser."""
+    person = Person(server)
+    yield person
+    person.browser.close()
 
 
 @pytest.fixture(scope="package")

@@ -9,9 +9,9 @@ from platform_server import Server
 class Machine:
     """A new service account with its secret; ``basic`` is what ``BL_CLIENT_CREDENTIALS`` holds."""
 
-    def __init__(self, server: Server, role: str = "member") -> None:
+    def __init__(self, server: Server) -> None:
         self._api = server.client
-        body = {"name": f"machine {uuid.uuid4().hex[:8]}", "role": role}
+        body = {"name": f"machine {uuid.uuid4().hex[:8]}"}
         answer = self._api.post("/v0/service_accounts", json=body)
         assert answer.status_code == 200, answer.text
         made = answer.json()

@@ -9,8 +9,8 @@ import pytest
 from platform_server import KEY, Server
 
 from .blaxel_cli import Cli, is_built
-from .browser import Browser
 from .machines import Machine
+from .person import Person
 from .test_cli_device import begin, ended
 from .wire import FILE, TOKEN_PATH, Exchange, Recorder, Secrets, replay
 
@@ -25,17 +25,17 @@ def secrets(server: Server) -> Secrets:
 
 @pytest.mark.skipif(not is_built(), reason="NOT TESTED: the official CLI is not built")
 def test_the_recording_is_what_the_cli_sends(
-    tmp_path: Path, server: Server, secrets: Secrets, browser: Browser
+    tmp_path: Path, server: Server, secrets: Secrets, person: Person
 ) -> None:
     with Recorder(server.url, secrets) as recorder:
-        recorded = record(tmp_path, server, recorder, secrets, browser)
+        recorded = record(tmp_path, server, recorder, secrets, person)
     if os.environ.get("SERAI_RECORD_WIRE"):
         FILE.write_text(json.dumps(recorded, indent=1) + "\n")
     assert recorded == json.loads(FILE.read_text()), AGAIN
 
 
 def record(
-    place: Path, server: Server, recorder: Recorder, secrets: Secrets, browser: Browser
+    place: Path, server: Server, recorder: Recorder, secrets: Secrets, person: Person
 ) -> dict[str, list[Exchange]]:
     """What each command sends."""
     found: dict[str, list[Exchange]] = {}
@@ -53,7 +53,7 @@ def record(
         one("get", "agents")
         note(f"get agents after {login}")
 
-    keyed, machine, person = cli("key"), cli("machine"), cli("person")
+    keyed, machine, signed_in = cli("key"), cli("machine"), cli("person")
     keyed("login", "main", BL_API_KEY=KEY)
     note("login with a key")
     read(keyed, "a login with a key")
@@ -62,23 +62,23 @@ def record(
     machine("token")
     note("token of client credentials")
     read(machine, "a login with client credentials")
-    process, link = begin(person)
-    browser.approve(link)
+    process, link = begin(signed_in)
+    person.approve(link)
     ended(process)
     note("login in a browser")
-    read(person, "a login in a browser")
-    person.let_token_expire()
-    person("token")
+    read(signed_in, "a login in a browser")
+    signed_in.let_token_expire()
+    signed_in("token")
     note("token that has expired")
-    read(person, "a refresh")
+    read(signed_in, "a refresh")
     return found
 
 
 @pytest.mark.parametrize("token_path", [TOKEN_PATH, "/oauth/token"])
 def test_the_server_answers_what_the_cli_sends(
-    server: Server, secrets: Secrets, browser: Browser, token_path: str
+    server: Server, secrets: Secrets, person: Person, token_path: str
 ) -> None:
     """Releases of the CLI differ in where they refresh tokens."""
     for name, exchanges in json.loads(FILE.read_text()).items():
         assert exchanges, name
-        replay(exchanges, server.url, secrets, browser.approve, token_path)
+        replay(exchanges, server.url, secrets, person.approve, token_path)
