@@ -6,6 +6,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ".cache/clients/py-0.4.24"
+BL = ROOT / ".cache/clients/bl/bl"
 NODE_MODULES = ROOT / ".cache/clients/ts-0.3.21/node_modules"
 
 

@@ -250,6 +250,7 @@ class Platform:
             find_sandbox=find_sandbox,
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
+            isolate_previews=not self.settings.is_trustworthy,
         )
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:

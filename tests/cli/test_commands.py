@@ -133,6 +133,18 @@ def test_exec_takes_a_key_and_a_workspace_from_outside(
     assert serai("exec", "--workspace", "team-a", *show, **given).stdout == "bl_other team-a\n"
 
 
+def test_a_client_may_bring_its_own_credentials(serai: Serai, hold: Callable[..., Holder]) -> None:
+    holder = hold(key="")
+    own = {"SERAI_DATA_DIR": str(holder.data_dir), "BL_CLIENT_CREDENTIALS": "bXk6b3du"}
+    show = ("sh", "-c", 'echo "$BL_API_URL $BL_API_KEY $BL_CLIENT_CREDENTIALS $BL_WORKSPACE"')
+    done = serai("exec", "--own-credentials", *show, **own)
+    assert done.stdout == f"{holder.url}/v0  bXk6b3du \n", done.stderr
+    done = serai("exec", "--own-credentials", "--workspace", "team", *show, **own)
+    assert done.stdout == f"{holder.url}/v0  bXk6b3du team\n"
+    values = json.loads(serai("env", "--json", "--own-credentials", **own).stdout)
+    assert not {"BL_API_KEY", "BL_WORKSPACE"} & values.keys()
+
+
 @pytest.mark.parametrize(
     ("command", "status", "message"),
     [("no-such-command-x", 127, "command not found"), ("/etc/passwd", 126, "Permission denied")],

@@ -12,6 +12,7 @@ from platform_server import COMMAND, KEY, Server, environment
 
 from .environments import PYTHON_VERSIONS, TYPESCRIPT_VERSIONS, directory
 from .model_server import ModelServer
+from .person import Person
 
 PROGRAMS = Path(__file__).parent / "programs"
 SECONDS = 100
@@ -21,14 +22,16 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 class Run(Protocol):
     """Runs a program with arguments and returns what it printed; it must not fail.
 
-    ``wrapper`` stands between `serai exec --` and the program; ``environ`` is what the shell had
-    set before. ``may_fail`` is for programs that are cut off on purpose.
+    ``options`` are those of `serai exec`; ``wrapper`` stands between `serai exec --` and the
+    program; ``environ`` is what the shell had set before. ``may_fail`` is for programs that are
+    cut off on purpose.
     """
 
     def __call__(
         self,
         program: str,
         *arguments: str,
+        options: Sequence[str] = (),
         wrapper: Sequence[str] = (),
         environ: Mapping[str, str] = ...,
         may_fail: bool = False,
@@ -41,6 +44,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("clients") / "data", NO_PROXY="*", no_proxy="*")
     yield server.start()
     server.stop()
+
+
+@pytest.fixture(scope="package")
+def person(server: Server) -> Iterator[Person]:
+    """The server's admin, signed in in a browser."""
+    person = Person(server)
+    yield person
+    person.browser.close()
 
 
 @pytest.fixture(scope="package")
@@ -70,6 +81,7 @@ def connected(server: Server, workdir: Path, interpreter: str) -> Run:
     def run(
         program: str,
         *arguments: str,
+        options: Sequence[str] = (),
         wrapper: Sequence[str] = (),
         environ: Mapping[str, str] = EMPTY,
         may_fail: bool = False,
@@ -78,7 +90,7 @@ def connected(server: Server, workdir: Path, interpreter: str) -> Run:
         script.write_bytes((PROGRAMS / program).read_bytes())
         command = [interpreter, str(script), *arguments]
         done = subprocess.run(
-            [*COMMAND, "exec", *server.options(), "--", *wrapper, *command],
+            [*COMMAND, "exec", *server.options(), *options, "--", *wrapper, *command],
             cwd=workdir,
             env=environment(SERAI_ADMIN_API_KEY=KEY, HOME=str(workdir), **environ),
             stdin=subprocess.DEVNULL,

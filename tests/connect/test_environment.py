@@ -24,15 +24,20 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(
-    data_dir: Path, origin: str = "http://127.0.0.1:8080", **environ: str
+    data_dir: Path,
+    origin: str = "http://127.0.0.1:8080",
+    workspace: str | None = "main",
+    own_credentials: bool = False,
+    **environ: str,
 ) -> ClientEnvironment:
     return client_environment(
         origin=origin,
         proxy="http://127.0.0.1:8080",
         api_key="the-key",
-        workspace="main",
+        workspace=workspace,
         data_dir=data_dir,
         environ=environ,
+        own_credentials=own_credentials,
     )
 
 
@@ -57,6 +62,31 @@ def test_both_kinds_of_client_find_what_they_read(data_dir: Path) -> None:
         "CURL_CA_BUNDLE": bundle,
         "NODE_EXTRA_CA_CERTS": bundle,
     }
+
+
+OWN = {"BL_API_KEY": "mine", "BL_CLIENT_CREDENTIALS": "bWluZTpzZWNyZXQ=", "BL_WORKSPACE": "team"}
+
+
+@pytest.mark.parametrize("workspace", [None, "other"])
+def test_own_credentials_are_kept_and_none_is_added(data_dir: Path, workspace: str | None) -> None:
+    environ = {**OWN, "BL_ENV": "dev", "BL_AGENT_A_URL": "https://run.blaxel.ai/ws/agents/a"}
+    given = make(data_dir, own_credentials=True, workspace=workspace, **environ)
+    applied = given.apply(environ)
+    expected = OWN if workspace is None else OWN | {"BL_WORKSPACE": workspace}
+    assert {name: applied.get(name) for name in environ} == {
+        **expected,
+        "BL_ENV": None,
+        "BL_AGENT_A_URL": None,
+    }
+    assert "the-key" not in given.set.values()
+    assert given.set.keys() | {"BL_API_KEY", "BL_WORKSPACE"} == make(data_dir).set.keys()
+
+
+def test_a_key_that_serai_set_before_is_not_ones_own(data_dir: Path) -> None:
+    before = make(data_dir).set
+    own = make(data_dir, own_credentials=True, workspace=None, **before)
+    assert own.unset == ["BL_API_KEY"]
+    assert "BL_API_KEY" not in own.set
 
 
 def test_a_public_origin_is_not_proxied(data_dir: Path) -> None:

@@ -6,7 +6,8 @@ A fenced block takes part when its info string says so:
   with status 0 and print the lines below them, where ``…`` stands for any text, or, alone on a
   line, for any lines.
 - ``python file=NAME``, ``javascript file=NAME``, …: the block is saved as that file first. Pages
-  with JavaScript are skipped where Node.js or the TypeScript SDK is missing.
+  with JavaScript are skipped where Node.js or the TypeScript SDK is missing, and pages that run
+  `bl` where that is not built.
 """
 
 import os
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from client_venv import NODE_MODULES
+from client_venv import BL, NODE_MODULES
 from platform_server import COMMAND, Server, environment
 
 from .conftest import PAGES, page_id
@@ -44,11 +45,14 @@ def shell(tmp_path: Path, server: Server, clients: Path, model_url: str) -> dict
     serai = programs / "serai"
     serai.write_text(f'#!/bin/sh\nexec {COMMAND[0]} {COMMAND[1]} "{COMMAND[2]}" "$@"\n')
     serai.chmod(0o755)
+    (programs / "bl").symlink_to(BL)
+    (tmp_path / "home").mkdir()
     (tmp_path / "work").mkdir()
     (tmp_path / "work/client").symlink_to(clients)
     (tmp_path / "work/node_modules").symlink_to(NODE_MODULES)
     return environment(
         PATH=f"{programs}:{os.environ['PATH']}",
+        HOME=str(tmp_path / "home"),
         SERAI_DATA_DIR=str(server.data_dir),
         SERAI_ADMIN_API_KEY=server.environ["SERAI_ADMIN_API_KEY"],
         MODEL_URL=model_url,
@@ -62,6 +66,8 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, shell: dict[str, s
     work = tmp_path / "work"
     if "```javascript file=" in page.read_text() and not has_node():
         pytest.skip("NOT TESTED: the official TypeScript SDK is not installed; run `make clients`")
+    if runs_bl(page) and not BL.exists():
+        pytest.skip("NOT TESTED: the official CLI is not built; run `make clients`")
     for language, info, body in FENCE.findall(page.read_text()):
         words = info.split()
         for word in words:
@@ -70,6 +76,12 @@ def test_a_page_does_what_it_says(page: Path, tmp_path: Path, shell: dict[str, s
         if language == "console" and "run" in words:
             for command in commands(body):
                 run(command, work, shell)
+
+
+def runs_bl(page: Path) -> bool:
+    """Whether a page has commands that run the official CLI."""
+    blocks = [body for _, info, body in FENCE.findall(page.read_text()) if "run" in info.split()]
+    return any(re.search(r"^\$ (?:.* )?bl ", block, re.M) for block in blocks)
 
 
 def has_node() -> bool:

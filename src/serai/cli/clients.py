@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,21 +37,35 @@ class NotFound(click.ClickException):
     exit_code = 127
 
 
+def client_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that both commands have."""
+    own = click.option(
+        "--own-credentials",
+        is_flag=True,
+        help="Give the client no key: it signs in with yours, that is BL_CLIENT_CREDENTIALS, "
+        "BL_API_KEY or what `bl login` stored.",
+    )
+    workspace = click.option("--workspace", metavar="NAME", help="Workspace of the client.")
+    return common_options(workspace(own(command)))
+
+
 @click.command("env")
-@common_options
-@click.option("--workspace", metavar="NAME", help="Workspace of the client.")
+@client_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object of the variables.")
 @click.option("--shell", "as_json", flag_value=False, help="Print shell lines (the default).")
-def env_command(as_json: bool, workspace: str | None, **flags: str | None) -> None:
+def env_command(
+    as_json: bool, own_credentials: bool, workspace: str | None, **flags: str | None
+) -> None:
     """Print the environment that connects clients to the server.
 
     \b
     Use it as:  eval "$(serai env)"
 
     It also unsets variables that would send a client to the hosted service. The output contains
-    the API key.
+    the API key, unless the client brings its own credentials.
     """
-    environment = _environment(load_settings(workspace=workspace, **flags), flags, workspace)
+    settings = load_settings(workspace=workspace, **flags)
+    environment = _environment(settings, flags, workspace, own_credentials)
     click.echo(json.dumps(environment.set) if as_json else environment.shell())
 
 
@@ -57,10 +73,11 @@ def env_command(as_json: bool, workspace: str | None, **flags: str | None) -> No
     "exec",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@common_options
-@click.option("--workspace", metavar="NAME", help="Workspace of the client.")
+@client_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_command(command: tuple[str, ...], workspace: str | None, **flags: str | None) -> None:
+def exec_command(
+    command: tuple[str, ...], own_credentials: bool, workspace: str | None, **flags: str | None
+) -> None:
     """Run COMMAND so that the official SDKs and CLI in it talk to the server.
 
     \b
@@ -69,7 +86,8 @@ def exec_command(command: tuple[str, ...], workspace: str | None, **flags: str |
     The exit status is the command's; 125 when there is no server to connect to.
     """
     try:
-        environment = _environment(load_settings(workspace=workspace, **flags), flags, workspace)
+        settings = load_settings(workspace=workspace, **flags)
+        environment = _environment(settings, flags, workspace, own_credentials)
     except click.ClickException as error:
         raise NoServer(error.format_message()) from error
     _warn_about_files(environment)
@@ -77,7 +95,7 @@ def exec_command(command: tuple[str, ...], workspace: str | None, **flags: str |
 
 
 def _environment(
-    settings: Settings, flags: dict[str, str | None], workspace: str | None
+    settings: Settings, flags: dict[str, str | None], workspace: str | None, own_credentials: bool
 ) -> ClientEnvironment:
     found = running_instance(settings)
     if found is None:
@@ -85,19 +103,24 @@ def _environment(
     named = flags["host"] is not None or flags["port"] is not None
     local = local_origin(settings.host, settings.port) if named else found.local_url
     key = settings.admin_api_key or read_admin_key(settings.data_dir)
-    if key is None:
+    workspace = workspace or os.environ.get("SERAI_WORKSPACE")
+    if not own_credentials:
+        workspace = workspace or found.workspace
+    if key is None and not own_credentials:
         raise click.ClickException(
             f"no API key to give to the client: this user cannot read one in "
-            f"{settings.data_dir}. Set SERAI_ADMIN_API_KEY to a key of the server."
+            f"{settings.data_dir}. Set SERAI_ADMIN_API_KEY to a key of the server, or use your own "
+            f"login with --own-credentials."
         )
     try:
         return client_environment(
             origin=local if named else found.url,
             proxy=local,
             api_key=key,
-            workspace=workspace or os.environ.get("SERAI_WORKSPACE") or found.workspace,
+            workspace=workspace,
             data_dir=settings.data_dir,
             environ=os.environ,
+            own_credentials=own_credentials,
         )
     except OSError as error:
         raise click.ClickException(f"cannot read the server's certificates: {error}") from error

@@ -16,9 +16,9 @@ from serai.connect import trust
 from serai.connect.hosts import is_hosted, without_bypasses
 
 REGION = "us-pdx-1"
+_CLIENT_CREDENTIALS = "BL_CLIENT_CREDENTIALS"
 _NEVER_KEPT = (
     "BL_ENV",  # any value but "prod" selects other hosts
-    "BL_CLIENT_CREDENTIALS",  # a credential of the hosted service
     "BL_GENERATION",  # with the next two: internal host names of the hosted service
     "BL_RUN_INTERNAL_HOST",
     "BL_RUN_INTERNAL_PROTOCOL",
@@ -49,21 +49,24 @@ def client_environment(
     *,
     origin: str,
     proxy: str,
-    api_key: str,
-    workspace: str,
+    api_key: str | None,
+    workspace: str | None,
     data_dir: Path,
     environ: Mapping[str, str],
+    own_credentials: bool = False,
 ) -> ClientEnvironment:
     """Everything both kinds of client need.
 
     Args:
         origin: origin of the server's URLs, without a trailing slash.
         proxy: origin by which a client on this machine reaches the server's port itself.
-        api_key: sent by the client as its credential.
-        workspace: workspace the client works in.
+        api_key: the admin's key, which the client sends as its credential.
+        workspace: workspace the client works in; ``None`` to leave that to the client.
         data_dir: the server's data directory, for its trust bundle.
         environ: the client's present environment; what it already trusts and where it goes
             without a proxy is kept.
+        own_credentials: the client gets no key but signs in with credentials of its own: from its
+            environment, or those that it has stored.
 
     Raises:
         OSError: the server's certificate files cannot be read.
@@ -74,8 +77,7 @@ def client_environment(
         "BL_API_URL": f"{origin}/v0",
         "BL_RUN_URL": origin,
         "BL_APP_URL": origin,
-        "BL_API_KEY": api_key,
-        "BL_WORKSPACE": workspace,
+        **_identity(None if own_credentials else api_key, workspace),
         "BL_REGION": REGION,
         # Else the TypeScript SDK sends the key to any.<region>.bl.run.
         "BL_DISABLE_H2": "1",
@@ -86,7 +88,12 @@ def client_environment(
         "no_proxy": no_proxy,
         **dict.fromkeys(trust.VARIABLES, bundle),
     }
-    return ClientEnvironment(values, _unwanted(environ, values))
+    unwanted = _unwanted(environ, values)
+    if not own_credentials:
+        unwanted |= environ.keys() & {_CLIENT_CREDENTIALS}  # of the hosted service
+    elif environ.get("BL_API_KEY") == api_key:
+        unwanted |= environ.keys() & {"BL_API_KEY"}  # set by `serai env` before
+    return ClientEnvironment(values, sorted(unwanted))
 
 
 def overriding_names(directory: Path, values: Mapping[str, str]) -> list[str]:
@@ -98,11 +105,16 @@ def overriding_names(directory: Path, values: Mapping[str, str]) -> list[str]:
     return sorted({name for name in _DOTENV_LINE.findall(text) if name in values})
 
 
-def _unwanted(environ: Mapping[str, str], values: Mapping[str, str]) -> list[str]:
-    """Variables that would send a client, and its key, to the hosted service."""
+def _identity(api_key: str | None, workspace: str | None) -> dict[str, str]:
+    named = {"BL_API_KEY": api_key, "BL_WORKSPACE": workspace}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _unwanted(environ: Mapping[str, str], values: Mapping[str, str]) -> set[str]:
+    """Variables that would send a client, with its credential, to the hosted service."""
     pointing = (name for name, value in environ.items() if _points_to_hosted(name, value))
     unwanted = {*(environ.keys() & set(_NEVER_KEPT)), *pointing} - values.keys()
-    return sorted(name for name in unwanted if _NAME.fullmatch(name))
+    return {name for name in unwanted if _NAME.fullmatch(name)}
 
 
 def _points_to_hosted(name: str, value: str) -> bool:

@@ -1,6 +1,7 @@
 """Settings of one Serai process."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -60,6 +61,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.public_url:
             return self.public_url.rstrip("/")
         return local_origin(self.host, self.port)
+
+    @property
+    def is_trustworthy(self) -> bool:
+        """Whether browsers take our origin for one that nobody on the way can change.
+
+        Only there do they send ``Sec-Fetch-*`` and keep windows apart (W3C, Secure Contexts).
+        """
+        parts = urlsplit(self.origin)
+        return parts.scheme == "https" or parts.hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def local_origin(host: str, port: int) -> str:

@@ -1,0 +1,113 @@
+"""An app in a preview shares our origin: what it can do to somebody who is signed in here."""
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from identity.conftest import World, done
+from platform_server import KEY
+
+from .conftest import PASSWORD, Person
+
+CHROMIUM = Path("/usr/bin/chromium")
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="NOT TESTED: Chromium is not installed"),
+]
+PAGE = """<!doctype html><title>working</title><body><script>
+const pause = (ms) => new Promise((go) => setTimeout(go, ms));
+async function attempt(fn) { try { return await fn(); } catch (error) { return "failed"; } }
+(async () => {
+  const seen = { cookies: document.cookie };
+  const answer = await fetch("/account");
+  seen.fetched = [answer.status, /form_token|@/.test(await answer.text())];
+  seen.posted = (await fetch("/logout", { method: "POST" })).status;
+  const other = window.open("/account");
+  await pause(1000);
+  seen.opened = await attempt(() => other.document.body.innerText);
+  const frame = document.createElement("iframe");
+  frame.src = "/account";
+  const loaded = new Promise((go) => (frame.onload = go));
+  document.body.append(frame);
+  await loaded;
+  seen.framed = await attempt(() => frame.contentDocument.body.innerText);
+  const worker = () => navigator.serviceWorker.register("sw.js", { scope: "/" });
+  seen.worker = await attempt(async () => String(await worker()));
+  document.title = JSON.stringify(seen);
+})();
+</script>"""
+APP = """
+import http.server, pathlib
+class App(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        script = self.path.endswith("sw.js")
+        body = b"self.onfetch = () => {}" if script else pathlib.Path("page.html").read_bytes()
+        self.send_response(200)
+        self.send_header("content-type", "text/javascript" if script else "text/html")
+        self.send_header("content-length", str(len(body)))
+        self.send_header("set-cookie", "serai-%(port)s-session=fixed; Path=/")
+        self.send_header("service-worker-allowed", "/")
+        self.send_header("x-received", self.headers.get("cookie", "no cookies"))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(("", 3000), App).serve_forever()
+"""
+
+
+def hostile_preview(world: World) -> str:
+    """The URL of a public preview of such an app."""
+    api, name = world.client(KEY, "main"), f"hostile-{uuid.uuid4().hex[:8]}"
+    spec = {"runtime": {"memory": 512}, "lifecycle": {}}
+    done(api.post("/v0/sandboxes", json={"metadata": {"name": name}, "spec": spec}))
+    inside = f"/main/sandboxes/{name}"
+    for file, text in (("page.html", PAGE), ("app.py", APP % {"port": world.server.port})):
+        done(api.put(f"{inside}/filesystem//tmp/{file}", json={"content": text}))
+    process = {"command": "cd /tmp && python3 app.py", "waitForPorts": [3000]}
+    done(api.post(f"{inside}/process", json=process))
+    preview = {"metadata": {"name": "shop"}, "spec": {"port": 3000, "public": True}}
+    url: str = done(api.post(f"/v0/sandboxes/{name}/previews", json=preview))["spec"]["url"]
+    return f"{url}/"
+
+
+def test_it_reads_nothing_and_changes_nothing(
+    world: World, new_person: Callable[..., Person]
+) -> None:
+    url, person = hostile_preview(world), new_person()
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        context = chromium.new_context(base_url=world.server.url)
+        page = context.new_page()
+        page.goto("/login")
+        page.fill("#email", person.email)
+        page.fill("#password", PASSWORD)
+        page.click("main button")
+        page.wait_for_url("**/account")
+        before = {one["name"]: one["value"] for one in context.cookies()}
+
+        answer = page.goto(url)
+        assert answer is not None
+        assert answer.headers["x-received"] == "no cookies"
+        page.wait_for_function("document.title != 'working'")
+        seen = json.loads(page.title())
+        assert seen["fetched"] == [403, False]
+        assert seen["posted"] == 403
+        assert (seen["opened"], seen["worker"]) == ("failed", "failed")
+        assert person.email not in str(seen)
+        assert not [name for name in before if name in seen["cookies"]]
+        assert {one["name"]: one["value"] for one in context.cookies()} == before
+        page.goto("/account")
+        assert person.email in page.content()
+        chromium.close()
