@@ -240,4 +240,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "log_level": _choice("debug", "info", "warning", "error"),
     "max_body_bytes": _integer(1024, 1 << 40),
     "usage_database_url": _text(_postgresql_url),
+    "usage_event_retention": _integer(8, 3660),
 }

@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: ``console`` or ``json``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
+        usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
     """
 
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
     usage_database_url: str | None = None
+    usage_event_retention: int = 8
 
     @property
     def origin(self) -> str:
