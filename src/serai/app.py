@@ -182,7 +182,15 @@ class Platform:
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
-            asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
+            asyncio.create_task(
+                keep_metering(
+                    self.usage,
+                    self.meter,
+                    self.delivery,
+                    now,
+                    retention_days=self.settings.usage_event_retention,
+                )
+            ),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
@@ -309,6 +317,7 @@ class Platform:
                 "version": serai.__version__,
                 "sandboxes": {"running": len(controller.live.by_id)},
                 "isolation": self.runtime.isolation,
+                "usage": {"setAside": self.delivery.set_aside},
             }
             return json_response(msgspec.json.encode(body))
 

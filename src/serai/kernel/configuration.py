@@ -305,4 +305,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "smtp_url": _text(_smtp_url),
     "mail_from": _text(_mail_from),
     "usage_database_url": _text(_postgresql_url),
+    "usage_event_retention": _integer(8, 3660),
 }

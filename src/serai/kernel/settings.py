@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
+        usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
     usage_database_url: str | None = None
+    usage_event_retention: int = 8
 
     smtp_url: str | None = None
     mail_from: str | None = None
