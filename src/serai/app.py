@@ -61,7 +61,7 @@ from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
 from serai.logs import configure_logs
-from serai.metering.endpoints import billing_operations
+from serai.metering.assembly import Billing
 from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
@@ -110,7 +110,13 @@ class Platform:
         self.discovery = Discovery(self.db, self.store, self.routes)
         self.meter = SpanMeter()
         self.usage = UsageBuffer()
-        self.prices = PriceList.load(_prices_file(settings))
+        self.billing = Billing(
+            self.db,
+            self.db,
+            PriceList.load(_prices_file(settings)),
+            self.vault,
+            settings.private_webhooks,
+        )
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
@@ -133,6 +139,7 @@ class Platform:
             asyncio.create_task(self.usage.run(self.db)),
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(keep_metering(self.db, self.meter, now)),
+            asyncio.create_task(self.billing.run()),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
@@ -197,7 +204,7 @@ class Platform:
             self._health(controller),
             *sandbox_operations(context, controller),
             *parts.operations(context),
-            *billing_operations(self.db, self.prices),
+            *self.billing.operations(),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db),
             *identity_operations(self._identity()),

@@ -52,6 +52,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format = "json"
         log_level = "WARNING"
         max_body_bytes = 2048
+        private_webhooks = false
     """
     assert settings(tmp_path, {}, toml) == Settings(
         data_dir=Path.home() / "serai",
@@ -64,6 +65,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format="json",
         log_level="warning",
         max_body_bytes=2048,
+        private_webhooks=False,
     )
 
 

@@ -230,4 +230,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "log_format": _choice("console", "json"),
     "log_level": _choice("debug", "info", "warning", "error"),
     "max_body_bytes": _integer(1024, 1 << 40),
+    "private_webhooks": _boolean,
 }

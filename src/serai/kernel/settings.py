@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: ``console`` or ``json``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
+        private_webhooks: whether webhooks may call this machine and private networks.
     """
 
     data_dir: Path
@@ -31,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "console"
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
+    private_webhooks: bool = True
 
     @property
     def origin(self) -> str:

@@ -1,0 +1,38 @@
+"""What the operations of billing share."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from sqlalchemy import Connection
+
+from serai.metering.price_records import account_prices
+from serai.metering.prices import PriceList
+from serai.store.database import Database
+from serai.store.secrets import Vault
+
+T = TypeVar("T")
+
+
+class UsageSource(Protocol):
+    """Where usage is read from; it may be another database than that of everything else."""
+
+    async def read_in_thread(self, fn: Callable[[Connection], T]) -> T:
+        """Run a heavy read in a worker thread."""
+
+
+class BillingContext(msgspec.Struct, frozen=True):
+    """Both databases, and the price list of the operator's file.
+
+    ``changed`` is called when a budget may have to speak up before its next turn.
+    """
+
+    db: Database
+    usage: UsageSource
+    prices: PriceList
+    vault: Vault
+    changed: Callable[[], Any] = lambda: None
+
+    async def prices_of(self, account_id: str) -> PriceList:
+        """The prices that hold for an account."""
+        return await self.db.read(lambda conn: account_prices(conn, account_id, self.prices))
