@@ -62,16 +62,23 @@ from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
 from serai.logs import configure_logs
 from serai.metering.assembly import Billing
+from serai.metering.context import FreshUsage
+from serai.metering.delivery import SpanDelivery
+from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
+from serai.metering.moving import move_from_platform
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
+from serai.metering.store import UsageStore
+from serai.metering.times import moment_of
 from serai.network.assembly import Network
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
+from serai.resources.spans import Metered, close_span, open_span
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
@@ -108,11 +115,13 @@ class Platform:
         self.connect = ConnectProxy(self.authority)
         self.routes = RouteTable()
         self.discovery = Discovery(self.db, self.store, self.routes)
+        self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
-        self.usage = UsageBuffer()
+        self.delivery = SpanDelivery(self.db, self.usage, self.meter)
+        self.calls = UsageBuffer()
         self.billing = Billing(
             self.db,
-            self.db,
+            FreshUsage(self.usage, self.delivery),
             PriceList.load(_prices_file(settings)),
             self.vault,
             settings.private_webhooks,
@@ -120,14 +129,14 @@ class Platform:
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
-        self.allowance = Allowance(self.db)
+        self.allowance = Allowance(self.db, self.usage)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
         booted = await self._open()
         controller = SandboxController(
-            self.db, self.store, self.runtime, SandboxSpans(self.meter), self.discovery
+            self.db, self.store, self.runtime, SandboxSpans(self.meter, self.usage), self.discovery
         )
         reconciler = Reconciler(controller)
         await reconciler.start()
@@ -136,9 +145,10 @@ class Platform:
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
-            asyncio.create_task(self.usage.run(self.db)),
+            asyncio.create_task(self.calls.run(self.usage)),
             asyncio.create_task(self.authenticator.keep_notes()),
-            asyncio.create_task(keep_metering(self.db, self.meter, now)),
+            asyncio.create_task(self.delivery.run()),
+            asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
             asyncio.create_task(self.billing.run()),
         ]
         gateway = self._gateway(controller)
@@ -153,6 +163,9 @@ class Platform:
     async def _open(self) -> Bootstrapped:
         settings = self.settings
         self.db.open()
+        self.usage.open()
+        await move_from_platform(self.db, self.usage)
+        await self.delivery.start()
         booted = await self.db.write(
             lambda conn: bootstrap(
                 conn, self.vault, settings.workspace, settings.admin_api_key, self.names
@@ -181,7 +194,7 @@ class Platform:
             return sandbox_route(sandbox) if sandbox is not None else None
 
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
-            self.usage.add(_model_call(route, usage))
+            self.calls.add(_model_call(route, usage))
 
         def on_sandbox_activity(route: SandboxRoute) -> None:
             controller.touch(route.resource_id)
@@ -206,7 +219,7 @@ class Platform:
             *parts.operations(context),
             *self.billing.operations(),
             *audit_operations(self.db, cursors),
-            *quota_operations(self.db),
+            *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
@@ -298,6 +311,7 @@ class Platform:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
+        self.usage.close()
         self.db.close()
         log.info("stopped")
 
@@ -332,28 +346,30 @@ class Server(uvicorn.Server):
 class SandboxSpans:
     """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``."""
 
-    def __init__(self, meter: SpanMeter) -> None:
+    def __init__(self, meter: SpanMeter, usage: UsageStore) -> None:
         self._meter = meter
+        self._usage = usage
 
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
         """The sandbox runs from ``at`` on."""
-        self._meter.open(
-            conn,
-            resource_id=sandbox.id,
+        resource = Metered(
+            id=sandbox.id,
             account_id=sandbox.account_id,
             workspace=sandbox.workspace,
+            type="sandbox",
             name=sandbox.name,
-            memory_mb=sandbox.memory_mb,
-            at=at,
         )
+        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, at)
 
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
         """The sandbox ran until ``at``."""
-        self._meter.close(conn, sandbox_id, at)
+        close_span(conn, sandbox_id, SANDBOX_RUNTIME, at)
 
     def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
-        """After our own restart."""
-        self._meter.recover(conn, alive, now)
+        """After our own restart; what the outbox held is delivered."""
+        ended = self._usage.read_now(lambda u: self._meter.ended(u, SANDBOX_RUNTIME, alive))
+        for sandbox_id, last_tick in ended:
+            close_span(conn, sandbox_id, SANDBOX_RUNTIME, moment_of(last_tick))
 
 
 def _model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:

@@ -9,13 +9,23 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
+from serai.metering.store import UsageStore
 from serai.store.database import Database
-from serai.store.migrations import migrate
+from serai.store.migrations import USAGE, migrate
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    """An opened database, closed afterwards."""
+def db(tmp_path: Path) -> Iterator[UsageStore]:
+    """An opened usage store, closed afterwards."""
+    database = UsageStore(tmp_path)
+    database.open()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Database]:
+    """An opened platform database, closed afterwards."""
     database = Database(tmp_path / "serai.db")
     database.open()
     yield database
@@ -26,7 +36,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
 def fresh() -> Callable[[], AbstractContextManager[Connection]]:
     """Opens a migrated in-memory database; for one hypothesis example each."""
     with _memory() as engine:
-        migrate(engine)
+        migrate(engine, USAGE)
         with engine.connect() as conn:
             template = _driver(conn).serialize()
 

@@ -14,6 +14,8 @@ from serai.kernel.settings import Settings
 
 FILE = "serai.toml"
 PREFIX = "SERAI_"
+SECRET = frozenset({"admin_api_key", "usage_database_url"})
+"""Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
 _WORKSPACE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BOOLEANS = {
@@ -149,7 +151,7 @@ def _parse(name: str, value: Value) -> Any:
     try:
         return _PARSERS[name](value.raw)
     except ValueError as error:
-        shown = "…" if name == "admin_api_key" else repr(value.raw)
+        shown = "…" if name in SECRET else repr(value.raw)
         raise ConfigurationError(f"{value.source} is {shown}: {error}") from error
 
 
@@ -219,6 +221,13 @@ def _api_key(text: str) -> str:
     return text
 
 
+def _postgresql_url(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if scheme not in {"postgresql", "postgres"} or not separator or not rest.isprintable():
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/name")
+    return text
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": str,
     "host": _text(_host),
@@ -231,4 +240,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "log_level": _choice("debug", "info", "warning", "error"),
     "max_body_bytes": _integer(1024, 1 << 40),
     "private_webhooks": _boolean,
+    "usage_database_url": _text(_postgresql_url),
 }

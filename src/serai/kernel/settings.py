@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
         private_webhooks: whether webhooks may call this machine and private networks.
+        usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
     """
 
     data_dir: Path
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
     private_webhooks: bool = True
+    usage_database_url: str | None = None
 
     @property
     def origin(self) -> str:

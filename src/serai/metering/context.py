@@ -6,8 +6,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
+from serai.metering.delivery import SpanDelivery
 from serai.metering.price_records import account_prices
 from serai.metering.prices import PriceList
+from serai.metering.store import UsageStore
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
@@ -15,10 +17,23 @@ T = TypeVar("T")
 
 
 class UsageSource(Protocol):
-    """Where usage is read from; it may be another database than that of everything else."""
+    """Where usage is read from: another database than that of everything else."""
 
     async def read_in_thread(self, fn: Callable[[Connection], T]) -> T:
         """Run a heavy read in a worker thread."""
+
+
+class FreshUsage:
+    """The usage store with everything that happened up to now in it."""
+
+    def __init__(self, usage: UsageStore, delivery: SpanDelivery) -> None:
+        self._usage = usage
+        self._delivery = delivery
+
+    async def read_in_thread(self, fn: Callable[[Connection], T]) -> T:
+        """Read in a worker thread, after what waits for delivery has arrived."""
+        await self._delivery.drain()
+        return await self._usage.read_in_thread(fn)
 
 
 class BillingContext(msgspec.Struct, frozen=True):

@@ -1,8 +1,23 @@
 """What SQLite and PostgreSQL say differently; everything else is the same SQL."""
 
-from sqlalchemy import Connection, text
+from typing import Any
+
+from sqlalchemy import Connection, Table, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 TRIGRAM = 3
+
+
+def insert_into(conn: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that can say what happens on a conflict, the same way on both engines."""
+    if conn.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def insert_new(conn: Connection, table: Table, row: dict[str, Any]) -> bool:
+    """Insert a row unless one with its key exists; whether it did."""
+    return conn.execute(insert_into(conn, table).values(row).on_conflict_do_nothing()).rowcount > 0
 
 
 def search_candidates(conn: Connection, wanted: str, limit: int) -> list[int] | None:
