@@ -77,7 +77,7 @@ async def export(
     )
     name = f"usage-{account_id}-{_format(params)}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Stream(file.text(), media_type="text/csv; charset=utf-8", headers=headers)
+    return Stream(file.text(), media_type="text/csv", headers=headers)
 
 
 def params_of(request: AnyRequest) -> Params:

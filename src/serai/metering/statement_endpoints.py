@@ -105,4 +105,4 @@ def _file(statement: Statement, name: str) -> Response[bytes]:
     ]
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     body = lines([COLUMNS, *rows]).encode()
-    return Response(body, media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(body, media_type="text/csv", headers=headers)
