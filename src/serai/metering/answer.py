@@ -72,7 +72,7 @@ def reader_of(
 
 def page_of(reader: UsageReader, query: MetricsQuery) -> tuple[dict[Key, dict[str, str]], bool]:
     """The groups of a page, in order, each with what follows from it; and whether more follow."""
-    groups = reader.groups() if query.group_by else {(): {}}
+    groups = reader.groups(query.limit + 1) if query.group_by else {(): {}}
     keys = sorted(key for key in groups if query.after is None or key > query.after)
     page = keys[: query.limit]
     return {key: groups[key] for key in page}, len(keys) > len(page)
