@@ -56,6 +56,9 @@ RUNS = st.lists(
     max_size=12,
 )
 WINDOWS = st.tuples(MOMENTS, span_of(160, 1) | span_of(400 * 96, 1))
+NAMES = ("n0", "n1", "N2", "n\u00e9\uffee", "n\U0001f600")
+"""Some sort differently as text of a language, as UTF-16, or without regard to case."""
+
 GROUPS = st.lists(st.sampled_from(GROUPINGS), max_size=3, unique=True).map(sorted).map(tuple)
 
 
@@ -67,11 +70,11 @@ def used(conn, runs):
             account_id=account,
             workspace=workspace,
             resource_type=DIMENSIONS[dimension].resource_type,
-            resource_name=f"n{name}",
+            resource_name=NAMES[name],
             resource_id=f"id-{number}",
             dimension=dimension,
             provider="openai" if dimension == MODEL_OUTPUT_TOKENS else "",
-            model=f"n{name}" if dimension == MODEL_OUTPUT_TOKENS else "",
+            model=NAMES[name] if dimension == MODEL_OUTPUT_TOKENS else "",
         )
         if dimension == MODEL_OUTPUT_TOKENS:
             ranges, rate = [(start, start)], length

@@ -50,9 +50,15 @@ def add_budget(conn: Connection, budget: Budget, secret: str, by: str, vault: Va
     mine = budgets.c.account_id == budget.account_id
     count = conn.execute(select(func.count()).select_from(budgets).where(mine)).scalar_one()
     if count >= MAX_BUDGETS:
-        raise Conflict(f"The account has {count} budgets, which is the most; delete one first.")
+        raise Conflict(
+            f"The account has {count} budgets, which is the most; delete one first.",
+            code="TOO_MANY_BUDGETS",
+        )
     if conn.execute(select(budgets.c.id).where(mine, budgets.c.name == budget.name)).first():
-        raise Conflict(f"There is a budget named {budget.name!r} already; PUT changes it.")
+        raise Conflict(
+            f"There is a budget named {budget.name!r} already; PUT changes it.",
+            code="BUDGET_ALREADY_EXISTS",
+        )
     values = _values(budget) | {
         "id": budget.id,
         "account_id": budget.account_id,

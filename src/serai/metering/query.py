@@ -231,11 +231,13 @@ def _after(cursor: str | None, query: MetricsQuery) -> tuple[str, ...] | None:
         fingerprint, key = msgspec.json.decode(data, type=tuple[str, list[str]])
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise BadRequest(
-            "cursor is not one of ours; give meta.nextCursor of the page before, or leave it out."
+            "cursor is not one of ours; give meta.nextCursor of the page before, or leave it out.",
+            code="INVALID_CURSOR",
         ) from None
     if fingerprint != query.fingerprint or len(key) != len(query.group_by) or not key:
         raise BadRequest(
             "cursor belongs to another query; repeat the one that answered it, with the same "
-            "window, resolution, groupBy and filters."
+            "window, resolution, groupBy and filters.",
+            code="INVALID_CURSOR",
         )
     return tuple(key)
