@@ -23,6 +23,8 @@ import serai
 from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
+from serai.billing.assembly import Billing
+from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
@@ -61,8 +63,6 @@ from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
 from serai.logs import configure_logs
-from serai.metering.assembly import Billing
-from serai.metering.context import FreshUsage
 from serai.metering.delivery import SpanDelivery
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.keeper import keep_metering

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import StaticPool
 
-from metering.billing_world import World
 from serai.metering.store import UsageStore
 from serai.store.database import Database
 from serai.store.migrations import USAGE, migrate
@@ -31,14 +30,6 @@ def platform(tmp_path: Path) -> Iterator[Database]:
     database.open()
     yield database
     database.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """An account and its billing."""
-    one = World(tmp_path).open()
-    yield one
-    one.close()
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from serai.billing import operations
 from serai.identity.principal import Principal
 from serai.kernel.errors import BadRequest, Forbidden, NotFound
-from serai.metering import operations
 from serai.metering.dimensions import MODEL_OUTPUT_TOKENS, SANDBOX_RUNTIME
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from serai.metering.context import BillingContext
+from serai.billing.context import BillingContext
 from serai.metering.dimensions import DIMENSIONS, SANDBOX_RUNTIME
 from serai.metering.events import Series, UsageEvent
 from serai.metering.prices import PriceList

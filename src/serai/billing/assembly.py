@@ -2,18 +2,18 @@
 
 from litestar.types import ControllerRouterHandler
 
+from serai.billing.alerts import BudgetWatch
+from serai.billing.budget_endpoints import budget_operations
+from serai.billing.closing import Closing
+from serai.billing.context import BillingContext, UsageSource
+from serai.billing.endpoints import metrics_operations
+from serai.billing.export_endpoints import export_operations
+from serai.billing.keeper import BillingKeeper
+from serai.billing.price_endpoints import price_operations
+from serai.billing.statement_endpoints import statement_operations
+from serai.billing.webhooks import Webhooks
 from serai.kernel.clock import now
-from serai.metering.alerts import BudgetWatch
-from serai.metering.billing_keeper import BillingKeeper
-from serai.metering.budget_endpoints import budget_operations
-from serai.metering.closing import Closing
-from serai.metering.context import BillingContext, UsageSource
-from serai.metering.endpoints import metrics_operations
-from serai.metering.export_endpoints import export_operations
-from serai.metering.price_endpoints import price_operations
 from serai.metering.prices import PriceList
-from serai.metering.statement_endpoints import statement_operations
-from serai.metering.webhooks import Webhooks
 from serai.store.database import Database
 from serai.store.secrets import Vault
 

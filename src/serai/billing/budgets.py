@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 from sqlalchemy import Connection
 
+from serai.billing.webhooks import check_secret, check_url
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
 from serai.metering.answer import reader_of
@@ -16,7 +17,6 @@ from serai.metering.prices import PriceList
 from serai.metering.query import FILTERS, MetricsQuery
 from serai.metering.times import millis, month_name, month_number, month_start
 from serai.metering.usage import Scope
-from serai.metering.webhooks import check_secret, check_url
 from serai.wire import billing as wire
 
 MAX_BUDGETS = 100

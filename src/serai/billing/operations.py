@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from serai.billing.accounts import accounts, scope_of
 from serai.identity.principal import Principal
 from serai.kernel.errors import Forbidden
-from serai.metering.accounts import accounts, scope_of
 from serai.metering.answer import account_metrics, resource_types
 from serai.metering.prices import PriceList
 from serai.metering.query import GROUPINGS, MetricsQuery, parse_query, parse_window

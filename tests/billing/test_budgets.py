@@ -10,15 +10,12 @@ from ipaddress import ip_address
 import msgspec
 import pytest
 
-from metering.billing_world import GB_HOUR, World
+from billing.world import GB_HOUR, World
 from receiver import receiver
-from serai.kernel.errors import BadRequest, Conflict
-from serai.metering import budget_records as records
-from serai.metering.alerts import AT_ONCE, GIVE_UP, BudgetWatch, retry_after
-from serai.metering.budgets import MAX_BUDGETS, Budget, Threshold, check
-from serai.metering.dimensions import SANDBOX_RUNTIME
-from serai.metering.prices import PriceList
-from serai.metering.webhooks import (
+from serai.billing import budget_records as records
+from serai.billing.alerts import AT_ONCE, GIVE_UP, BudgetWatch, retry_after
+from serai.billing.budgets import MAX_BUDGETS, Budget, Threshold, check
+from serai.billing.webhooks import (
     Message,
     Undelivered,
     Webhooks,
@@ -27,6 +24,9 @@ from serai.metering.webhooks import (
     may_be_called,
     new_secret,
 )
+from serai.kernel.errors import BadRequest, Conflict
+from serai.metering.dimensions import SANDBOX_RUNTIME
+from serai.metering.prices import PriceList
 from serai.wire import billing as wire
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()

@@ -10,11 +10,11 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, json_response
+from serai.billing import operations
+from serai.billing.context import BillingContext
+from serai.billing.export_endpoints import ONE, QUERY, WINDOW, export, params_of
 from serai.identity.caller import caller_of
 from serai.kernel.clock import now
-from serai.metering import operations
-from serai.metering.context import BillingContext
-from serai.metering.export_endpoints import ONE, QUERY, WINDOW, export, params_of
 from serai.wire.billing import Account, AccountMetrics, MetricsValues
 
 PAGED = QUERY | {"limit": int, "cursor": str}

@@ -8,11 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
 
-from serai.kernel.clock import rfc3339
-from serai.kernel.errors import NotFound
-from serai.metering.money import plain
-from serai.metering.prices import PriceList
-from serai.metering.statements import (
+from serai.billing.statements import (
     LOOK_BACK,
     Closed,
     Line,
@@ -21,6 +17,10 @@ from serai.metering.statements import (
     encode_prices,
     total_of,
 )
+from serai.kernel.clock import rfc3339
+from serai.kernel.errors import NotFound
+from serai.metering.money import plain
+from serai.metering.prices import PriceList
 from serai.store.tables.billing import statement_lines as lines
 from serai.store.tables.billing import statements
 from serai.wire.billing import Statement

@@ -6,15 +6,15 @@ from litestar import Response, get, post
 from litestar.types import ControllerRouterHandler
 
 from serai.api.exchange import AnyRequest
+from serai.billing.accounts import need_admin
+from serai.billing.answers import money_answer
+from serai.billing.closing import Closing
+from serai.billing.context import BillingContext
+from serai.billing.exports import lines
+from serai.billing.statement_records import find_statements, need_statement
 from serai.identity.caller import caller_of
 from serai.kernel.errors import BadRequest
-from serai.metering.accounts import need_admin
-from serai.metering.answers import money_answer
-from serai.metering.closing import Closing
-from serai.metering.context import BillingContext
-from serai.metering.exports import lines
 from serai.metering.money import plain
-from serai.metering.statement_records import find_statements, need_statement
 from serai.wire.billing import Statement
 
 PATH = "/v0/accounts/{account_id:str}/statements"

@@ -14,9 +14,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from serai.kernel.clock import parse_rfc3339, rfc3339
-from serai.kernel.ids import token
-from serai.metering.budget_records import (
+from serai.billing.budget_records import (
     add_alerts,
     attempts_of,
     due_alerts,
@@ -26,12 +24,14 @@ from serai.metering.budget_records import (
     note_delivered,
     note_failure,
 )
-from serai.metering.budgets import Budget, Threshold, period_of, spent
-from serai.metering.context import BillingContext
+from serai.billing.budgets import Budget, Threshold, period_of, spent
+from serai.billing.context import BillingContext
+from serai.billing.webhooks import Message, Undelivered, Webhooks
+from serai.kernel.clock import parse_rfc3339, rfc3339
+from serai.kernel.ids import token
 from serai.metering.money import plain, published
 from serai.metering.prices import PriceList
 from serai.metering.times import moment_of, month_number, month_start
-from serai.metering.webhooks import Message, Undelivered, Webhooks
 
 log = structlog.get_logger(__name__)
 

@@ -15,13 +15,13 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metering.billing_world import GB_HOUR, World
+from billing.world import GB_HOUR, World
+from serai.billing.closing import Closing
+from serai.billing.price_records import replace_prices
+from serai.billing.statement_records import find_statements, need_statement
 from serai.kernel.errors import Conflict, NotFound
-from serai.metering.closing import Closing
 from serai.metering.dimensions import MODEL_OUTPUT_TOKENS, SANDBOX_RUNTIME
-from serai.metering.price_records import replace_prices
 from serai.metering.prices import Price, PriceList
-from serai.metering.statement_records import find_statements, need_statement
 from serai.store.tables import metadata
 
 HOUR_COST = Decimal("0.0000115") * 3600
@@ -179,8 +179,8 @@ CRASHING = """
 import asyncio, os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from metering.billing_world import World
-from serai.metering.closing import Closing
+from billing.world import World
+from serai.billing.closing import Closing
 from serai.store import database
 
 world = World(Path(sys.argv[1])).open()

@@ -6,14 +6,14 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
+from serai.billing.accounts import accounts
+from serai.billing.context import BillingContext
+from serai.billing.price_records import account_prices
+from serai.billing.statement_records import add_statement, closed_months, earlier_months
+from serai.billing.statements import GRACE, Closed, due_months, end_of, month_lines
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.errors import Conflict
-from serai.metering.accounts import accounts
-from serai.metering.context import BillingContext
-from serai.metering.price_records import account_prices
 from serai.metering.prices import PriceList
-from serai.metering.statement_records import add_statement, closed_months, earlier_months
-from serai.metering.statements import GRACE, Closed, due_months, end_of, month_lines
 
 log = structlog.get_logger(__name__)
 BY_ITSELF = "serai"

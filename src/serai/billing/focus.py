@@ -11,9 +11,9 @@ from datetime import date
 
 import msgspec
 
+from serai.billing.exports import Part, Row, Rows, edges_of
 from serai.metering.answer import time_text
 from serai.metering.dimensions import DIMENSIONS
-from serai.metering.exports import Part, Row, Rows, edges_of
 from serai.metering.money import plain, published, units
 from serai.metering.prices import HOSTED_LIST, Price, PriceList
 from serai.metering.query import MetricsQuery

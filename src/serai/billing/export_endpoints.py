@@ -9,15 +9,15 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest
+from serai.billing import focus
+from serai.billing.accounts import accounts, need_admin, scope_of
+from serai.billing.context import BillingContext
+from serai.billing.exports import Export, Rows, csv_header, csv_rows
+from serai.billing.operations import Params, check_rights
 from serai.identity.caller import caller_of
 from serai.identity.principal import Principal
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest
-from serai.metering import focus
-from serai.metering.accounts import accounts, need_admin, scope_of
-from serai.metering.context import BillingContext
-from serai.metering.exports import Export, Rows, csv_header, csv_rows
-from serai.metering.operations import Params, check_rights
 from serai.metering.query import PAGING, PARAMETERS, MetricsQuery, parse_query
 from serai.metering.windows import DAILY, RESOLUTIONS, WEEKLY
 from serai.wire.billing import Account

@@ -5,13 +5,13 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body
+from serai.billing.accounts import need_admin, scope_of
+from serai.billing.answers import money_answer
+from serai.billing.context import BillingContext
+from serai.billing.price_records import account_prices, drop_prices, own_prices, replace_prices
 from serai.identity.caller import caller_of
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest
-from serai.metering.accounts import need_admin, scope_of
-from serai.metering.answers import money_answer
-from serai.metering.context import BillingContext
-from serai.metering.price_records import account_prices, drop_prices, own_prices, replace_prices
 from serai.metering.prices import ALWAYS, InvalidPrices, Price, PriceList, check
 from serai.wire.billing import AccountPrice, AccountPrices
 

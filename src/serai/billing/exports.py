@@ -13,8 +13,8 @@ from itertools import pairwise
 import msgspec
 from sqlalchemy import Connection
 
+from serai.billing.context import UsageSource
 from serai.metering.answer import USAGE_PARTS, page_of, reader_of, sums_of, time_text
-from serai.metering.context import UsageSource
 from serai.metering.dimensions import DIMENSIONS
 from serai.metering.money import plain, published, units
 from serai.metering.prices import PriceList

@@ -6,8 +6,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
+from serai.billing.price_records import account_prices
 from serai.metering.delivery import SpanDelivery
-from serai.metering.price_records import account_prices
 from serai.metering.prices import PriceList
 from serai.metering.store import UsageStore
 from serai.store.database import Database

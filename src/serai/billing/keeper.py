@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from serai.billing.alerts import BudgetWatch
+from serai.billing.closing import Closing
 from serai.kernel.errors import ServiceUnavailable
-from serai.metering.alerts import BudgetWatch
-from serai.metering.closing import Closing
 
 log = structlog.get_logger(__name__)
 

@@ -7,11 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from metering.billing_world import ACCOUNT, GB_HOUR
+from billing.world import ACCOUNT, GB_HOUR
+from serai.billing.exports import Export, csv_header, csv_rows, windows
+from serai.billing.focus import COLUMNS, GROUP_BY, focus_rows
 from serai.metering.answer import account_metrics
 from serai.metering.dimensions import MODEL_OUTPUT_TOKENS, SANDBOX_RUNTIME
-from serai.metering.exports import Export, csv_header, csv_rows, windows
-from serai.metering.focus import COLUMNS, GROUP_BY, focus_rows
 from serai.metering.prices import PriceList
 from serai.metering.query import MetricsQuery
 from serai.metering.times import DAY, HOUR, millis

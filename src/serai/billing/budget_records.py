@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from serai.billing.budgets import MAX_BUDGETS, Budget, Threshold
+from serai.billing.webhooks import Message
 from serai.kernel.clock import rfc3339
 from serai.kernel.errors import Conflict, NotFound
-from serai.metering.budgets import MAX_BUDGETS, Budget, Threshold
 from serai.metering.times import millis
-from serai.metering.webhooks import Message
 from serai.store.secrets import Vault
 from serai.store.tables.billing import budget_alerts as alerts
 from serai.store.tables.billing import budgets

@@ -10,15 +10,10 @@ from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection, Row
 
 from serai.api.exchange import AnyRequest, decode_body
-from serai.identity.caller import caller_of
-from serai.identity.principal import Principal
-from serai.kernel.clock import now, rfc3339
-from serai.kernel.errors import BadRequest
-from serai.kernel.ids import new_uuid
-from serai.metering import budget_records as records
-from serai.metering.accounts import need_admin
-from serai.metering.answers import money_answer
-from serai.metering.budgets import (
+from serai.billing import budget_records as records
+from serai.billing.accounts import need_admin
+from serai.billing.answers import money_answer
+from serai.billing.budgets import (
     PERCENT_PLACES,
     Budget,
     Threshold,
@@ -28,9 +23,14 @@ from serai.metering.budgets import (
     spent,
     thresholds_of,
 )
-from serai.metering.context import BillingContext
+from serai.billing.context import BillingContext
+from serai.billing.webhooks import new_secret
+from serai.identity.caller import caller_of
+from serai.identity.principal import Principal
+from serai.kernel.clock import now, rfc3339
+from serai.kernel.errors import BadRequest
+from serai.kernel.ids import new_uuid
 from serai.metering.money import EXACT, published
-from serai.metering.webhooks import new_secret
 from serai.wire import billing as wire
 
 PATH = "/v0/accounts/{account_id:str}/budgets"
