@@ -73,6 +73,7 @@ from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
 from serai.metering.times import moment_of
 from serai.network.assembly import Network
+from serai.network.domains import DOMAINS
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -83,7 +84,9 @@ from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
-from serai.storage.operations import storage_operations
+from serai.storage.drive_sizes import DriveSizes
+from serai.storage.operations import drive_files, storage_operations
+from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
@@ -148,6 +151,7 @@ class Platform:
             asyncio.create_task(self.calls.run(self.usage)),
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(self.delivery.run()),
+            asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
             asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
             asyncio.create_task(self.billing.run()),
         ]
@@ -165,7 +169,7 @@ class Platform:
         self.db.open()
         self.usage.open()
         await move_from_platform(self.db, self.usage)
-        await self.delivery.start()
+        await self.delivery.start((VOLUMES, DOMAINS))
         booted = await self.db.write(
             lambda conn: bootstrap(
                 conn, self.vault, settings.workspace, settings.admin_api_key, self.names

@@ -6,16 +6,19 @@ delivered before a crash, and is delivered again after it, count once.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 import structlog
 from sqlalchemy import Connection, func, select
 
+from serai.kernel.clock import now
 from serai.metering.quarantine import set_aside
-from serai.metering.spans import SpanMeter
+from serai.metering.spans import SpanMeter, open_rates
 from serai.metering.store import UsageStore
-from serai.resources.spans import TOPIC, SpanChange
+from serai.resources import documents
+from serai.resources.kind import Kind, Usage
+from serai.resources.spans import TOPIC, SpanChange, close_span, meter
 from serai.store import outbox
 from serai.store.database import Database
 from serai.store.outbox import Message
@@ -37,11 +40,33 @@ class SpanDelivery:
         self._meter = meter
         self._lock = asyncio.Lock()
 
-    async def start(self) -> None:
-        """After a start: number what comes above what is known, and deliver what was left."""
+    async def start(self, kinds: Iterable[Kind] = ()) -> None:
+        """After a start: number what comes above what is known, and deliver what was left.
+
+        What documents of these kinds use by being there is compared with the spans and repaired:
+        for those that are older than their dimension, and after a backup was restored.
+        """
         newest = await self._usage.read(_newest)
         await self._db.write(lambda conn: outbox.number_above(conn, TOPIC, newest))
         await self.drain()
+        for kind in kinds:
+            if kind.usage is not None:
+                await self._repair(kind, kind.usage)
+        await self.drain()
+
+    async def _repair(self, kind: Kind, usage: Usage) -> None:
+        rates = await self._usage.read(lambda conn: open_rates(conn, usage.dimension))
+
+        def write(conn: Connection) -> None:
+            known = documents.every(conn, kind.name)
+            for document in known:
+                rate = usage.rate(msgspec.json.decode(document.body))
+                if rate != rates.pop(document.id, 0):
+                    meter(conn, usage, document, rate)
+            for gone in rates:
+                close_span(conn, gone, usage.dimension, now())
+
+        await self._db.write(write)
 
     async def drain(self) -> None:
         """Deliver what is in the outbox.

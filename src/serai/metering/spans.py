@@ -132,6 +132,12 @@ def open_spans(conn: Connection, account_id: str) -> list[Row[Any]]:
     return list(conn.execute(_open().where(spans.c.account_id == account_id)))
 
 
+def open_rates(conn: Connection, dimension: str) -> dict[str, int]:
+    """The rate of each open span of a dimension, by resource."""
+    rows = conn.execute(_open().where(spans.c.dimension == dimension))
+    return {row.resource_id: row.rate for row in rows}
+
+
 def steps(told: Iterable[tuple[int, int]], start: int) -> Iterator[tuple[int, int]]:
     """From when on each other rate holds.
 

@@ -12,6 +12,7 @@ from serai.api.pages import join_array
 from serai.identity.caller import Caller, caller_of
 from serai.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
 from serai.network.domains import (
+    ACTIVE,
     DOMAINS,
     ask_for_records,
     keep_verification,
@@ -33,6 +34,7 @@ from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.operations import ResourceContext, actor_of
+from serai.resources.spans import meter
 from serai.resources.store import not_found
 from serai.resources.tenants import need_tenant
 from serai.wire.network import CustomDomain, CustomDomainShareTarget, ShareCustomDomain
@@ -220,6 +222,7 @@ def _writes(context: DomainContext) -> list[ControllerRouterHandler]:
         def write(conn: Connection) -> Document:
             document = context.need_own(conn, caller, name)
             store.delete(conn, actor_of(caller), document)
+            meter(conn, ACTIVE, document, 0)
             drop_share(conn, document.id)
             return document
 
@@ -248,6 +251,7 @@ def _verify(context: DomainContext) -> ControllerRouterHandler:
             body = verified(msgspec.json.decode(fresh.body), found)
             changed = msgspec.structs.replace(fresh, body=msgspec.json.encode(body).decode())
             documents.save(conn, changed)
+            meter(conn, ACTIVE, changed, ACTIVE.rate(body))
             return changed
 
         return json_response((await db.write(write)).body.encode())

@@ -9,7 +9,10 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection
 
-from serai.kernel.clock import millis
+from serai.kernel.clock import millis, now
+from serai.resources.documents import Document
+from serai.resources.kind import Usage
+from serai.resources.tenants import need_tenant
 from serai.store import outbox
 
 TOPIC = "usage.span"
@@ -58,3 +61,18 @@ def close_span(conn: Connection, resource_id: str, dimension: str, at: datetime)
     """The resource used something until ``at``; nothing when no span is open."""
     change = SpanChange(resource_id=resource_id, dimension=dimension, rate=0, at=millis(at))
     outbox.append(conn, TOPIC, change)
+
+
+def meter(conn: Connection, usage: Usage, document: Document, rate: int) -> None:
+    """A document uses this much from now on."""
+    if rate == 0:
+        close_span(conn, document.id, usage.dimension, now())
+        return
+    resource = Metered(
+        id=document.id,
+        account_id=need_tenant(conn, document.workspace).account_id,
+        workspace=document.workspace,
+        type=usage.type,
+        name=document.name,
+    )
+    open_span(conn, resource, usage.dimension, rate, now())

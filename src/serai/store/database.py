@@ -159,11 +159,13 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
                 done.append((future, result))
         conn.commit()
     except Exception as problem:
-        log.exception("commit_failed")
+        better = translated(problem)
+        if not isinstance(better, ServiceUnavailable):  # that one, callers wait out and tell
+            log.exception("commit_failed")
         conn.rollback()
         for _, future in batch:
             if not future.done():
-                future.set_exception(translated(problem))
+                future.set_exception(better)
         return
     for future, result in done:
         future.set_result(result)

@@ -17,7 +17,8 @@ def insert_into(conn: Connection, table: Table) -> "sqlite.Insert | postgresql.I
 
 def insert_new(conn: Connection, table: Table, row: dict[str, Any]) -> bool:
     """Insert a row unless one with its key exists; whether it did."""
-    return conn.execute(insert_into(conn, table).values(row).on_conflict_do_nothing()).rowcount > 0
+    statement = insert_into(conn, table).values(row).on_conflict_do_nothing()
+    return conn.execute(statement, execution_options={"preserve_rowcount": True}).rowcount > 0
 
 
 def search_candidates(conn: Connection, wanted: str, limit: int) -> list[int] | None:

@@ -100,7 +100,7 @@ def translated(problem: Exception) -> Exception:
 
 def _unavailable(reason: str) -> ServiceUnavailable:
     return ServiceUnavailable(
-        f"The data directory or database cannot be written right now: {reason.strip()}. "
+        f"The data directory or database cannot be written right now: {' '.join(reason.split())}. "
         "Nothing was changed; free some disk space or start the database, and try again.",
         code="STORAGE_UNAVAILABLE",
     )
