@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from billing.world import ACCOUNT, GB_HOUR
+from billing.world import ACCOUNT, GB_HOUR, used
 from serai.billing.exports import Export, csv_header, csv_rows, windows
 from serai.billing.focus import COLUMNS, GROUP_BY, focus_rows
 from serai.metering.answer import account_metrics
@@ -85,11 +85,12 @@ async def focus(world, asked):
     return await read(world, asked, COLUMNS, focus_rows(account))
 
 
-async def test_a_file_has_every_group_of_every_page(world):
-    for number in range(250):
-        world.use("2026-05-02T00", 1000 + number, name=f"n{number:03}")
+async def test_a_file_has_every_group_of_every_page(each_world):
+    each_world.record(
+        [used("2026-05-02T00", 1000 + number, name=f"n{number:03}") for number in range(250)]
+    )
     asked = query(group_by=("billing_dimension", "resource_name"), list_price=True)
-    found = await pieces(world, asked, csv_header(asked), csv_rows)
+    found = await pieces(each_world, asked, csv_header(asked), csv_rows)
     assert len(found) == 1 + 3
     rows = list(csv.DictReader(io.StringIO("".join(found))))
     assert [row["resourceName"] for row in rows] == [f"n{number:03}" for number in range(250)]
@@ -153,14 +154,14 @@ async def test_without_groups_and_usage_there_are_only_columns(world):
     assert row["cost"] == "0.0414"
 
 
-async def test_focus_has_every_mandatory_column_filled(world):
-    world.use("2026-05-14T23", 2 * GB_HOUR)
-    world.use("2026-05-15T00", GB_HOUR)
-    world.use(
+async def test_focus_has_every_mandatory_column_filled(each_world):
+    each_world.use("2026-05-14T23", 2 * GB_HOUR)
+    each_world.use("2026-05-15T00", GB_HOUR)
+    each_world.use(
         "2026-05-15T01", 2_500_000, name="m", dimension=MODEL_OUTPUT_TOKENS, provider="openai"
     )
-    world.use("2026-05-16T00", 5, name="d", dimension="custom_domain_active_time_hours")
-    rows = await focus(world, query(group_by=GROUP_BY))
+    each_world.use("2026-05-16T00", 5, name="d", dimension="custom_domain_active_time_hours")
+    rows = await focus(each_world, query(group_by=GROUP_BY))
     assert set(COLUMNS) >= MANDATORY
     assert tuple(rows[0]) == COLUMNS
     for row in rows:
@@ -190,10 +191,10 @@ async def test_focus_has_every_mandatory_column_filled(world):
     assert (first["SubAccountId"], first["ResourceId"]) == ("main", "id-box")
 
 
-async def test_focus_splits_a_month_where_the_price_changes(world):
-    world.use("2026-05-14T23", GB_HOUR)
-    world.use("2026-05-15T00", GB_HOUR)
-    rows = await focus(world, query(resolution="monthly", group_by=GROUP_BY))
+async def test_focus_splits_a_month_where_the_price_changes(each_world):
+    each_world.use("2026-05-14T23", GB_HOUR)
+    each_world.use("2026-05-15T00", GB_HOUR)
+    rows = await focus(each_world, query(resolution="monthly", group_by=GROUP_BY))
     assert [(row["ListUnitPrice"], row["BilledCost"]) for row in rows] == [
         ("0.0000115", "0.0414"),
         ("0.00002", "0.072"),

@@ -22,15 +22,17 @@ GB_HOUR = 3600 * DIMENSIONS[SANDBOX_RUNTIME].scale
 ACCOUNT = {"id": "acc", "name": "=Acme, Inc.", "currency": "USD"}
 
 
+BEGAN = "2026-01-10T00:00:00.000Z"
+
+
 class World:
     """Both databases, and what billing shares; ``now`` is what the clock says."""
 
-    def __init__(self, directory: Path, created: str = "2026-01-10T00:00:00.000Z") -> None:
+    def __init__(self, directory: Path, usage_url: str | None = None) -> None:
         self.directory = directory
-        self.created = created
         self.now = datetime(2026, 5, 20, 12, tzinfo=UTC)
         self.db = Database(directory / "serai.db")
-        self.usage = UsageStore(directory)
+        self.usage = UsageStore(directory, usage_url)
         self.vault = Vault(b"k" * 32)
         self.woken = 0
 
@@ -48,7 +50,9 @@ class World:
     def _begin(self, conn: Connection) -> None:
         known = identity.accounts.c.id == ACCOUNT["id"]
         if conn.execute(identity.accounts.select().where(known)).first() is None:
-            conn.execute(identity.accounts.insert(), {**ACCOUNT, "created_at": self.created})
+            conn.execute(
+                identity.accounts.insert(), {**ACCOUNT, "created_at": "2026-01-10T00:00:00.000Z"}
+            )
 
     def close(self) -> None:
         """Close both."""
@@ -62,34 +66,41 @@ class World:
     def _woken(self) -> None:
         self.woken += 1
 
-    def use(
-        self,
-        at: str,
-        quantity: int = GB_HOUR,
-        *,
-        name: str = "box",
-        workspace: str = "main",
-        dimension: str = SANDBOX_RUNTIME,
-        provider: str = "",
-    ) -> None:
+    def use(self, at: str, quantity: int = GB_HOUR, **more: str) -> None:
         """Record usage that happened in the hour from ``at`` on (``2026-05-01T10``)."""
-        start = millis(datetime.fromisoformat(f"{at}:00:00+00:00"))
-        resource_type = DIMENSIONS[dimension].resource_type
-        series = Series(
-            account_id="acc",
-            workspace=workspace,
-            resource_type=resource_type,
-            resource_name=name,
-            resource_id=f"id-{name}",
-            dimension=dimension,
-            provider=provider,
-            model=name if resource_type == "model" else "",
-        )
-        event = UsageEvent(
-            id=f"{name}/{dimension}/{start}/{quantity}",
-            series=series,
-            start=start,
-            end=start + (HOUR if DIMENSIONS[dimension].unit != "count" else 0),
-            quantity=quantity,
-        )
-        self.usage.submit(lambda conn: record(conn, [event])).result()
+        self.record([used(at, quantity, **more)])
+
+    def record(self, events: list[UsageEvent]) -> None:
+        """Record all of it at once."""
+        self.usage.submit(lambda conn: record(conn, events)).result()
+
+
+def used(
+    at: str,
+    quantity: int = GB_HOUR,
+    *,
+    name: str = "box",
+    workspace: str = "main",
+    dimension: str = SANDBOX_RUNTIME,
+    provider: str = "",
+) -> UsageEvent:
+    """Usage of one resource in an hour."""
+    start = millis(datetime.fromisoformat(f"{at}:00:00+00:00"))
+    resource_type = DIMENSIONS[dimension].resource_type
+    series = Series(
+        account_id="acc",
+        workspace=workspace,
+        resource_type=resource_type,
+        resource_name=name,
+        resource_id=f"id-{name}",
+        dimension=dimension,
+        provider=provider,
+        model=name if resource_type == "model" else "",
+    )
+    return UsageEvent(
+        id=f"{name}/{dimension}/{start}/{quantity}",
+        series=series,
+        start=start,
+        end=start + (HOUR if DIMENSIONS[dimension].unit != "count" else 0),
+        quantity=quantity,
+    )
