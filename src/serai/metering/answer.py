@@ -36,17 +36,15 @@ def account_metrics(
     """Answer a query about one account, up to the very moment: also for what runs right now."""
     reader = reader_of(conn, scope, query, prices, now)
     groups, more = page_of(reader, query)
-    everything = Sums(prices)
-    for amount in reader.totals():
-        everything.add(amount)
+    sums = sums_of(reader, groups, prices)
     shown = _Shown(query, prices)
     return AccountMetrics(
         start_time=time_text(query.start),
         end_time=time_text(query.end),
         resolution=query.resolution,
         currency=prices.currency,
-        summary=shown.summary(everything),
-        data=list(shown.entries(groups, sums_of(reader, groups, prices))),
+        summary=shown.summary(_total(reader, prices) if query.group_by else sums[()]),
+        data=list(shown.entries(groups, sums)),
         meta=MetricsPage(
             has_more=more, next_cursor=encode_cursor(query, list(groups)[-1]) if more else ""
         ),
@@ -108,6 +106,13 @@ def sums_of(reader: UsageReader, keys: Iterable[Key], prices: PriceList) -> dict
     for amount in reader.amounts(list(sums)):
         sums[amount.key].add(amount)
     return sums
+
+
+def _total(reader: UsageReader, prices: PriceList) -> Sums:
+    total = Sums(prices)
+    for amount in reader.totals():
+        total.add(amount)
+    return total
 
 
 def time_text(ms: int) -> str:

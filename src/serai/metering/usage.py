@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, case, exists, func, select, tuple_
 
 from serai.metering.events import Series
 from serai.metering.query import MetricsQuery
@@ -113,7 +113,8 @@ class UsageReader:
     def amounts(self, keys: Collection[Key]) -> Iterator[Amount]:
         """The usage of the groups ``keys``, per bucket.
 
-        Added up per series first, whose numbers are compared sooner than the texts of groups.
+        Added up per series first, whose numbers are compared sooner than the texts of groups. A
+        group of single resources may come in several parts, as there are hardly two to add up.
         """
         columns = [COLUMNS[name] for name in self._query.group_by]
         chosen: list[ColumnElement[bool]] = []
@@ -151,13 +152,10 @@ class UsageReader:
         )
         kinds = [usage_series.c.dimension, usage_series.c.provider, usage_series.c.model]
         by = [*columns, *kinds, *([] if bucket is None else [summed.c.bucket])]
-        query = (
-            select(*by, func.sum(summed.c.quantity))
-            .join_from(usage_series, summed, usage_series.c.id == summed.c.id)
-            .group_by(*by)
-        )
+        whole = summed.c.quantity if detailed else func.sum(summed.c.quantity)
+        query = select(*by, whole).join_from(usage_series, summed, usage_series.c.id == summed.c.id)
         day = piece.day
-        for row in self._conn.execute(query):
+        for row in self._conn.execute(query if detailed else query.group_by(*by)):
             *values, quantity = row
             number = fixed if bucket is None else values.pop()
             dimension, provider, model = values[-3:]
@@ -169,11 +167,8 @@ class UsageReader:
         columns = [COLUMNS[name] for name in self._query.group_by]
         more = [edge(COLUMNS[name]) for name in wanted for edge in (func.min, func.max)]
         for piece in self._pieces:
-            used = exists(_used(piece))
-            query = select(*columns, *more).where(
-                *self._conditions(piece, self._query.by_resource), used
-            )
-            query = query.group_by(*columns)
+            conditions = self._conditions(piece, self._query.by_resource)
+            query = select(*columns, *more).where(*conditions, _used(piece)).group_by(*columns)
             yield from self._conn.execute(query if first is None else self._cut(query, first))
 
     def _cut(self, query: Any, first: int) -> Any:
@@ -247,9 +242,15 @@ def _range(piece: Piece) -> list[ColumnElement[bool]]:
     ]
 
 
-def _used(piece: Piece) -> Select[Any]:
+def _used(piece: Piece) -> ColumnElement[bool]:
+    """Whether a series, whose hours meet the piece, has usage in it: not only before and after."""
     table = _TABLES[piece.source]
-    return select(table.c.series_id).where(table.c.series_id == usage_series.c.id, *_range(piece))
+    rows = select(table.c.series_id).where(table.c.series_id == usage_series.c.id, *_range(piece))
+    if piece.source == EVENTS:
+        return exists(rows)
+    begins = usage_series.c.first_hour >= piece.start // HOUR
+    ends = usage_series.c.last_hour < piece.end // HOUR
+    return begins | ends | exists(rows)
 
 
 def _quantity(piece: Piece) -> ColumnElement[int]:
