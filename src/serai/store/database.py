@@ -8,8 +8,9 @@ where they are called: a read of one document takes microseconds, a thread hop c
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -151,7 +152,7 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                with conn.begin_nested():
+                with _apart(conn, batch):
                     result = fn(conn)
             except Exception as problem:
                 future.set_exception(translated(problem))
@@ -169,6 +170,23 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
         return
     for future, result in done:
         future.set_result(result)
+
+
+@contextmanager
+def _apart(conn: Connection, batch: list[Job]) -> Iterator[None]:
+    """What fails of one job leaves the others of its batch alone.
+
+    One alone needs no savepoint: in it, SQLite slows down with every row that a job has written.
+    """
+    if len(batch) > 1:
+        with conn.begin_nested():
+            yield
+        return
+    try:
+        yield
+    except BaseException:
+        conn.rollback()
+        raise
 
 
 def _take_turn(conn: Connection) -> None:
