@@ -236,6 +236,9 @@ async def test_two_budgets_of_a_name_and_too_many_are_refused(world):
         ("http://10.1.2.3/", False),
         ("http://[::1]/", False),
         ("http://2130706433/", False),
+        ("http://0177.0.0.1/", False),
+        ("http://%31%32%37.0.0.1/", False),
+        ("http://[fe80::1%25lo]/", True),
     ],
 )
 async def test_addresses_that_must_not_be_called_are_not(url, private):

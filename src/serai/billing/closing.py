@@ -27,11 +27,17 @@ class Closing:
         self._clock = clock
 
     async def close_due(self) -> int:
-        """Close every month whose grace is over, of every account. Returns how many."""
+        """Close every month whose grace is over, of every account. Returns how many.
+
+        An account whose usage cannot be read is logged, and does not hold up the others.
+        """
         closed = 0
         for account in await self._context.db.read(accounts):
             last = self._clock() - GRACE
-            closed += await self._close_until(account.id, account.created_at, last, BY_ITSELF)
+            try:
+                closed += await self._close_until(account.id, account.created_at, last, BY_ITSELF)
+            except Exception:
+                log.exception("closing_waits", account=account.id)
         return closed
 
     async def close(self, account_id: str, month: str, by: str) -> None:

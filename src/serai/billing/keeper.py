@@ -14,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 EVERY = timedelta(minutes=1)
 CLOSE_EVERY = timedelta(hours=1)
+SHORTEST = 0.1
+"""Seconds between two turns at the least."""
 
 
 class BillingKeeper:
@@ -24,6 +26,7 @@ class BillingKeeper:
         self._closing = closing
         self._clock = clock
         self._wake = asyncio.Event()
+        self._due: datetime | None = None
 
     def wake(self) -> None:
         """Do not wait for the minute to pass; from the event loop's thread only."""
@@ -38,20 +41,25 @@ class BillingKeeper:
                 next_closing = self._clock() + CLOSE_EVERY
                 await _attempt("closing_waits", self._closing.close_due)
             await _attempt("budgets_wait", self._watch.notice)
-            await _attempt("alerts_wait", self._watch.tell)
+            self._due = None
+            await _attempt("alerts_wait", self._tell)
             await self._rest()
 
+    async def _tell(self) -> None:
+        await self._watch.tell()
+        self._due = await self._watch.next_due()
+
     async def _rest(self) -> None:
-        due = await self._watch.next_due()
-        until = self._clock() + EVERY if due is None else min(due, self._clock() + EVERY)
-        seconds = max(0.1, (until - self._clock()).total_seconds())
+        now = self._clock()
+        until = now + EVERY if self._due is None else min(self._due, now + EVERY)
         try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            seconds = (until - now).total_seconds()
+            await asyncio.wait_for(self._wake.wait(), max(SHORTEST, seconds))
         except TimeoutError:
             pass
 
 
-async def _attempt(event: str, work: Callable[[], Awaitable[int]]) -> None:
+async def _attempt(event: str, work: Callable[[], Awaitable[object]]) -> None:
     try:
         await work()
     except ServiceUnavailable as problem:

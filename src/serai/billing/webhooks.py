@@ -70,16 +70,18 @@ class Webhooks:
                 in time.
         """
         import aiohttp
+        from yarl import URL
 
         try:
-            _check_literal(message.url, self._private)
+            url = URL(message.url)
+            _check_literal(url.host or "", self._private)
             async with (
                 aiohttp.ClientSession(
                     connector=aiohttp.TCPConnector(resolver=_guarded(self._private)),
                     timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
                 ) as session,
                 session.post(
-                    message.url,
+                    url,
                     data=message.body.encode(),
                     headers=headers(message, at),
                     allow_redirects=False,
@@ -161,10 +163,10 @@ def may_be_called(address: Address, private: bool) -> bool:
     return private or address.is_global
 
 
-def _check_literal(url: str, private: bool) -> None:
-    """Addresses in the URL itself: they are not asked of the resolver."""
+def _check_literal(host: str, private: bool) -> None:
+    """Addresses in the URL itself, as the client understands it: the resolver is not asked."""
     try:
-        address = ipaddress.ip_address(urlsplit(url).hostname or "")
+        address = ipaddress.ip_address(host)
     except ValueError:
         return
     _check_address(address, private)
