@@ -152,7 +152,15 @@ class Platform:
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(self.delivery.run()),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
-            asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
+            asyncio.create_task(
+                keep_metering(
+                    self.usage,
+                    self.meter,
+                    self.delivery,
+                    now,
+                    retention_days=self.settings.usage_event_retention,
+                )
+            ),
             asyncio.create_task(self.billing.run()),
         ]
         gateway = self._gateway(controller)
@@ -262,6 +270,7 @@ class Platform:
                 "version": serai.__version__,
                 "sandboxes": {"running": len(controller.live.by_id)},
                 "isolation": self.runtime.isolation,
+                "usage": {"setAside": self.delivery.set_aside},
             }
             return json_response(msgspec.json.encode(body))
 

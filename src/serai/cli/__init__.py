@@ -7,6 +7,7 @@ from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
 from serai.cli.status import status_command
 from serai.cli.up import up_command
+from serai.cli.usage import usage_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -29,3 +30,4 @@ main.add_command(status_command)
 main.add_command(env_command)
 main.add_command(exec_command)
 main.add_command(conformance_command)
+main.add_command(usage_command)

@@ -241,4 +241,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "max_body_bytes": _integer(1024, 1 << 40),
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
+    "usage_event_retention": _integer(8, 3660),
 }

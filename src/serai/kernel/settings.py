@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
         private_webhooks: whether webhooks may call this machine and private networks.
+        usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
     """
 
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 10 * 1024 * 1024
     private_webhooks: bool = True
     usage_database_url: str | None = None
+    usage_event_retention: int = 8
 
     @property
     def origin(self) -> str:

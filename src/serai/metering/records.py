@@ -12,9 +12,17 @@ from serai.metering.events import Series, UsageEvent
 from serai.metering.quarantine import set_aside
 from serai.metering.times import DAY, HOUR, month_of
 from serai.store.dialect import among, insert_into, upsert_many
-from serai.store.tables.usage import usage_days, usage_events, usage_hours, usage_series
+from serai.store.tables.usage import (
+    usage_days,
+    usage_events,
+    usage_hours,
+    usage_notes,
+    usage_series,
+)
 
 T = TypeVar("T")
+
+TOO_LATE = "it came after the events of its time were forgotten, and may have been counted"
 
 Amounts = dict[Series, dict[int, int]]
 """Quantity by series and hour."""
@@ -26,8 +34,11 @@ MAX_QUANTITY = 2**50
 MAX_MOMENT = 2**45
 """Milliseconds since 1970 that nothing can have happened after."""
 
+PRUNED = "events pruned until"
+"""The note of the moment before which single events are gone."""
+
 RETENTION = 8 * DAY
-"""Milliseconds that single events are kept; hours and days are kept for ever.
+"""Milliseconds that single events are kept at least; hours and days are kept for ever.
 
 Events tell a repetition from new usage and answer windows that begin or end inside an hour; the
 longest window in hours is 7 days.
@@ -76,15 +87,26 @@ def restate(conn: Connection, series: Series, since: int, events: Iterable[Usage
             conn.execute(delete(table).where(*empty))
 
 
-def prune(conn: Connection, now_ms: int) -> int:
-    """Forget single events past their retention; the sums stay. Returns how many went."""
-    horizon = events_since(now_ms) - HOUR
+def prune(conn: Connection, now_ms: int, retention: int = RETENTION) -> int:
+    """Forget single events past their retention; the sums stay. Returns how many went.
+
+    What comes for those hours later cannot be told from a repetition any more: it is set aside.
+    """
+    horizon = events_since(now_ms, retention) - HOUR
+    if horizon <= _pruned_until(conn):
+        return 0
+    upsert_many(conn, usage_notes, [(PRUNED, str(horizon))], "set")
     return conn.execute(delete(usage_events).where(usage_events.c.start < horizon)).rowcount
 
 
-def events_since(now_ms: int) -> int:
+def events_since(now_ms: int, retention: int = RETENTION) -> int:
     """The hour from which on single events can be relied on, in milliseconds since 1970."""
-    return (now_ms - RETENTION) // HOUR * HOUR
+    return (now_ms - retention) // HOUR * HOUR
+
+
+def _pruned_until(conn: Connection) -> int:
+    query = select(usage_notes.c.value).where(usage_notes.c.name == PRUNED)
+    return int(conn.execute(query).scalar() or 0)
 
 
 def mismatches(conn: Connection) -> list[tuple[int, int, int, int]]:
@@ -138,8 +160,9 @@ def impossible(event: UsageEvent) -> str | None:
 def _largest(conn: Connection, events: Iterable[UsageEvent]) -> dict[str, UsageEvent]:
     """Of each event the largest told, by id; what cannot be true is set aside."""
     found: dict[str, UsageEvent] = {}
+    pruned = _pruned_until(conn)
     for event in events:
-        problem = impossible(event)
+        problem = impossible(event) or (TOO_LATE if event.start < pruned else None)
         if problem is not None:
             set_aside(conn, event.id, problem, event)
         elif event.quantity > 0:

@@ -26,7 +26,7 @@ from serai.store.engines import (
     sqlite_engine,
     translated,
 )
-from serai.store.migrations import PLATFORM, Chain, migrate
+from serai.store.migrations import PLATFORM, Chain, migrate, revision, revisions
 
 T = TypeVar("T")
 Job = tuple[Callable[[Connection], Any], "Future[Any]"]
@@ -70,6 +70,20 @@ class Database:
         if self.path is not None:
             self.path.chmod(0o600)
         self._writer.start()
+
+    def check(self) -> None:
+        """Look whether the schema is this version's, without changing anything.
+
+        Raises:
+            DatabaseUnusable: it is not, or PostgreSQL cannot be reached.
+        """
+        newest = revisions(self._chain)[-1]
+        found = self.read_now(lambda conn: revision(conn, self._chain))
+        if found != newest:
+            raise DatabaseUnusable(
+                f"The database has schema {found} and this version of Serai needs {newest}: "
+                "`serai up` of this version brings it there."
+            )
 
     def close(self) -> None:
         """Finish what is queued, fold the log into the database and release the file."""
