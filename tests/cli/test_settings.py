@@ -52,6 +52,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format = "json"
         log_level = "WARNING"
         max_body_bytes = 2048
+        private_webhooks = false
         usage_database_url = "postgresql://serai:secret@db/usage"
         usage_event_retention = 30
     """
@@ -66,6 +67,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format="json",
         log_level="warning",
         max_body_bytes=2048,
+        private_webhooks=False,
         usage_database_url="postgresql://serai:secret@db/usage",
         usage_event_retention=30,
     )

@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
+        private_webhooks: whether webhooks may call this machine and private networks.
         usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
@@ -51,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_label: str = "Sign in with your organization"
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
+    private_webhooks: bool = True
     usage_database_url: str | None = None
     usage_event_retention: int = 8
 
