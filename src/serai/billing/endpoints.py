@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, json_response
 from serai.billing import operations
+from serai.billing.accounts import scope_of
 from serai.billing.context import BillingContext
 from serai.billing.export_endpoints import ONE, QUERY, WINDOW, export, params_of
 from serai.identity.caller import caller_of
@@ -42,6 +43,7 @@ def metrics_operations(context: BillingContext) -> list[ControllerRouterHandler]
         caller, params = caller_of(request).principal, params_of(request)
         if WANTS_CSV.match(request.headers.get("accept", "")):
             return await export(context, caller, account_id, params)
+        scope_of(caller, account_id)
         prices = await context.prices_of(account_id)
         return await answer(
             lambda conn: operations.get_account_metrics(
