@@ -6,7 +6,18 @@ import pytest
 
 from serai.oauth import authorization
 
-from .conftest import CALLBACK, LOOPBACK, Json, Tenant, asking, basic, done, query_of
+from .conftest import (
+    CALLBACK,
+    LOOPBACK,
+    Json,
+    Tenant,
+    asking,
+    basic,
+    device_body,
+    done,
+    failed,
+    query_of,
+)
 
 
 def problem_of(tenant: Tenant, params: Json | list[tuple[str, str]]) -> Any:
@@ -143,6 +154,27 @@ def test_nobody_gets_more_than_was_asked_for(tenant: Tenant) -> None:
     code = tenant.answer(params, scope="agents:list models:list admin")["code"]
     body = {"grant_type": "authorization_code", "code": code}
     assert tenant.tokens(body, headers=basic(client))["scope"] == "agents:list"
+
+
+def test_a_scope_that_was_taken_away_meanwhile(tenant: Tenant) -> None:
+    client = tenant.register(scopes=["openid", "agents:list"])
+    params = {"response_type": "code", "client_id": client["client_id"]}
+    code = tenant.answer(params)["code"]
+    path = f"/v0/oauth/clients/{client['client_id']}"
+    done(tenant.admin.put(path, json={"scopes": ["openid"]}))
+    body = {"grant_type": "authorization_code", "code": code}
+    assert tenant.tokens(body, headers=basic(client))["scope"] == "openid"
+
+
+def test_a_device_of_another_account(tenant: Tenant) -> None:
+    boss, workspace = tenant.new_account()
+    stranger = done(boss.get("/v0/profile"))["sub"]
+    client = tenant.register()
+    started = done(tenant.ask("/v0/login/device", {}, headers=basic(client)))
+    tenant.agree_to_device(started["user_code"], user_id=stranger, workspace=workspace)
+    body = device_body(started["device_code"])
+    del body["client_id"]
+    failed(tenant.token(body, headers=basic(client)), "access_denied")
 
 
 def test_an_application_of_another_account(tenant: Tenant) -> None:
