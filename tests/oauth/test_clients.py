@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from identity.conftest import done, refused
@@ -161,6 +161,7 @@ def test_redirect_uris_that_are_fine(tenant: Tenant, uri: str) -> None:
     assert tokens_of(tenant, client)["access_token"]
 
 
+@settings(deadline=None)
 @given(host=st.sampled_from(HOSTS), path=paths, ports=st.tuples(*[st.integers(1, 65535)] * 2))
 def test_the_port_of_a_loopback_address_is_free(
     host: str, path: str, ports: tuple[int, int]
@@ -171,6 +172,7 @@ def test_the_port_of_a_loopback_address_is_free(
     assert redirects.is_loopback(registered)
 
 
+@settings(deadline=None)
 @given(
     registered=st.sampled_from([CALLBACK, "http://127.0.0.1/cb", "com.example.app:/cb"]),
     sent=st.text(max_size=40) | st.from_regex(r"https?://(127\.0\.0\.1|app\.example)\S*"),
@@ -183,6 +185,7 @@ def test_everything_else_matches_only_itself(registered: str, sent: str) -> None
             assert port.isdigit()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"(https?|[a-z.]+):/{0,3}\S*"))
 def test_a_registered_uri_is_never_a_surprise(uri: str) -> None:
     try:

@@ -223,6 +223,28 @@ def test_no_thief_keeps_a_token_alive(tmp_path: Path) -> None:
     installation.db.close()
 
 
+def test_a_used_token_is_good_for_a_minute_until_its_successor_is_used(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    late = Rotation(installation)
+    first = late.file
+    assert late.refresh(first)
+    late.at += timedelta(seconds=60)
+    following = late.refresh(first)
+    assert following
+    late.at += timedelta(seconds=1)
+    assert late.refresh(first) is None
+    assert late.refresh(following) is None, "the family has ended"
+    late.teardown()
+
+    early = Rotation(installation)
+    following = early.refresh(early.file)
+    assert following
+    assert early.refresh(following)
+    assert early.refresh(early.file) is None
+    early.teardown()
+    installation.db.close()
+
+
 def test_a_stolen_token_over_http(tenant: Tenant) -> None:
     """The thief is faster, then the owner comes: both are out, and the log says why."""
     first = tenant.sign_in()
