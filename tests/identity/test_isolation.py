@@ -182,12 +182,13 @@ def named(workspace: str, absent: str | None = None) -> tuple[dict[str, str], di
     return {key: workspace}, {key: absent or workspace}
 
 
-OF_THE_ACCOUNT = ("/v0/accounts/", "/v0/quotas/account/")
+OF_THE_ACCOUNT = ("/v0/accounts/", "/v0/oauth/clients", "/v0/quotas/account/")
 WITHOUT_WORKSPACE = (
     "/v0/account",
     "/v0/profile",
     "/v0/workspaces",
     "/v0/invitations",
+    "/v0/oauth/clients",
     "/v0/quotas",
 )
 
@@ -199,6 +200,7 @@ def assert_own_business(answer: httpx.Response, path: str) -> None:
 
 
 CATALOGUES = (
+    "/v0/.well-known/",
     "/v0/changelog",
     "/v0/configuration",
     "/v0/drives/jwks.json",

@@ -156,7 +156,7 @@ def test_2_sign_in(page: Page) -> None:
 
 
 def test_3_let_a_device_in(page: Page, world: World) -> None:
-    device = ask_device(world)
+    device = ask_device(world, "blaxel-cli/1.0 (linux/amd64)")
     page.goto("/device")
     look(page, "device")
     page.get_by_label("The code that the device shows").fill(device["user_code"].lower())

@@ -94,8 +94,8 @@ class Revocation(RevocationEndpoint):
         _need_token(request)
 
     def query_token(self, token_string: str, token_type_hint: str | None) -> Living | None:
-        """The token, if it lives; Authlib refuses another client's."""
-        return find_token(self.server, token_string)
+        """The token, if its grant lives; Authlib refuses another client's."""
+        return find_token(self.server, token_string, spent=True)
 
     def revoke_token(self, token: Living, request: ProtocolRequest) -> None:
         """End its grant."""
@@ -135,12 +135,13 @@ class Introspection(IntrospectionEndpoint):
         return told
 
 
-def find_token(server: Any, text: str) -> Living | None:
-    """An access or refresh token that can still be used."""
+def find_token(server: Any, text: str, *, spent: bool = False) -> Living | None:
+    """An access or refresh token that can still be used; with ``spent`` also one that was."""
     if text.startswith(refresh_tokens.PREFIX):
         found = refresh_tokens.find(server.conn, server.oauth.vault, text, server.at)
-        usable = found is not None and found.used_at is None and not found.superseded
-        return Living(found.grant) if found is not None and usable else None
+        if found is None or (not spent and (found.used_at or found.superseded)):
+            return None
+        return Living(found.grant)
     try:
         claims = server.oauth.tokens.check(text, server.at)
     except AuthenticationFailed:

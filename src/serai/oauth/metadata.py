@@ -13,11 +13,14 @@ from serai.oauth.context import OAuth
 from serai.oauth.people import CLAIMS
 from serai.wire.oauth import KeySet, ProviderMetadata
 
-CACHE = {"Cache-Control": "public, max-age=3600", "Access-Control-Allow-Origin": "*"}
+CACHE = {"Cache-Control": "public, max-age=3600"}
 """An hour, far less than the day by which a key is published before it signs."""
 OPENID = "/.well-known/openid-configuration"
 OAUTH = "/.well-known/oauth-authorization-server"
-PLACES = ["/v0" + OPENID, OPENID, "/v0" + OAUTH, OAUTH, OAUTH + "/v0"]
+PLACES = {
+    "GetOpenIDConfiguration": ["/v0" + OPENID, OPENID],
+    "GetOAuthServerMetadata": ["/v0" + OAUTH, OAUTH, OAUTH + "/v0"],
+}
 """Below the issuer, at the root, and where RFC 8414 looks for an issuer with a path."""
 WITH_SECRET = ["client_secret_basic", "client_secret_post"]
 TOKEN_CLAIMS = ["iss", "aud", "exp", "iat", "auth_time", "nonce", "amr", "at_hash", "sid"]
@@ -27,13 +30,14 @@ def metadata_operations(oauth: OAuth) -> list[ControllerRouterHandler]:
     """Discovery and keys, for anybody."""
     known = msgspec.json.encode(metadata(oauth.tokens.issuer))
 
-    @get(
-        PLACES,
-        operation_id="GetOpenIDConfiguration",
-        opt={"answer": ProviderMetadata, "public": True},
-    )
-    async def discovery() -> Response[bytes]:
-        return json_response(known, CACHE)
+    def discovery(operation_id: str, paths: list[str]) -> ControllerRouterHandler:
+        opt = {"answer": ProviderMetadata, "public": True}
+
+        @get(paths, operation_id=operation_id, opt=opt)
+        async def answer() -> Response[bytes]:
+            return json_response(known, CACHE)
+
+        return answer
 
     @get(
         ["/v0/.well-known/jwks.json", "/.well-known/jwks.json"],
@@ -43,7 +47,7 @@ def metadata_operations(oauth: OAuth) -> list[ControllerRouterHandler]:
     async def keys() -> Response[bytes]:
         return json_response(msgspec.json.encode({"keys": oauth.tokens.ring.published()}), CACHE)
 
-    return [discovery, keys]
+    return [*(discovery(*place) for place in PLACES.items()), keys]
 
 
 def metadata(issuer: str) -> ProviderMetadata:

@@ -12,6 +12,14 @@ PLACE = "https://localhost/"
 choice, for the whole server."""
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 DESCRIPTION_MAX = 400
+DESCRIPTIONS = {
+    "access_denied": "The person did not agree.",
+    "authorization_pending": "The person has not answered yet: ask again in 3 seconds.",
+    "invalid_scope": "scope is more than what was granted.",
+    "slow_down": "You ask more than once a second: ask every 3 seconds.",
+    "unauthorized_client": "This client may not use this grant_type.",
+}
+"""For errors that Authlib raises without one."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -56,6 +64,6 @@ def refused(problem: OAuth2Error) -> Answer:
     headers = dict(NO_STORE)
     if problem.status_code == 401:
         headers["WWW-Authenticate"] = 'Basic realm="serai"'
-    description = problem.description or problem.get_error_description() or problem.error
+    description = problem.description or DESCRIPTIONS.get(problem.error) or problem.error
     body = {"error": problem.error, "error_description": description}
     return Answer(problem.status_code, body, headers)

@@ -81,14 +81,15 @@ class Provider(AuthorizationServer):
     ) -> Client:
         """Who asks.
 
-        Wrong secrets at the token endpoint are answered with 400, also to HTTP Basic, as the
-        official clients are used to; elsewhere with 401.
+        A wrong secret at the token endpoint is answered with 400, also in HTTP Basic, as the
+        official clients are used to; elsewhere HTTP Basic is answered with 401, as RFC 6749 wants.
         """
         try:
             self._check_credentials(request)
             client: Client = super().authenticate_client(request, methods, endpoint)
         except (InvalidClientError, UnicodeDecodeError):
-            status = 401 if endpoint in {"revocation", "introspection"} else 400
+            in_header = bool(request.headers) and endpoint in {"revocation", "introspection"}
+            status = 401 if in_header else 400
             raise refusal("invalid_client", _no_client(request), status) from None
         request.client = client
         return client
