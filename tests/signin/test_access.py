@@ -26,12 +26,12 @@ CHALLENGE = (
 )
 
 
-def ask_device(world: World) -> dict[str, Any]:
+def ask_device(world: World, program: str = "bl/<b>1.0</b>") -> dict[str, Any]:
     """What a device does first."""
     answer = httpx.post(
         f"{world.server.url}/v0/login/device",
         data={"client_id": "blaxel", "scope": "offline_access"},
-        headers={"User-Agent": "bl/<b>1.0</b>"},
+        headers={"User-Agent": program},
         trust_env=False,
     )
     assert answer.status_code == 200, answer.text
