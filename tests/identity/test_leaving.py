@@ -140,7 +140,7 @@ def test_a_dismissed_admin_keeps_what_they_are_a_member_of(world: World) -> None
     api, workspace = world.new_workspace()
     person = Somebody(world, api, workspace)
     done(world.admin.put(f"/v0/account/admins/{person.id}"))
-    other, name = world.new_workspace()
+    _, name = world.new_workspace()
     bound = world.grant(person.by_key, workspace=name, bound=True)
     elsewhere = world.client(world.sign(world.claims(bound)))
     assert elsewhere.get("/v0/agents").status_code == 200

@@ -11,6 +11,7 @@ from serai.identity.keys import hint, new_key
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.ids import new_uuid, token
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 from serai.store.tables.identity import (
     accounts,
@@ -164,12 +165,14 @@ def principal_of_grant(conn: Connection, grant: Grant, scope: str) -> Principal 
     )
 
 
+@unbounded("who somebody is comes before what they may reach")
 def _holder(conn: Connection, user_id: str | None, client_id: str | None) -> Principal | None:
     if user_id is not None:
         return _user(conn, user_id)
     return _machine(conn, client_id) if client_id is not None else None
 
 
+@unbounded("who somebody is comes before what they may reach")
 def principal_of_user(conn: Connection, user_id: str) -> Principal | None:
     """A user as they are now, without a credential: who has signed in to a page."""
     return _user(conn, user_id)
