@@ -1,10 +1,11 @@
 """Accounts, workspaces and users as functions of a Connection."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from serai.identity.grants import Grant
 from serai.identity.keys import hint, new_key
@@ -52,6 +53,38 @@ def open_account(conn: Connection, vault: Vault, name: str, email: str, workspac
     key = new_key()
     store_key(conn, vault, admin_id, "first key", key)
     return key
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """An account as its operator sees it: its workspaces and the addresses of its admins."""
+
+    id: str
+    name: str
+    workspaces: list[str]
+    admins: list[str]
+
+
+def summaries(conn: Connection) -> list[Summary]:
+    """Every account of the installation, the oldest first."""
+    owned, bosses = workspaces.c, users.c
+    return [
+        Summary(
+            one.id,
+            one.name,
+            _texts(conn, select(owned.name).where(owned.account_id == one.id).order_by(owned.name)),
+            _texts(
+                conn,
+                select(bosses.email)
+                .where(bosses.account_id == one.id, bosses.account_admin)
+                .order_by(bosses.email),
+            ),
+        )
+        for one in conn.execute(select(accounts).order_by(accounts.c.created_at, accounts.c.id))
+    ]
+
+
+def _texts(conn: Connection, query: Select[Any]) -> list[str]:
+    return list(conn.execute(query).scalars())
 
 
 def create_workspace(conn: Connection, account_id: str, name: str, created_by: str) -> None:
