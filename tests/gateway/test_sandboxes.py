@@ -7,8 +7,9 @@ import resource
 import pytest
 
 from serai.identity.keys import new_key
+from serai.identity.principal import Principal
 
-from .world import KEY, Client, World, plain, read_head
+from .world import KEY, Client, World, plain, principal, read_head
 
 BOX = "/main/sandboxes/box"
 
@@ -506,3 +507,20 @@ async def test_http10_client(world: World, client: Client) -> None:
     _, fields = await read_head(client.reader)
     assert ("connection", "close") in fields
     assert await client.ended() == b"hi"
+
+
+@pytest.mark.parametrize("kept", [{}, {KEY: principal("elsewhere")}], ids=["key", "workspace"])
+async def test_an_open_connection_ends_with_its_access(
+    world: World, client: Client, kept: dict[str, Principal]
+) -> None:
+    world.api.handler = shouting
+    client.send(f"{BOX}/terminal/ws", headers=WEBSOCKET)
+    assert (await client.head()).status == 101
+    assert await client.reader.readexactly(6) == b"first!"
+    await asyncio.sleep(0.1)
+    client.writer.write(b"hello")
+    assert await client.reader.readexactly(5) == b"HELLO", "a valid key keeps it open"
+    world.keys.anew |= kept
+    world.keys.known.pop(KEY)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await asyncio.wait_for(client.reader.readexactly(1), 5)

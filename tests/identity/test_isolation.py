@@ -112,11 +112,14 @@ def victim(world: World) -> Victim:
     return made
 
 
-@pytest.fixture(params=["another account", "another workspace"])
+@pytest.fixture(params=["another account", "another workspace", "another account's token"])
 def intruder(world: World, request: pytest.FixtureRequest) -> tuple[httpx.Client, str]:
     """A client without access to the victim's workspace, and its own workspace."""
-    if request.param == "another account":
-        return world.new_account()
+    if request.param.startswith("another account"):
+        client, workspace = world.new_account()
+        if request.param == "another account":
+            return client, workspace
+        return world.client(world.access_token(client, workspace=workspace)), workspace
     own, workspace = world.new_workspace()
     member, _ = world.new_user(own, "admin")
     del member.headers["X-Blaxel-Workspace"]

@@ -3,6 +3,7 @@
 import click
 
 import serai
+from serai.cli.accounts import accounts_command
 from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
 from serai.cli.passwords import reset_password_command
@@ -29,6 +30,7 @@ def main() -> None:
 
 main.add_command(up_command)
 main.add_command(status_command)
+main.add_command(accounts_command)
 main.add_command(reset_password_command)
 main.add_command(env_command)
 main.add_command(exec_command)

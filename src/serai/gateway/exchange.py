@@ -18,6 +18,7 @@ from serai.identity.caller import authenticate
 from serai.identity.principal import Principal
 from serai.identity.rights import demand_scopes
 from serai.kernel.errors import (
+    AuthenticationFailed,
     AuthenticationRequired,
     BadGateway,
     Forbidden,
@@ -56,6 +57,7 @@ class Exchange:
         "head_sent",
         "out",
         "principal",
+        "rechecking",
         "request",
         "request_id",
         "started",
@@ -92,6 +94,7 @@ class Exchange:
         self.out: list[bytes] = []
         self.deadline = 0.0
         self.done = False
+        self.rechecking: asyncio.Task[None] | None = None
 
     # -- what subclasses fill in
     def admitted(self) -> None:
@@ -255,6 +258,26 @@ class Exchange:
         if self.deadline and now > self.deadline and not self.done:
             self.deadline = 0.0
             self.timed_out()
+        if self.principal is not None and not self.done and self.rechecking is None:
+            known = self.gateway.authenticator.cached(self.credential.token)
+            if known is not self.principal:
+                self.rechecking = self.client.loop.create_task(self._recheck())
+
+    async def _recheck(self) -> None:
+        """Cut a stream off whose caller has lost access since it began."""
+        try:
+            fresh = await self.gateway.authenticator.verify(self.credential.token)
+        except AuthenticationFailed:
+            self.client.transport.abort()
+        except SeraiError:
+            pass  # the next tick asks again
+        else:
+            lost = self.principal.workspaces.keys() - fresh.workspaces.keys()
+            if self.target.workspace in lost:
+                self.client.transport.abort()
+            self.principal = fresh
+        finally:
+            self.rechecking = None
 
     def timed_out(self) -> None:
         """The deadline has passed."""

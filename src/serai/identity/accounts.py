@@ -1,16 +1,18 @@
 """Accounts, workspaces and users as functions of a Connection."""
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from msgspec import structs
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Select, insert, select, update
 
 from serai.identity.grants import Grant
 from serai.identity.keys import hint, new_key
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.ids import new_uuid, token
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 from serai.store.tables.identity import (
     accounts,
@@ -51,6 +53,38 @@ def open_account(conn: Connection, vault: Vault, name: str, email: str, workspac
     key = new_key()
     store_key(conn, vault, admin_id, "first key", key)
     return key
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """An account as its operator sees it: its workspaces and the addresses of its admins."""
+
+    id: str
+    name: str
+    workspaces: list[str]
+    admins: list[str]
+
+
+def summaries(conn: Connection) -> list[Summary]:
+    """Every account of the installation, the oldest first."""
+    owned, bosses = workspaces.c, users.c
+    return [
+        Summary(
+            one.id,
+            one.name,
+            _texts(conn, select(owned.name).where(owned.account_id == one.id).order_by(owned.name)),
+            _texts(
+                conn,
+                select(bosses.email)
+                .where(bosses.account_id == one.id, bosses.account_admin)
+                .order_by(bosses.email),
+            ),
+        )
+        for one in conn.execute(select(accounts).order_by(accounts.c.created_at, accounts.c.id))
+    ]
+
+
+def _texts(conn: Connection, query: Select[Any]) -> list[str]:
+    return list(conn.execute(query).scalars())
 
 
 def create_workspace(conn: Connection, account_id: str, name: str, created_by: str) -> None:
@@ -164,15 +198,17 @@ def principal_of_grant(conn: Connection, grant: Grant, scope: str) -> Principal 
     )
 
 
-def principal_of_user(conn: Connection, user_id: str) -> Principal | None:
-    """A user with every workspace they may use, as when they act themselves."""
-    return _user(conn, user_id)
-
-
+@unbounded("who somebody is comes before what they may reach")
 def _holder(conn: Connection, user_id: str | None, client_id: str | None) -> Principal | None:
     if user_id is not None:
         return _user(conn, user_id)
     return _machine(conn, client_id) if client_id is not None else None
+
+
+@unbounded("who somebody is comes before what they may reach")
+def principal_of_user(conn: Connection, user_id: str) -> Principal | None:
+    """A user as they are now, without a credential: who has signed in to a page."""
+    return _user(conn, user_id)
 
 
 def _user(conn: Connection, user_id: str) -> Principal | None:
