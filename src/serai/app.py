@@ -64,13 +64,23 @@ from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
 from serai.kernel.settings import Settings
+from serai.kernel.smtp import parse_smtp_url
 from serai.logs import configure_logs
+from serai.mail.delivery import hand_over
+from serai.mail.mailer import Mailer
+from serai.mail.password_mail import password_mail
+from serai.metering.delivery import SpanDelivery
+from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.endpoints import billing_operations
 from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
+from serai.metering.moving import move_from_platform
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
+from serai.metering.store import UsageStore
+from serai.metering.times import moment_of
 from serai.network.assembly import Network
+from serai.network.domains import DOMAINS
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
@@ -79,17 +89,22 @@ from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
+from serai.resources.spans import Metered, close_span, open_span
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
-from serai.signin.site import Site
-from serai.storage.operations import storage_operations
+from serai.signin.site import SendLink, Site
+from serai.storage.drive_sizes import DriveSizes
+from serai.storage.operations import drive_files, storage_operations
+from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 
 DRAIN_SECONDS = 5
+METERED = "usage is counted by the platform itself, and no row of it is told"
 log = structlog.get_logger("serai")
 
 
@@ -127,24 +142,29 @@ class Platform:
         self.connect = ConnectProxy(self.authority)
         self.routes = RouteTable()
         self.discovery = Discovery(self.db, self.store, self.routes)
+        self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
-        self.usage = UsageBuffer()
+        self.delivery = SpanDelivery(self.db, self.usage, self.meter)
+        self.calls = UsageBuffer()
         self.prices = PriceList.load(_prices_file(settings))
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
-        self.allowance = Allowance(self.db)
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
         label = settings.oidc_label if self.upstream else None
-        self.site = Site(self._identity(), self.passwords, upstream_label=label)
+        self.mailer = _mailer(settings, self.db, self.vault)
+        self.site = Site(
+            self._identity(), self.passwords, _sender(self.mailer), upstream_label=label
+        )
+        self.allowance = Allowance(self.db, self.usage)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
         booted = await self._open()
         controller = SandboxController(
-            self.db, self.store, self.runtime, SandboxSpans(self.meter), self.discovery
+            self.db, self.store, self.runtime, SandboxSpans(self.meter, self.usage), self.discovery
         )
         reconciler = Reconciler(controller)
         await reconciler.start()
@@ -153,13 +173,16 @@ class Platform:
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
-            asyncio.create_task(self.usage.run(self.db)),
+            asyncio.create_task(self.calls.run(self.usage)),
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(self.authenticator.watch()),
             asyncio.create_task(self.ring.keep()),
-            asyncio.create_task(keep_sign_in(self.site)),
             asyncio.create_task(keep_oauth(self.db)),
-            asyncio.create_task(keep_metering(self.db, self.meter, now)),
+            asyncio.create_task(keep_sign_in(self.site)),
+            *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
+            asyncio.create_task(self.delivery.run()),
+            asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
+            asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
@@ -181,6 +204,9 @@ class Platform:
     async def _open(self) -> Bootstrapped:
         settings = self.settings
         self.db.open()
+        self.usage.open()
+        await move_from_platform(self.db, self.usage)
+        await self.delivery.start((VOLUMES, DOMAINS))
         booted = await self.db.write(
             lambda conn: bootstrap(
                 conn, self.vault, settings.workspace, settings.admin_api_key, self.names
@@ -210,7 +236,7 @@ class Platform:
             return sandbox_route(sandbox) if sandbox is not None else None
 
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
-            self.usage.add(_model_call(route, usage))
+            self.calls.add(_model_call(route, usage))
 
         def on_sandbox_activity(route: SandboxRoute) -> None:
             controller.touch(route.resource_id)
@@ -233,12 +259,12 @@ class Platform:
             self._health(controller),
             *sandbox_operations(context, controller),
             *parts.operations(context),
-            *billing_operations(self.db, self.prices),
+            *billing_operations(self.db, self.usage, self.delivery, self.prices),
             *audit_operations(self.db, cursors),
-            *quota_operations(self.db),
+            *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
-            *sign_in_operations(self.site, self.oauth, self.upstream),
             *oauth_operations(self.oauth, self._identity()),
+            *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
             *storage_operations(context, self.vault, self.settings.data_dir),
             *self.network.operations(context),
@@ -265,7 +291,13 @@ class Platform:
 
     def _identity(self) -> IdentityContext:
         return IdentityContext(
-            self.db, self.vault, self.authenticator, self.settings.origin, self.names, FEATURES
+            self.db,
+            self.vault,
+            self.authenticator,
+            self.settings.origin,
+            self.names,
+            FEATURES,
+            self.mailer,
         )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:
@@ -330,6 +362,7 @@ class Platform:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
         self.passwords.close()
+        self.usage.close()
         self.db.close()
         log.info("stopped")
 
@@ -362,30 +395,37 @@ class Server(uvicorn.Server):
 
 
 class SandboxSpans:
-    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``."""
+    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``.
 
-    def __init__(self, meter: SpanMeter) -> None:
+    Usage is the platform's own to count, whoever's request starts or stops something.
+    """
+
+    def __init__(self, meter: SpanMeter, usage: UsageStore) -> None:
         self._meter = meter
+        self._usage = usage
 
+    @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
         """The sandbox runs from ``at`` on."""
-        self._meter.open(
-            conn,
-            resource_id=sandbox.id,
+        resource = Metered(
+            id=sandbox.id,
             account_id=sandbox.account_id,
             workspace=sandbox.workspace,
+            type="sandbox",
             name=sandbox.name,
-            memory_mb=sandbox.memory_mb,
-            at=at,
         )
+        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, at)
 
+    @unbounded(METERED)
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
         """The sandbox ran until ``at``."""
-        self._meter.close(conn, sandbox_id, at)
+        close_span(conn, sandbox_id, SANDBOX_RUNTIME, at)
 
     def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
-        """After our own restart."""
-        self._meter.recover(conn, alive, now)
+        """After our own restart; what the outbox held is delivered."""
+        ended = self._usage.read_now(lambda u: self._meter.ended(u, SANDBOX_RUNTIME, alive))
+        for sandbox_id, last_tick in ended:
+            close_span(conn, sandbox_id, SANDBOX_RUNTIME, moment_of(last_tick))
 
 
 def _model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
@@ -403,6 +443,23 @@ def _model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
         status=usage.status,
         provider=route.provider,
     )
+
+
+def _mailer(settings: Settings, db: Database, vault: Vault) -> Mailer | None:
+    if settings.smtp_url is None or settings.mail_from is None:
+        return None
+    server = parse_smtp_url(settings.smtp_url)
+    return Mailer(db, vault, settings.mail_from, lambda message: hand_over(server, message))
+
+
+def _sender(mailer: Mailer | None) -> SendLink | None:
+    if mailer is None:
+        return None
+
+    async def send(to: str, link: str) -> None:
+        await mailer.send(password_mail(to, link))
+
+    return send
 
 
 def _prices_file(settings: Settings) -> Path | None:

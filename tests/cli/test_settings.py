@@ -52,6 +52,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format = "json"
         log_level = "WARNING"
         max_body_bytes = 2048
+        usage_database_url = "postgresql://serai:secret@db/usage"
     """
     assert settings(tmp_path, {}, toml) == Settings(
         data_dir=Path.home() / "serai",
@@ -64,6 +65,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format="json",
         log_level="warning",
         max_body_bytes=2048,
+        usage_database_url="postgresql://serai:secret@db/usage",
     )
 
 
@@ -94,10 +96,17 @@ def test_wrong_values_name_key_source_and_fix(tmp_path: Path, toml: str, message
     assert str(tmp_path / "serai.toml") in str(caught.value)
 
 
-def test_a_wrong_key_is_not_printed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SERAI_ADMIN_API_KEY", "secret with spaces"),
+        ("SERAI_USAGE_DATABASE_URL", "mysql://serai:secret@db/usage"),
+    ],
+)
+def test_a_wrong_secret_is_not_printed(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        settings(tmp_path, SERAI_ADMIN_API_KEY="secret with spaces")
-    assert "SERAI_ADMIN_API_KEY" in str(caught.value)
+        settings(tmp_path, **{name: value})
+    assert name in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

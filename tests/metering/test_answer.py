@@ -12,11 +12,12 @@ from serai.metering.dimensions import MODEL_OUTPUT_TOKENS, SANDBOX_RUNTIME
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.query import GROUPINGS
-from serai.metering.spans import SpanMeter
 from serai.store.tables import identity
 
+from .told import ToldMeter
+
 NOW = datetime(2026, 4, 28, 12, 30, 5, tzinfo=UTC)
-METER = SpanMeter()
+METER = ToldMeter()
 PRICES = PriceList.of(
     {
         "price": [
@@ -201,9 +202,9 @@ async def test_model_usage_is_priced_by_provider_and_model(db):
     assert (await asked(db, prices=PRICES))["summary"]["totalCost"] == 9.0
 
 
-async def test_the_values_of_parameters_can_be_asked_for(db):
+async def test_the_values_of_parameters_can_be_asked_for(db, platform):
     await db.write(opened)
-    await db.write(lambda conn: conn.execute(identity.accounts.insert(), [ACCOUNT, RIVAL]))
+    await platform.write(lambda conn: conn.execute(identity.accounts.insert(), [ACCOUNT, RIVAL]))
 
     def values(conn, **params):
         now = NOW + timedelta(seconds=1)
@@ -222,7 +223,7 @@ async def test_the_values_of_parameters_can_be_asked_for(db):
                 conn, principal(), "acc", {"startTime": ["2026-05-01T00:00:00Z"]}, NOW
             )
         )
-    found = await db.read(lambda conn: operations.list_accounts(conn, principal()))
+    found = await platform.read(lambda conn: operations.list_accounts(conn, principal()))
     assert [account.id for account in found] == ["acc"]
 
 

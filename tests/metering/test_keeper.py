@@ -12,29 +12,34 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, select
 
 from serai.kernel.clock import now
+from serai.metering.delivery import SpanDelivery
+from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.keeper import keep_metering
 from serai.metering.records import mismatches
-from serai.metering.spans import SpanMeter
-from serai.store.database import Database
-from serai.store.tables import metadata
-from serai.store.tables.usage import usage_hours, usage_series, usage_spans
+from serai.metering.store import UsageStore
+from serai.store.tables.usage import usage_hours, usage_metadata, usage_series, usage_spans
 
-METER = SpanMeter()
+from .told import ToldMeter
+
+METER = ToldMeter()
 
 CRASHING = """
 import sys
 from pathlib import Path
 from serai.kernel.clock import now
 from serai.metering.spans import SpanMeter
-from serai.store.database import Database
+from serai.metering.store import UsageStore
+from serai.resources.spans import Metered, SpanChange
 
-db, meter = Database(Path(sys.argv[1])), SpanMeter()
+db, meter = UsageStore(Path(sys.argv[1])), SpanMeter()
 db.open()
-for name in "abc":
-    db.submit(lambda conn, name=name: meter.open(
-        conn, resource_id=name, account_id="acc", workspace="main", name=name,
-        memory_mb=256, at=now(),
-    )).result()
+for number, name in enumerate("abc"):
+    whose = Metered(id=name, account_id="acc", workspace="main", type="sandbox", name=name)
+    change = SpanChange(
+        resource_id=name, dimension="sandbox_compute_runtime_gbs", rate=256,
+        at=int(now().timestamp() * 1000), resource=whose,
+    )
+    db.submit(lambda conn: meter.apply(conn, number, change)).result()
 while True:
     db.submit(lambda conn: meter.tick(conn, now())).result()
     print("tick", flush=True)
@@ -43,7 +48,7 @@ while True:
 
 def metered(conn):
     rows = conn.execute(select(usage_spans)).all()
-    return sum(row.memory_mb * (row.metered_until - row.opened_at) for row in rows)
+    return sum(row.rate * (row.metered_until - row.since) for row in rows)
 
 
 def summed(conn):
@@ -53,31 +58,29 @@ def summed(conn):
 
 
 def test_a_killed_process_leaves_what_it_metered_and_no_more(tmp_path):
-    path = tmp_path / "serai.db"
     for _ in range(3):
         with subprocess.Popen(
-            [sys.executable, "-c", CRASHING, str(path)], stdout=subprocess.PIPE
+            [sys.executable, "-c", CRASHING, str(tmp_path)], stdout=subprocess.PIPE
         ) as crashing:
             assert crashing.stdout is not None
             for _ in range(20):
                 assert crashing.stdout.readline() == b"tick\n"
             crashing.send_signal(signal.SIGKILL)
-        db = Database(path)
+        db = UsageStore(tmp_path)
         db.open()
         try:
             assert db.read_now(summed) == db.read_now(metered) > 0
             assert db.read_now(mismatches) == []
-            dead = db.submit(lambda conn: METER.recover(conn, {"a"}, now())).result()
-            assert sorted(dead) == ["b", "c"]
-            assert db.read_now(summed) == db.read_now(metered)
+            dead = db.read_now(lambda conn: METER.ended(conn, SANDBOX_RUNTIME, {"a"}))
+            assert sorted(name for name, _ in dead) == ["b", "c"]
         finally:
             db.close()
-        path.unlink()
+        db.path.unlink()
 
 
-async def test_ticks_go_on_until_cancelled_and_then_once_more(db):
+async def test_ticks_go_on_until_cancelled_and_then_once_more(db, platform):
     moments = iter(datetime(2026, 5, 1, tzinfo=UTC) + timedelta(seconds=n) for n in range(10**6))
-    start = next(moments)
+    start, delivery = next(moments), SpanDelivery(platform, db, METER)
     await db.write(
         lambda conn: METER.open(
             conn,
@@ -90,7 +93,7 @@ async def test_ticks_go_on_until_cancelled_and_then_once_more(db):
         )
     )
     task = asyncio.create_task(
-        keep_metering(db, METER, lambda: next(moments), timedelta(milliseconds=5))
+        keep_metering(db, METER, delivery, lambda: next(moments), timedelta(milliseconds=5))
     )
     while await db.read(summed) < 3000:
         await asyncio.sleep(0.01)
@@ -101,7 +104,7 @@ async def test_ticks_go_on_until_cancelled_and_then_once_more(db):
     assert await db.read(summed) == (ended - start).total_seconds() * 1000 - 1000
 
 
-async def test_a_failing_database_delays_ticks_and_loses_nothing(db):
+async def test_a_failing_database_delays_ticks_and_loses_nothing(db, platform):
     await db.write(
         lambda conn: METER.open(
             conn,
@@ -113,9 +116,10 @@ async def test_a_failing_database_delays_ticks_and_loses_nothing(db):
             at=now(),
         )
     )
+    delivery = SpanDelivery(platform, db, METER)
     rename = "ALTER TABLE {} RENAME TO {}"
     await db.write(lambda conn: conn.exec_driver_sql(rename.format("usage_days", "broken")))
-    task = asyncio.create_task(keep_metering(db, METER, now, timedelta(milliseconds=5)))
+    task = asyncio.create_task(keep_metering(db, METER, delivery, now, timedelta(milliseconds=5)))
     await asyncio.sleep(0.05)
     assert await db.read(metered) == 0
     await db.write(lambda conn: conn.exec_driver_sql(rename.format("broken", "usage_days")))
@@ -129,7 +133,7 @@ async def test_a_failing_database_delays_ticks_and_loses_nothing(db):
 
 async def test_the_migrations_make_the_declared_usage_tables(db):
     def differences(conn):
-        found = compare_metadata(MigrationContext.configure(conn), metadata)
-        return [each for each in found if "usage" in str(each)]
+        context = MigrationContext.configure(conn, opts={"version_table": "usage_version"})
+        return compare_metadata(context, usage_metadata)
 
     assert await db.read(differences) == []

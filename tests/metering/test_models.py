@@ -96,15 +96,14 @@ async def test_the_background_task_saves_and_saves_once_more_at_the_end(db):
     assert (await db.read(used))[MODEL_REQUESTS] == 2
 
 
-async def test_usage_waits_bounded_while_the_database_cannot_be_written(db):
+async def test_usage_waits_bounded_while_the_database_cannot_be_written(db, outage):
     buffer = UsageBuffer(max_waiting=30)
-    await db.write(lambda c: c.exec_driver_sql("PRAGMA query_only = ON"))
-    for second in range(100):
-        buffer.add(call(started=NOW + second))
-        with pytest.raises(ServiceUnavailable):
-            await buffer.save(db)
-        assert len(buffer.waiting) <= 30
-    await db.write(lambda c: c.exec_driver_sql("PRAGMA query_only = OFF"))
+    with outage():
+        for second in range(100):
+            buffer.add(call(started=NOW + second))
+            with pytest.raises(ServiceUnavailable):
+                await buffer.save(db)
+            assert len(buffer.waiting) <= 30
     await buffer.save(db)
     assert (await db.read(used))[MODEL_REQUESTS] == 100
     assert not buffer.waiting

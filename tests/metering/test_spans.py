@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,17 +11,20 @@ from sqlalchemy import func, select, text
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.events import Series, UsageEvent
 from serai.metering.records import mismatches, prune, record
-from serai.metering.spans import SpanMeter
+from serai.metering.times import millis, moment_of
 from serai.store.tables.usage import (
     usage_days,
     usage_events,
     usage_hours,
+    usage_quarantine,
     usage_series,
     usage_spans,
 )
 
+from .told import ToldMeter
+
 BASE = datetime(2026, 4, 28, 11, 58, tzinfo=UTC)
-METER = SpanMeter()
+METER = ToldMeter()
 
 
 def at(seconds: float) -> datetime:
@@ -37,6 +41,13 @@ def opened(conn, seconds=0.0, name="one", memory=1024, account="acc"):
         memory_mb=memory,
         at=at(seconds),
     )
+
+
+def recovered(conn, alive, moment):
+    """What a start does after a crash; the next tick is part of it here."""
+    for resource_id, last_tick in METER.ended(conn, SANDBOX_RUNTIME, alive):
+        METER.close(conn, resource_id, moment_of(last_tick))
+    METER.tick(conn, moment)
 
 
 def summed(conn, table, total=False):
@@ -90,10 +101,9 @@ async def test_a_dead_sandbox_is_charged_up_to_its_last_tick(db):
         METER.tick(conn, at(60))
 
     await db.write(crash)
-    dead = await db.write(lambda conn: METER.recover(conn, {"id-alive"}, at(7200)))
-    assert dead == ["id-dead"]
+    await db.write(lambda conn: recovered(conn, {"id-alive"}, at(7200)))
     assert await db.read(sums) == {1024 * (60_000 + 7_200_000)}
-    assert await db.write(lambda conn: METER.recover(conn, {"id-alive"}, at(7200))) == []
+    assert await db.read(lambda conn: METER.ended(conn, SANDBOX_RUNTIME, {"id-alive"})) == []
 
 
 async def test_more_memory_counts_from_the_moment_it_is_given(db):
@@ -126,11 +136,25 @@ async def test_a_repeated_event_counts_once_and_a_grown_one_adds_its_growth(db):
     assert await db.read(sums) == {9}
 
 
-@pytest.mark.parametrize("bad", [{"quantity": -1}, {"end": 3_600_001}, {"start": 5, "end": 4}])
-async def test_an_impossible_event_is_refused(db, bad):
-    with pytest.raises(ValueError, match="r/d/0"):
-        await db.write(lambda conn: record(conn, [event(**bad)]))
-    assert await db.read(sums) == {0}
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ({"quantity": -1}, "quantity of -1"),
+        ({"quantity": 2**60}, "quantity"),
+        ({"end": 3_600_001}, "leaves its hour"),
+        ({"start": 5, "end": 4}, "5 to 4"),
+        ({"start": -5}, "-5 to 0"),
+        ({"start": 2**50, "end": 2**50}, "no time"),
+    ],
+)
+async def test_an_impossible_event_is_set_aside_and_the_others_count(db, bad, why):
+    wrong, right = event(**bad), event(7, "r/d/1")
+    for _ in range(2):
+        await db.write(lambda conn: record(conn, [wrong, right]))
+    assert await db.read(sums) == {7}
+    (row,) = await db.read(lambda conn: conn.execute(select(usage_quarantine)).all())
+    assert why in row.reason
+    assert msgspec.json.decode(row.body, type=UsageEvent) == wrong
 
 
 async def test_pruning_forgets_events_and_keeps_sums(db):
@@ -160,48 +184,38 @@ STEPS = st.lists(
 
 
 class Truth:
-    """What the meter should charge, kept second by second in the simplest way there is."""
+    """What happened to each resource, and what it used, added up in the simplest way there is."""
 
     def __init__(self):
-        self.used = 0
-        self.until = {}
-        self.memory = {}
+        self.happened = {}
 
-    def advance(self, key, now):
-        if key in self.memory:
-            self.used += self.memory[key] * max(0, now - self.until[key])
-            self.until[key] = max(self.until[key], now)
+    def told(self, key, now, rate):
+        self.happened.setdefault(key, []).append((now, rate))
 
-    def open(self, key, now, memory):
-        if self.memory.get(key) == memory:
-            return
-        self.advance(key, now)
-        self.until[key] = max(now, self.until.get(key, now))
-        self.memory[key] = memory
-
-    def close(self, key, now):
-        self.advance(key, now)
-        self.memory.pop(key, None)
+    def used(self, until):
+        total = 0
+        for changes in self.happened.values():
+            clock, rate = 0, 0
+            for moment, next_rate in [*changes, (until, 0)]:
+                total += rate * max(0, moment - clock)
+                clock, rate = max(clock, moment), next_rate
+        return total
 
 
 def apply(conn, truth, step, which, now, memory):
     key, moment = f"id-{which}", at(now / 1000)
     if step in {"open", "grow"}:
         opened(conn, now / 1000, str(which), memory)
-        truth.open(key, now, memory)
+        truth.told(key, now, memory)
     elif step == "close":
         METER.close(conn, key, moment)
-        truth.close(key, now)
+        truth.told(key, now, 0)
     elif step == "tick":
         METER.tick(conn, moment)
-        for each in list(truth.memory):
-            truth.advance(each, now)
     elif step == "crash":
-        METER.recover(conn, {key}, moment)
-        for each in list(truth.memory):
-            if each != key:
-                del truth.memory[each]
-        truth.advance(key, now)
+        for dead, last_tick in METER.ended(conn, SANDBOX_RUNTIME, {key}):
+            METER.close(conn, dead, moment_of(last_tick))
+            truth.told(dead, last_tick - millis(BASE), 0)
     else:
         replay(conn)
 
@@ -224,17 +238,15 @@ def replay(conn):
 @given(steps=STEPS)
 def test_the_sums_are_the_true_integral(fresh, steps):
     with fresh() as conn:
-        truth, now = Truth(), 0
+        truth, now, latest = Truth(), 10**7, 10**7
         for number, (step, which, passed) in enumerate(steps):
-            now += passed
+            now = max(0, now + passed)
+            latest = max(latest, now)
             conn.execute(text("SAVEPOINT lost"))
             opened(conn, now / 1000, "9", 64)
             METER.tick(conn, at(now / 1000))
             conn.execute(text("ROLLBACK TO lost"))
             apply(conn, truth, step, which, now, 512 if step == "open" else 128 + number)
-        if truth.memory:
-            METER.tick(conn, at(now / 1000))
-            for each in list(truth.memory):
-                truth.advance(each, now)
-        assert sums(conn) == {truth.used}
+        METER.tick(conn, at(latest / 1000))
+        assert sums(conn) == {truth.used(latest)}
         assert mismatches(conn) == []

@@ -57,7 +57,7 @@ def clear(conn: Connection) -> None:
     """Drop every document."""
     for kind in ("agent", "model"):
         for document in documents.every(conn, kind):
-            documents.drop(conn, document.id)
+            documents.drop_by_id(conn, document.id)
 
 
 def document(place: tuple[str, str, str], name: str, status: str, word: str) -> Document:
@@ -86,7 +86,7 @@ def apply(conn: Connection, changes: Any) -> dict[str, Document]:
     for place, name, status, word in changes:
         made = document(place, name, status, word)
         if status == "drop":
-            documents.drop(conn, made.id)
+            documents.drop_by_id(conn, made.id)
             held.pop(made.id, None)
         elif made.id in held:
             documents.save(conn, made)

@@ -67,7 +67,7 @@ class Browser:
 
     def sign_in(self, email: str, password: str, goal: str = "/account") -> httpx.Response:
         """Type address and password into the sign-in page."""
-        page = f"/login?next={goal}"
+        page = f"/login?again=1&next={goal}"
         return self.submit(page, "/login", email=email, password=password)
 
     @property

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from serai.store.database import Database
 from serai.store.migrations import SchemaTooNew, revisions
 from serai.store.secrets import Undecryptable, Vault
-from serai.store.tables import documents, governance, identity, sandboxes, usage
+from serai.store.tables import documents, governance, identity, sandboxes
 from serai.store.tables.identity import accounts
 
 ROW = {"name": "a", "currency": "usd", "created_at": "x"}
@@ -83,7 +83,7 @@ def test_opening_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_migrations_make_exactly_the_declared_tables(db: Database) -> None:
-    assert documents.metadata is identity.metadata is sandboxes.metadata is usage.metadata
+    assert documents.metadata is identity.metadata is sandboxes.metadata
     assert documents.metadata is governance.metadata
     for table in documents.metadata.tables.values():
         columns = pragma(db, f"PRAGMA table_info({table.name})")

@@ -106,7 +106,7 @@ class SandboxController:
             return await self.repair(document, row)
         except RuntimeProblem:
             log.exception("sandbox_repair_failed", sandbox=name)
-            await self.db.write(lambda conn: _forget(conn, document.id))
+            await self.db.write(lambda conn: _forget(conn, document))
             return None
 
     async def repair(self, document: Document, row: SandboxRow) -> Document:
@@ -126,7 +126,7 @@ class SandboxController:
         """Remove a sandbox that nobody waited for, record and all."""
         row = await self.db.read(lambda conn: records.get(conn, document.id))
         await self.finish_delete(document, row)
-        await self.db.write(lambda conn: _forget(conn, document.id))
+        await self.db.write(lambda conn: _forget(conn, document))
 
     def _insert(
         self,
@@ -137,7 +137,7 @@ class SandboxController:
         ended: Document | None,
     ) -> Document:
         if ended is not None:
-            documents.drop(conn, ended.id)
+            documents.drop(conn, ended)
             records.drop(conn, ended.id)
         memory_mb = body["spec"]["runtime"]["memory"]
         quotas.check_memory(conn, actor.workspace, memory_mb)
@@ -164,7 +164,7 @@ class SandboxController:
         try:
             return await self.start(document)
         except RuntimeProblem as problem:
-            await self.db.write(lambda conn: _forget(conn, document.id))
+            await self.db.write(lambda conn: _forget(conn, document))
             raise explain_start(problem, document, self.runtime.images()) from problem
 
     async def start(self, document: Document) -> Document:
@@ -392,6 +392,6 @@ class SandboxController:
         await self._background.wait()
 
 
-def _forget(conn: Connection, sandbox_id: str) -> None:
-    documents.drop(conn, sandbox_id)
-    records.drop(conn, sandbox_id)
+def _forget(conn: Connection, sandbox: Document) -> None:
+    documents.drop(conn, sandbox)
+    records.drop(conn, sandbox.id)

@@ -86,11 +86,13 @@ def find(conn: Connection, workspace: str, job: str, name: str) -> ExecutionRow 
     return _parse(row) if row is not None else None
 
 
-def end(conn: Connection, row_id: str, status: ExecutionStatus, at: str) -> None:
+def end(conn: Connection, row: ExecutionRow, status: ExecutionStatus, at: str) -> None:
     """Write the final status of an execution."""
     c = job_executions.c
     values = {"status": status, "updated_at": at, "completed_at": at}
-    conn.execute(update(job_executions).where(c.id == row_id).values(values))
+    conn.execute(
+        update(job_executions).where(c.id == row.id, c.workspace == row.workspace).values(values)
+    )
 
 
 def cancel_all(conn: Connection, workspace: str, job: str, at: str) -> None:

@@ -139,7 +139,7 @@ class Executions:
                 f"Execution {name!r} has ended as {status}; it cannot be cancelled any more.",
                 code="EXECUTION_ENDED",
             )
-        records.end(conn, row.id, "cancelled", rfc3339(now))
+        records.end(conn, row, "cancelled", rfc3339(now))
         return self.need(conn, workspace, job, name)
 
 

@@ -255,7 +255,7 @@ class PreviewService:
                     code="PREVIEW_TOKEN_NOT_FOUND",
                 )
             for row in found:
-                tokens.drop(conn, row.id)
+                tokens.drop(conn, row)
 
         await self.db.write(write)
         self.refresh(place)
@@ -357,7 +357,7 @@ def _free_name(rows: list[TokenRow], wanted: str) -> str:
 
 def _drop(conn: Connection, document: Document) -> None:
     tokens.drop_all(conn, Place(document.workspace, document.parent, document.name))
-    documents.drop(conn, document.id)
+    documents.drop(conn, document)
 
 
 def _drop_due(conn: Connection, place: Place) -> None:

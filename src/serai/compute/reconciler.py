@@ -177,7 +177,7 @@ def _rows_and_documents(conn: Connection) -> tuple[list[SandboxRow], dict[str, D
 
 def _drop_records(conn: Connection, ended: list[str]) -> None:
     for sandbox_id in ended:
-        documents.drop(conn, sandbox_id)
+        documents.drop_by_id(conn, sandbox_id)
         records.drop(conn, sandbox_id)
 
 

@@ -77,12 +77,13 @@ def of_preview(conn: Connection, place: Place) -> list[TokenRow]:
     return [TokenRow(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
-def drop(conn: Connection, token_id: str) -> None:
+def drop(conn: Connection, row: TokenRow) -> None:
     """Delete a token."""
-    conn.execute(delete(preview_tokens).where(preview_tokens.c.id == token_id))
+    c = preview_tokens.c
+    conn.execute(delete(preview_tokens).where(c.id == row.id, c.workspace == row.workspace))
 
 
 def drop_all(conn: Connection, place: Place) -> None:
     """Delete the tokens of a preview."""
     for row in of_preview(conn, place):
-        drop(conn, row.id)
+        drop(conn, row)

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from serai.kernel.errors import SeraiError
-from serai.resources.quotas import token_refusals
+from serai.resources.quotas import token_limits, token_refusal, tokens_used
 from serai.store.database import Database
 
 REFRESH_SECONDS = 1.0
@@ -15,8 +15,9 @@ log = structlog.get_logger(__name__)
 class Allowance:
     """Refusals of model calls by account and workspace; empty while nobody is over a limit."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, usage: Database) -> None:
         self._db = db
+        self._usage = usage
         self.refusals: dict[tuple[str, str], SeraiError] = {}
 
     def refusal(self, account_id: str, workspace: str) -> SeraiError | None:
@@ -26,8 +27,13 @@ class Allowance:
 
     async def refresh(self) -> None:
         """Read the limits and what is used of them."""
-        found = await self._db.read(token_refusals)
-        self.refusals = {(account, workspace): problem for account, workspace, problem in found}
+        limits = await self._db.read(token_limits)
+        used = await self._usage.read(lambda conn: tokens_used(conn, limits)) if limits else {}
+        self.refusals = {
+            (limit.account_id, limit.workspace): refusal
+            for limit, tokens in used.items()
+            if (refusal := token_refusal(limit, tokens)) is not None
+        }
 
     async def run(self) -> None:
         """Stay up to date for ever."""

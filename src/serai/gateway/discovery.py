@@ -14,6 +14,7 @@ from serai.resources.documents import Document
 from serai.resources.kinds import CONNECTIONS, MODELS
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
+from serai.store.reach import unbounded
 
 REPAIR_SECONDS = 30.0
 PROVIDER_URLS = {
@@ -66,7 +67,8 @@ class Discovery:
     def changed(self, kind: str, document: Document, gone: bool) -> None:
         """A document changed: models and connections make routes."""
         if kind in {MODELS.name, CONNECTIONS.name}:
-            self._routes.models = self._db.read_now(self._model_routes)
+            with unbounded("the routes of all workspaces are one table"):
+                self._routes.models = self._db.read_now(self._model_routes)
 
     async def repair(self) -> None:
         """Compare in full for ever."""

@@ -23,6 +23,14 @@ TOKEN_HEADER = b"x-blaxel-preview-token"
 TOKEN_PARAMETER = b"bl_preview_token"
 _ALLOW_ORIGIN = b"access-control-allow-origin"
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_POLICY = b"content-security-policy"
+_SANDBOX = (
+    b"sandbox allow-downloads allow-forms allow-modals allow-pointer-lock allow-popups"
+    b" allow-popups-to-escape-sandbox allow-presentation allow-scripts"
+)
+"""Browsers give a preview below our address an origin of its own: its scripts must not read or
+send the pages on which people are signed in. So that it can still load its own modules and data,
+it is open to every origin unless it says otherwise; cookies do not go with that."""
 _OWN_IN_ERRORS = frozenset({b"content-type", b"www-authenticate", b"content-encoding"})
 
 
@@ -107,11 +115,6 @@ class PreviewExchange(SandboxExchange):
         head = self._head(self.target.rest or b"/", copied)
         self.dispatch(Address(path, "", preview.port, False), head, chunked=copied.chunked)
 
-    def _cookie_lines(self) -> list[bytes]:
-        preview = self.preview
-        assert preview is not None
-        return [] if b"cookie" in preview.request_lines else super()._cookie_lines()
-
     def _port_lines(self) -> list[bytes]:
         preview = self.preview
         assert preview is not None
@@ -129,7 +132,10 @@ class PreviewExchange(SandboxExchange):
         if preview is not None and preview.response_headers:
             kept = [field for field in answer.headers if field[0] not in preview.response_names]
             answer = msgspec.structs.replace(answer, headers=[*kept, *preview.response_headers])
-        super().answered(answer)
+        own = [*answer.headers, (_POLICY, _SANDBOX)]
+        if all(name != _ALLOW_ORIGIN for name, _ in own):
+            own.append((_ALLOW_ORIGIN, b"*"))
+        super().answered(msgspec.structs.replace(answer, headers=own))
 
     def _answer_preflight(self, preview: PreviewRoute) -> None:
         fields = [*self.client.server_state.default_headers, *preview.response_headers]

@@ -22,6 +22,7 @@ RESERVED = frozenset(
         b"docs",
         b"favicon.ico",
         b"health",
+        b"invitations",
         b"login",
         b"logout",
         b"metrics",

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select, update
 
-from serai.identity import people
+from serai.identity.leaving import lose_access
 from serai.kernel.errors import Conflict, NotFound
 from serai.store.tables.identity import users
 from serai.wire.identity import WorkspaceUser
@@ -41,12 +41,13 @@ def dismiss(conn: Connection, account_id: str, sub_or_email: str) -> WorkspaceUs
             code="LAST_ACCOUNT_ADMIN",
         )
     shown = _set(conn, row, admin=False)
-    people.drop_stranded(conn, row.id)
+    lose_access(conn, row.id)
     return shown
 
 
 def _set(conn: Connection, row: Any, *, admin: bool) -> WorkspaceUser:
-    conn.execute(update(users).where(users.c.id == row.id).values(account_admin=admin))
+    itself = (users.c.id == row.id, users.c.account_id == row.account_id)
+    conn.execute(update(users).where(*itself).values(account_admin=admin))
     return _shown(row)
 
 

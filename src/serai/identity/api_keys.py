@@ -65,7 +65,8 @@ def create(
             raise BadRequest("expires_in is zero: give at least 1s, or leave it out for never.")
         row |= {"expires_in": body.expires_in, "expires_at": rfc3339(moment + duration)}
     conn.execute(insert(api_keys).values(row))
-    found = conn.execute(select(api_keys).where(api_keys.c.id == row["id"])).one()
+    mine = [api_keys.c.id == row["id"], *holder.owns()]
+    found = conn.execute(select(api_keys).where(*mine)).one()
     return msgspec.structs.replace(shown(found, holder), api_key=secret)
 
 
@@ -82,12 +83,13 @@ def revoke(conn: Connection, holder: Holder, key_id: str) -> ApiKey:
     Raises:
         NotFound: the holder has no such key.
     """
-    query = select(api_keys).where(api_keys.c.id == key_id, *holder.owns())
+    mine = [api_keys.c.id == key_id, *holder.owns()]
+    query = select(api_keys).where(*mine)
     row = conn.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"There is no API key with id {key_id[:80]!r}.", code="API_KEY_NOT_FOUND")
     stamp = {"revoked_at": rfc3339(now())}
-    conn.execute(update(api_keys).where(api_keys.c.id == key_id).values(stamp))
+    conn.execute(update(api_keys).where(*mine).values(stamp))
     return shown(row, holder)
 
 

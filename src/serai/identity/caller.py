@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from serai.identity.principal import Authenticator, Principal
 from serai.kernel.errors import AuthenticationRequired, BadRequest, Forbidden, NotFound
+from serai.store.reach import within
 
 PUBLIC = frozenset(
     {
@@ -131,11 +132,14 @@ class Guard:
         self.authenticator = authenticator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the Caller into the request's state, or refuse."""
+        """Put the Caller into the request's state, and the database in their reach, or refuse."""
         if scope["type"] == ScopeType.HTTP and _needs_credential(scope["path"]):
             principal = await authenticate(self.authenticator, bearer_tokens(scope["headers"]))
             scope["state"]["caller"] = Caller(principal, _named_workspace(scope))
-        elif _is_misspelt(scope):
+            with within(principal):
+                await self.app(scope, receive, send)
+            return
+        if _is_misspelt(scope):
             raise NotFound("There is nothing at this path: it has one slash too many.")
         await self.app(scope, receive, send)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from serai.identity import changes
 from serai.identity.authenticator import CredentialAuthenticator
 from serai.identity.names import NameRules
+from serai.mail.mailer import Mailer
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
@@ -20,7 +21,7 @@ class IdentityContext(msgspec.Struct, frozen=True):
     """The database and what verifies credentials.
 
     ``origin`` begins every link, ``names`` are the rules of workspace names and ``features`` the
-    keys of what this installation has switched on.
+    keys of what this installation has switched on; without a ``mailer`` links are shown instead.
     """
 
     db: Database
@@ -29,6 +30,7 @@ class IdentityContext(msgspec.Struct, frozen=True):
     origin: str
     names: NameRules
     features: tuple[str, ...]
+    mailer: Mailer | None = None
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Change who may do what: once it is durable, no cached principal is believed any more.

@@ -80,19 +80,6 @@ def find(conn: Connection, grant_id: str, at: datetime) -> Grant | None:
     return None if row is None else Grant(**row._mapping)
 
 
-def listing(conn: Connection, user_id: str, at: datetime) -> list[Any]:
-    """The rows of a user's living grants, the last used first."""
-    c = oauth_grants.c
-    alive = (c.user_id == user_id, c.revoked_at.is_(None), c.expires_at > rfc3339(at))
-    query = select(oauth_grants).where(*alive).order_by(c.last_used_at.desc(), c.id)
-    return list(conn.execute(query))
-
-
-def revoke_own(conn: Connection, user_id: str, grant_id: str) -> bool:
-    """End one of a user's grants; whether there was one."""
-    return _revoke(conn, [oauth_grants.c.id == grant_id, oauth_grants.c.user_id == user_id]) > 0
-
-
 def of_device(conn: Connection, user_id: str | None, device_digest: bytes) -> str | None:
     """The id of the grant that came from a device code."""
     c = oauth_grants.c
@@ -105,6 +92,19 @@ def lock(conn: Connection, grant_id: str) -> None:
     """Let no other transaction use the grant before this one has ended."""
     query = select(oauth_grants.c.id).where(oauth_grants.c.id == grant_id)
     conn.execute(query.with_for_update()).all()
+
+
+def listing(conn: Connection, user_id: str, at: datetime) -> list[Any]:
+    """The rows of a user's living grants, the last used first."""
+    c = oauth_grants.c
+    alive = (c.user_id == user_id, c.revoked_at.is_(None), c.expires_at > rfc3339(at))
+    query = select(oauth_grants).where(*alive).order_by(c.last_used_at.desc(), c.id)
+    return list(conn.execute(query))
+
+
+def revoke_own(conn: Connection, user_id: str, grant_id: str) -> bool:
+    """End one of a user's grants; whether there was one."""
+    return _revoke(conn, [oauth_grants.c.id == grant_id, oauth_grants.c.user_id == user_id]) > 0
 
 
 def use(conn: Connection, grant: Grant, at: datetime) -> None:
@@ -126,6 +126,17 @@ def revoke(conn: Connection, grant_id: str) -> bool:
 def revoke_of_user(conn: Connection, user_id: str) -> None:
     """End every grant of a user."""
     _revoke(conn, [oauth_grants.c.user_id == user_id])
+
+
+def revoke_bound_elsewhere(conn: Connection, user_id: str, workspaces: Iterable[str]) -> None:
+    """End every grant of a user that is for one workspace, and for none of these."""
+    c = oauth_grants.c
+    _revoke(conn, [c.user_id == user_id, c.bound, c.workspace.not_in(list(workspaces))])
+
+
+def revoke_of_workspace(conn: Connection, workspace: str) -> None:
+    """End every grant that is for this workspace alone."""
+    _revoke(conn, [oauth_grants.c.workspace == workspace, oauth_grants.c.bound])
 
 
 def revoke_of_service_account(conn: Connection, client_id: str) -> None:

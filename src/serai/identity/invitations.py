@@ -18,6 +18,7 @@ from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
 from serai.kernel.ids import new_uuid
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 from serai.store.tables.identity import invitations, memberships, users
 from serai.store.tables.identity import workspaces as places
@@ -97,6 +98,19 @@ def look(conn: Connection, vault: Vault, token: str) -> ReceivedInvitation:
     return _rendered(conn, _by_token(conn, vault, token))
 
 
+def user_of(conn: Connection, vault: Vault, token: str) -> str | None:
+    """The user that the invited address has in the workspace's account already; raises as ``look``."""
+    return _user_with(conn, _by_token(conn, vault, token))
+
+
+def user_named(conn: Connection, accepted: AcceptedInvitation) -> str:
+    """The user that an accepted invitation made."""
+    assert accepted.workspace is not None
+    account = accounts.account_of_workspace(conn, accepted.workspace.name or "")
+    query = select(users.c.id).where(users.c.account_id == account, users.c.email == accepted.email)
+    return str(conn.execute(query).scalar_one())
+
+
 def accept_by_link(conn: Connection, vault: Vault, token: str) -> AcceptedInvitation:
     """Become a user of the workspace's account; the answer holds their first key.
 
@@ -105,10 +119,7 @@ def accept_by_link(conn: Connection, vault: Vault, token: str) -> AcceptedInvita
         Conflict: it has expired, or the address has a user already, whose key is needed.
     """
     row = _by_token(conn, vault, token)
-    known = select(users.c.id).where(
-        users.c.account_id == row.account_id, users.c.email == row.email
-    )
-    if conn.execute(known).first() is not None:
+    if _user_with(conn, row) is not None:
         raise Conflict(
             f"{row.email} has a user already: accept with their own API key and this token, by "
             f"POST /v0/workspaces/{row.workspace}/join.",
@@ -139,8 +150,8 @@ def decline(
     conn: Connection, vault: Vault, caller: Principal, workspace: str, token: str | None
 ) -> PendingInvitation:
     """Turn an invitation down as the calling user; raises what ``join`` does."""
-    row = _mine(conn, vault, caller, workspace, token)
-    conn.execute(delete(invitations).where(invitations.c.id == row.id))
+    row, c = _mine(conn, vault, caller, workspace, token), invitations.c
+    conn.execute(delete(invitations).where(c.id == row.id, c.email == caller.email))
     return sent(row)
 
 
@@ -180,6 +191,14 @@ def _by_token(conn: Connection, vault: Vault, token: str) -> Row[Any]:
     if row is None:
         raise NotFound(MISSING, code="INVITATION_NOT_FOUND")
     return _open(row)
+
+
+def _user_with(conn: Connection, row: Row[Any]) -> str | None:
+    known = select(users.c.id).where(
+        users.c.account_id == row.account_id, users.c.email == row.email
+    )
+    found: str | None = conn.execute(known).scalar()
+    return found
 
 
 def _mine(
@@ -222,6 +241,7 @@ def _open(row: Row[Any]) -> Row[Any]:
     return row
 
 
+@unbounded("an open invitation lets its holder into a workspace out of reach until then")
 def _take(conn: Connection, row: Row[Any], user_id: str) -> AcceptedInvitation:
     mine = select(memberships.c.role).where(
         memberships.c.workspace == row.workspace, memberships.c.user_id == user_id
@@ -234,6 +254,7 @@ def _take(conn: Connection, row: Row[Any], user_id: str) -> AcceptedInvitation:
     return AcceptedInvitation(email=row.email, workspace=workspace)
 
 
+@unbounded("an invitation says how many are in its workspace")
 def _rendered(conn: Connection, row: Row[Any]) -> ReceivedInvitation:
     number = select(func.count()).where(memberships.c.workspace == row.workspace)
     return ReceivedInvitation(

@@ -5,8 +5,7 @@ from typing import Any, get_args
 
 from sqlalchemy import Connection, and_, delete, or_, select, update
 
-from serai.identity import api_keys
-from serai.identity.api_keys import Holder
+from serai.identity.leaving import lose_access
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
 from serai.store.tables.identity import invitations, memberships, users, workspaces
@@ -109,18 +108,8 @@ def remove(conn: Connection, workspace: str, sub_or_email: str) -> WorkspaceUser
             memberships.c.workspace == workspace, memberships.c.user_id == row.id
         )
     )
-    drop_stranded(conn, row.id)
+    lose_access(conn, row.id)
     return shown(row)
-
-
-def drop_stranded(conn: Connection, user_id: str) -> None:
-    """Delete a user, and their keys, who has no workspace left and is no admin of the account."""
-    granted = select(memberships.c.workspace).where(memberships.c.user_id == user_id).limit(1)
-    admin = select(users.c.account_admin).where(users.c.id == user_id)
-    if conn.execute(granted).first() or conn.execute(admin).scalar():
-        return
-    api_keys.drop_all(conn, Holder("user", user_id))
-    conn.execute(delete(users).where(users.c.id == user_id))
 
 
 def shown(row: Any) -> WorkspaceUser:

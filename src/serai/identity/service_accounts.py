@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from serai.identity import api_keys
+from serai.identity import api_keys, grants
 from serai.identity.api_keys import Holder
 from serai.identity.keys import new_secret
 from serai.identity.people import check_role
@@ -73,8 +73,7 @@ def need(conn: Connection, workspace: str, client_id: str) -> ServiceAccount:
     Raises:
         NotFound: there is none in this workspace.
     """
-    c = service_accounts.c
-    query = select(service_accounts).where(c.workspace == workspace, c.client_id == client_id)
+    query = select(service_accounts).where(*_itself(workspace, client_id))
     row = conn.execute(query).one_or_none()
     if row is None:
         raise NotFound(
@@ -101,8 +100,7 @@ def change(
         values["description"] = _description(body.description)
     if body.role is not None:
         values["role"] = check_role(body.role)
-    mine = service_accounts.c.client_id == client_id
-    statement = update(service_accounts).where(mine).values(values)
+    statement = update(service_accounts).where(*_itself(workspace, client_id)).values(values)
     return shown(conn.execute(statement.returning(service_accounts)).one())
 
 
@@ -113,8 +111,9 @@ def remove(conn: Connection, workspace: str, client_id: str) -> ServiceAccount:
         NotFound: see ``need``.
     """
     found = need(conn, workspace, client_id)
+    grants.revoke_of_service_account(conn, client_id)
     api_keys.drop_all(conn, Holder("service_account", client_id))
-    conn.execute(delete(service_accounts).where(service_accounts.c.client_id == client_id))
+    conn.execute(delete(service_accounts).where(*_itself(workspace, client_id)))
     return found
 
 
@@ -128,6 +127,10 @@ def shown(row: Any) -> ServiceAccount:
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def _itself(workspace: str, client_id: str) -> tuple[ColumnElement[bool], ...]:
+    return service_accounts.c.workspace == workspace, service_accounts.c.client_id == client_id
 
 
 def _name(text: str) -> str:

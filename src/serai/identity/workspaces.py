@@ -8,11 +8,12 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from serai.identity import accounts, service_accounts
 from serai.identity.api_keys import check_title
-from serai.identity.people import drop_stranded
+from serai.identity.leaving import close_workspace, lose_access
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
 from serai.kernel.names import check_labels
+from serai.store.reach import unbounded
 from serai.store.tables.documents import documents
 from serai.store.tables.identity import invitations, memberships, workspaces
 from serai.store.tables.sandboxes import sandboxes
@@ -63,6 +64,7 @@ def need(conn: Connection, caller: Principal, name: str) -> Workspace:
     )
 
 
+@unbounded("a name is taken whoever has it, and nothing but that is told")
 def taken(conn: Connection, name: str, account_id: str) -> bool:
     """Whether a name cannot be had by an account.
 
@@ -91,10 +93,11 @@ def create(conn: Connection, caller: Principal, wanted: Workspace) -> Workspace:
         raise Conflict(
             f"The workspace name {wanted.name!r} is taken.", code="WORKSPACE_ALREADY_EXISTS"
         )
-    accounts.create_workspace(conn, caller.account_id, wanted.name, caller.email)
-    if caller.kind == "user":
-        accounts.grant(conn, wanted.name, caller.subject, "admin")
-    return _save(conn, wanted.name, wanted, caller)
+    with unbounded("a workspace that is being made is in nobody's reach yet"):
+        accounts.create_workspace(conn, caller.account_id, wanted.name, caller.email)
+        if caller.kind == "user":
+            accounts.grant(conn, wanted.name, caller.subject, "admin")
+        return _save(conn, wanted.name, wanted, caller)
 
 
 def replace(conn: Connection, caller: Principal, name: str, wanted: Workspace) -> Workspace:
@@ -177,9 +180,10 @@ def remove(conn: Connection, caller: Principal, name: str) -> Workspace:
     members = select(memberships.c.user_id).where(memberships.c.workspace == name)
     people = list(conn.execute(members).scalars())
     conn.execute(delete(memberships).where(memberships.c.workspace == name))
+    close_workspace(conn, name)
     conn.execute(delete(workspaces).where(workspaces.c.name == name))
     for user_id in people:
-        drop_stranded(conn, user_id)
+        lose_access(conn, user_id)
     return workspace
 
 

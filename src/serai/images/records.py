@@ -211,20 +211,19 @@ def register(
         conn.execute(insert(images).values(key | stamp | {"name": name, "status": status}))
     else:
         change = {"updated_at": moment, "status": status}
-        conn.execute(update(images).where(c.id == image_id).values(change))
+        conn.execute(update(images).where(c.id == image_id, *own).values(change))
     fields = {"reference": reference, "size": size, "updated_at": moment}
     known = update(image_tags).where(t.image_id == image_id, t.name == tag).values(fields)
     if not conn.execute(known).rowcount:
         fields |= {"image_id": image_id, "name": tag, "created_at": moment}
         conn.execute(insert(image_tags).values(fields))
-    found = by_id(conn, image_id)
-    assert found is not None
-    return found
+    return _images(conn.execute(select(*IMAGE).where(*own)).all())[0]
 
 
-def drop(conn: Connection, image_id: str) -> None:
+def drop(conn: Connection, image: StoredImage) -> None:
     """Delete an image with its tags and shares."""
-    conn.execute(delete(images).where(images.c.id == image_id))
+    c = images.c
+    conn.execute(delete(images).where(c.id == image.id, c.workspace == image.workspace))
 
 
 def drop_tag(conn: Connection, image_id: str, tag: str) -> None:

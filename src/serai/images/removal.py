@@ -9,7 +9,7 @@ from serai.images.shares import unshare
 from serai.images.uses import unused, users_of
 from serai.images.views import image_views
 from serai.kernel.errors import BadRequest, Forbidden, NotFound
-from serai.store.tables.sharing import image_shares
+from serai.store.tables.sharing import image_shares, images
 from serai.wire.images import Image
 
 UNFINISHED = frozenset({"UPLOADING", "BUILDING", "DEPLOYING"})
@@ -26,7 +26,7 @@ def remove(conn: Connection, image: StoredImage, workspace: str) -> Image:
         unshare(conn, image, workspace)
         return view
     _refuse_used(conn, image, None)
-    records.drop(conn, image.id)
+    records.drop(conn, image)
     return view
 
 
@@ -58,7 +58,8 @@ def remove_tag(conn: Connection, image: StoredImage, workspace: str, tag: str) -
 def cleanup(conn: Connection, workspace: str) -> int:
     """Delete the workspace's own images that nothing uses and nobody shares; returns how many."""
     c = image_shares.c
-    shared = set(conn.execute(select(c.image_id)).scalars())
+    own_images = select(images.c.id).where(images.c.workspace == workspace)
+    shared = set(conn.execute(select(c.image_id).where(c.image_id.in_(own_images))).scalars())
     own = [
         image
         for image in records.every(conn, workspace, own=True)
@@ -66,7 +67,7 @@ def cleanup(conn: Connection, workspace: str) -> int:
     ]
     gone = unused(conn, workspace, own)
     for image in gone:
-        records.drop(conn, image.id)
+        records.drop(conn, image)
     return len(gone)
 
 

@@ -12,9 +12,11 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError
 from serai.kernel.ids import new_uuid
 from serai.resources.tenants import account_owner_email, find_tenant, need_tenant
+from serai.store.reach import unbounded
 from serai.store.tables.sharing import image_shares, images
 from serai.wire.images import ImageShareTarget, PendingImageShare, PendingImageShareView
 
+SHARED = "a share is between two workspaces, neither of which reaches the other"
 LIFETIME = timedelta(days=7)
 """How long a pending share waits for an answer."""
 
@@ -54,6 +56,7 @@ def _find(conn: Connection, *conditions: Any) -> list[StoredShare]:
     return [StoredShare(**dict(zip(names, row, strict=True))) for row in conn.execute(query)]
 
 
+@unbounded(SHARED)
 def share(
     conn: Connection,
     image: StoredImage,
@@ -113,6 +116,7 @@ def unshare(conn: Connection, image: StoredImage, target: str) -> None:
         )
 
 
+@unbounded(SHARED)
 def targets_of(conn: Connection, image: StoredImage) -> list[ImageShareTarget]:
     """Everybody an image is shared with; pending shares that expired are left out."""
     return [
@@ -136,6 +140,7 @@ def _target(conn: Connection, one: StoredShare) -> ImageShareTarget:
     )
 
 
+@unbounded(SHARED)
 def accept(conn: Connection, share_id: str, workspace: str, *, force: bool) -> StoredImage:
     """Activate a share that waits for this workspace's answer.
 
@@ -165,10 +170,11 @@ def decline(conn: Connection, share_id: str, workspace: str) -> None:
     Raises:
         NotFound: no such share waits for this workspace.
     """
-    one = _need_pending(conn, share_id, workspace)
-    conn.execute(delete(image_shares).where(image_shares.c.id == one.id))
+    one, s = _need_pending(conn, share_id, workspace), image_shares.c
+    conn.execute(delete(image_shares).where(s.id == one.id, s.target == workspace))
 
 
+@unbounded(SHARED)
 def pending_shares(
     conn: Connection, workspace: str, *, outgoing: bool
 ) -> list[PendingImageShareView]:
@@ -180,6 +186,7 @@ def pending_shares(
     return [_view(conn, one) for one in found if not one.expired]
 
 
+@unbounded(SHARED)
 def pending_view(conn: Connection, one: StoredShare) -> PendingImageShare:
     """A pending share as the answer to sharing."""
     image, source_account = _origin(conn, one)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, select
 
 from serai.images.names import refers, split_reference
 from serai.images.records import ACTIVE, StoredImage
+from serai.store.reach import unbounded
 from serai.store.tables.documents import documents
 from serai.store.tables.sharing import image_shares
 
@@ -15,6 +16,7 @@ KINDS = ("agent", "application", "function", "job", "sandbox")
 ENDED = ("TERMINATED", "DELETING")
 
 
+@unbounded("an image is in use wherever it is shared; of others only the workspace is told")
 def users_of(conn: Connection, image: StoredImage, tag: str | None = None) -> list[str]:
     """Resources that use an image (or one tag of it), here and where it is shared.
 

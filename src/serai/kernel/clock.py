@@ -1,11 +1,18 @@
 """Time as the wire wants it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> datetime:
     """The current moment, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def millis(moment: datetime) -> int:
+    """A moment as whole milliseconds since 1970, rounded down; exact, unlike ``timestamp()``."""
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def rfc3339(moment: datetime) -> str:

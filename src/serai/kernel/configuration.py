@@ -6,14 +6,18 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from serai.kernel.settings import Settings
+from serai.kernel.smtp import parse_smtp_url
 
 FILE = "serai.toml"
 PREFIX = "SERAI_"
+SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
+"""Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
 _WORKSPACE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BOOLEANS = {
@@ -55,6 +59,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path) 
     values = {name: _parse(name, value) for name, value in found.items() if name != "data_dir"}
     settings = Settings(data_dir=data_dir, **values)
     _check_upstream(settings)
+    if settings.smtp_url is not None and settings.mail_from is None:
+        raise ConfigurationError("smtp_url needs mail_from: the address that mail comes from")
     return settings
 
 
@@ -162,7 +168,7 @@ def _parse(name: str, value: Value) -> Any:
     try:
         return _PARSERS[name](value.raw)
     except ValueError as error:
-        shown = "…" if name in _SECRETS else repr(value.raw)
+        shown = "…" if name in SECRET else repr(value.raw)
         raise ConfigurationError(f"{value.source} is {shown}: {error}") from error
 
 
@@ -259,7 +265,25 @@ def _domains(raw: Any) -> tuple[str, ...]:
     return tuple(word.lower() for word in words)
 
 
-_SECRETS = frozenset({"admin_api_key", "oidc_client_secret"})
+def _postgresql_url(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    if scheme not in {"postgresql", "postgres"} or not separator or not rest.isprintable():
+        raise ValueError("must be a PostgreSQL URL such as postgresql://user:password@host/name")
+    return text
+
+
+def _smtp_url(text: str) -> str:
+    parse_smtp_url(text)
+    return text
+
+
+def _mail_from(text: str) -> str:
+    address = parseaddr(text)[1]
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address) or not text.isprintable():
+        raise ValueError("must be an address such as serai@example.com, or Serai <serai@…>")
+    return text
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": str,
     "host": _text(_host),
@@ -271,11 +295,14 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "log_format": _choice("console", "json"),
     "log_level": _choice("debug", "info", "warning", "error"),
     "max_body_bytes": _integer(1024, 1 << 40),
+    "reusable_device_tokens": _boolean,
     "oidc_issuer": _text(_issuer),
     "oidc_client_id": _text(_api_key),
     "oidc_client_secret": _text(_api_key),
     "oidc_label": _text(_label),
     "oidc_allowed_domains": _domains,
     "oidc_auto_create": _boolean,
-    "reusable_device_tokens": _boolean,
+    "smtp_url": _text(_smtp_url),
+    "mail_from": _text(_mail_from),
+    "usage_database_url": _text(_postgresql_url),
 }

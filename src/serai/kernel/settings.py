@@ -19,6 +19,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log_format: ``console`` or ``json``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
         max_body_bytes: largest request body the management API accepts.
+        reusable_device_tokens: whether a refresh that shows its device code does not rotate.
         oidc_issuer: OpenID provider at which people may sign in; none when absent.
         oidc_client_id: what that provider calls us.
         oidc_client_secret: what we show it; absent for a public client.
@@ -26,7 +27,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
-        reusable_device_tokens: whether a refresh that shows its device code does not rotate.
+        usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
+        smtp_url: server that takes our mail; without one links are shown and logged instead.
+        mail_from: address that mail comes from.
     """
 
     data_dir: Path
@@ -39,13 +42,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: str = "console"
     log_level: str = "info"
     max_body_bytes: int = 10 * 1024 * 1024
+    reusable_device_tokens: bool = False
     oidc_issuer: str | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: str | None = None
     oidc_label: str = "Sign in with your organization"
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
-    reusable_device_tokens: bool = False
+    usage_database_url: str | None = None
+
+    smtp_url: str | None = None
+    mail_from: str | None = None
 
     @property
     def origin(self) -> str:

@@ -44,10 +44,14 @@ DIMENSIONS = {
         ("mcp_server_compute_runtime_gbs", "mcp_server", "gbs"),
         ("mcp_server_image_storage_gbs", "mcp_server", "gbs"),
         ("volume_storage_gbs", "volume", "gbs"),
+        ("drive_storage_gbs", "drive", "gbs"),
         ("custom_domain_active_time_hours", "custom_domain", "hours"),
         (MODEL_INPUT_TOKENS, "model", "count"),
         (MODEL_OUTPUT_TOKENS, "model", "count"),
         (MODEL_REQUESTS, "model", "count"),
     )
 }
-"""Every dimension by name; Serai adds the three of models to the public contract's."""
+"""Every dimension by name; Serai adds those of models and drives to the public contract's.
+
+What is not metered yet (images, snapshots, agents, jobs, MCP servers, asynchronous calls) has no
+workload or no bytes of its own yet: whoever brings it opens spans or records events of it."""

@@ -13,9 +13,11 @@ from serai.identity.caller import Caller
 from serai.identity.principal import Principal
 from serai.kernel.clock import now
 from serai.metering import operations
+from serai.metering.delivery import SpanDelivery
 from serai.metering.operations import Params
 from serai.metering.prices import PriceList
 from serai.metering.query import PARAMETERS
+from serai.metering.store import UsageStore
 from serai.metering.windows import RESOLUTIONS
 from serai.store.database import Database
 from serai.wire.billing import Account, AccountMetrics, MetricsValues
@@ -25,16 +27,20 @@ RESOLUTION: Any = Literal[RESOLUTIONS]
 QUERY = dict.fromkeys(PARAMETERS, str) | {"limit": int, "resolution": RESOLUTION}
 
 
-def billing_operations(db: Database, prices: PriceList) -> list[ControllerRouterHandler]:
+def billing_operations(
+    db: Database, usage: UsageStore, delivery: SpanDelivery, prices: PriceList
+) -> list[ControllerRouterHandler]:
     """Accounts and their metrics. Heavy reads run in a thread, not on the event loop."""
 
     async def answer(read: Callable[[Connection], Any]) -> Response[bytes]:
-        return json_response(msgspec.json.encode(await db.read_in_thread(read)))
+        await delivery.drain()
+        return json_response(msgspec.json.encode(await usage.read_in_thread(read)))
 
     @get("/v0/accounts", operation_id="ListAccounts", opt={"answer": list[Account]})
     async def list_accounts(request: AnyRequest) -> Response[bytes]:
         caller = _principal(request)
-        return await answer(lambda conn: operations.list_accounts(conn, caller))
+        found = await db.read(lambda conn: operations.list_accounts(conn, caller))
+        return json_response(msgspec.json.encode(found))
 
     @get(
         "/v0/accounts/{account_id:str}/metrics",

@@ -8,39 +8,44 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.kernel.errors import ServiceUnavailable
-from serai.metering.records import prune
+from serai.metering.delivery import SpanDelivery
+from serai.metering.records import events_since, prune
 from serai.metering.spans import TICK, SpanMeter
-from serai.metering.times import millis
-from serai.store.database import Database
+from serai.metering.store import UsageStore
+from serai.metering.times import DAY, millis
 
 log = structlog.get_logger(__name__)
 
 FORGET = timedelta(days=30)
-"""How long a closed span guards against charging its time again after a clock set back."""
+"""How long a closed span is known, for changes that are told late."""
 
 
 async def keep_metering(
-    db: Database,
+    usage: UsageStore,
     meter: SpanMeter,
+    delivery: SpanDelivery,
     clock: Callable[[], datetime],
     interval: timedelta = TICK,
 ) -> None:
     """Tick until cancelled, then once more; cancel and await it before the database closes.
 
-    Start it after ``SpanMeter.recover``: a tick charges every open span, also of sandboxes that
-    did not survive. A failing database is logged and tried again; nothing is lost by that.
+    A failing database is logged and tried again; nothing is lost by that.
     """
     try:
         while True:
             await asyncio.sleep(interval.total_seconds())
-            await _try_to_tick(db, meter, clock())
+            await _try_to_tick(usage, meter, delivery, clock)
     finally:
-        await _try_to_tick(db, meter, clock())
+        await _try_to_tick(usage, meter, delivery, clock)
 
 
-async def _try_to_tick(db: Database, meter: SpanMeter, now: datetime) -> None:
+async def _try_to_tick(
+    usage: UsageStore, meter: SpanMeter, delivery: SpanDelivery, clock: Callable[[], datetime]
+) -> None:
     try:
-        await db.write(lambda conn: _tick(conn, meter, now))
+        moment = clock()
+        await delivery.drain()
+        await usage.write(lambda conn: _tick(conn, meter, moment))
     except ServiceUnavailable as problem:
         log.warning("tick_waits", problem=problem.message)
     except Exception:
@@ -49,5 +54,7 @@ async def _try_to_tick(db: Database, meter: SpanMeter, now: datetime) -> None:
 
 def _tick(conn: Connection, meter: SpanMeter, now: datetime) -> None:
     meter.tick(conn, now)
+    kept_since = events_since(millis(now))
+    meter.settle(conn, kept_since, kept_since + DAY)
     prune(conn, millis(now))
     meter.forget(conn, now - FORGET)

@@ -18,8 +18,8 @@ from serai.kernel.ids import token
 from serai.metering.dimensions import MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, MODEL_REQUESTS
 from serai.metering.events import Series, UsageEvent
 from serai.metering.records import record
+from serai.metering.store import UsageStore
 from serai.metering.times import HOUR, SECOND
-from serai.store.database import Database
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ class UsageBuffer:
             }
         )
 
-    async def save(self, db: Database) -> int:
+    async def save(self, usage: UsageStore) -> int:
         """Write what was added and what waits from failed writes. Returns events written.
 
         Raises:
@@ -115,7 +115,7 @@ class UsageBuffer:
         batch = self.waiting
         self.waiting = []
         try:
-            return await db.write(lambda conn: record(conn, batch))
+            return await usage.write(lambda conn: record(conn, batch))
         except asyncio.CancelledError:
             self.waiting = batch + self.waiting
             raise
@@ -123,18 +123,18 @@ class UsageBuffer:
             self.waiting = self._bounded(batch + self.waiting)
             raise
 
-    async def run(self, db: Database) -> None:
+    async def run(self, usage: UsageStore) -> None:
         """Save each second until cancelled, then once more; cancel and await it at shutdown."""
         try:
             while True:
                 await asyncio.sleep(INTERVAL)
-                await self._try_to_save(db)
+                await self._try_to_save(usage)
         finally:
-            await self._try_to_save(db)
+            await self._try_to_save(usage)
 
-    async def _try_to_save(self, db: Database) -> None:
+    async def _try_to_save(self, usage: UsageStore) -> None:
         try:
-            await self.save(db)
+            await self.save(usage)
         except ServiceUnavailable as problem:
             log.warning("usage_waits", events=len(self.waiting), problem=problem.message)
         except Exception:

@@ -7,15 +7,23 @@ from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Select, Table, delete, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
+from serai.metering.dimensions import DIMENSIONS
 from serai.metering.events import Series, UsageEvent
+from serai.metering.quarantine import set_aside
 from serai.metering.times import DAY, HOUR, month_of
+from serai.store.dialect import insert_into
 from serai.store.tables.usage import usage_days, usage_events, usage_hours, usage_series
 
 T = TypeVar("T")
 
 CHUNK = 500
+MAX_QUANTITY = 2**50
+"""What no resource uses in an hour: 300 TB all the time, or a quadrillion tokens."""
+
+MAX_MOMENT = 2**45
+"""Milliseconds since 1970 that nothing can have happened after."""
+
 RETENTION = 8 * DAY
 """Milliseconds that single events are kept; hours and days are kept for ever.
 
@@ -27,12 +35,10 @@ longest window in hours is 7 days.
 def record(conn: Connection, events: Iterable[UsageEvent]) -> int:
     """Store events and add what is new of them to their hours and days.
 
-    Returns how many were new or had grown; a repeated event changes nothing.
-
-    Raises:
-        ValueError: a negative quantity, no resource id, or an event that leaves its hour.
+    Returns how many were new or had grown; a repeated event changes nothing. One that cannot be
+    true is set aside and not counted.
     """
-    grown = list(_growth(conn, _largest(events)))
+    grown = list(_growth(conn, _largest(_sound(conn, events))))
     if not grown:
         return 0
     amounts: dict[tuple[Series, int], int] = defaultdict(int)
@@ -43,6 +49,38 @@ def record(conn: Connection, events: Iterable[UsageEvent]) -> int:
     _save_events(conn, ids, [event for event, _ in grown])
     _add(conn, {(ids[series], hour): amount for (series, hour), amount in amounts.items()})
     return len(grown)
+
+
+def restate(conn: Connection, series: Series, since: int, events: Iterable[UsageEvent]) -> None:
+    """Replace all events of a series that start at or after ``since``, in the sums too."""
+    wanted = {event.id: event for event in events}
+    id_ = _series_ids(conn, [(series, e.start // HOUR) for e in wanted.values()]).get(series)
+    known = select(usage_series.c.id).where(usage_series.c.key == _key(series))
+    id_ = id_ or conn.execute(known).scalar()
+    if id_ is None:
+        return
+    c = usage_events.c
+    replaced = conn.execute(select(usage_events).where(c.series_id == id_, c.start >= since)).all()
+    amounts: dict[int, int] = defaultdict(int)
+    for event in wanted.values():
+        amounts[event.start // HOUR] += event.quantity
+    for row in replaced:
+        amounts[row.start // HOUR] -= row.quantity
+    conn.execute(delete(usage_events).where(c.series_id == id_, c.start >= since))
+    if wanted:
+        _save_events(conn, {series: id_}, list(wanted.values()))
+    _change(conn, series, {hour: amount for hour, amount in amounts.items() if amount})
+
+
+def _change(conn: Connection, series: Series, amounts: dict[int, int]) -> None:
+    if not amounts:
+        return
+    both = [(one, hour) for one in (series, _total(series)) for hour in amounts]
+    ids = _series_ids(conn, both)
+    _add(conn, {(ids[one], hour): amounts[hour] for one, hour in both})
+    for table in (usage_hours, usage_days):
+        mine = table.c.series_id.in_(ids.values())
+        conn.execute(delete(table).where(mine, table.c.quantity == 0))
 
 
 def prune(conn: Connection, now_ms: int) -> int:
@@ -92,7 +130,6 @@ def _resource_hours() -> Select[Any]:
 def _largest(events: Iterable[UsageEvent]) -> list[UsageEvent]:
     found: dict[str, UsageEvent] = {}
     for event in events:
-        _check(event)
         if event.quantity > 0 and (
             event.id not in found or event.quantity > found[event.id].quantity
         ):
@@ -100,13 +137,28 @@ def _largest(events: Iterable[UsageEvent]) -> list[UsageEvent]:
     return list(found.values())
 
 
-def _check(event: UsageEvent) -> None:
+def _sound(conn: Connection, events: Iterable[UsageEvent]) -> Iterator[UsageEvent]:
+    for event in events:
+        problem = impossible(event)
+        if problem is None:
+            yield event
+        else:
+            set_aside(conn, event.id, problem, event)
+
+
+def impossible(event: UsageEvent) -> str | None:
+    """Why an event cannot be true, if so."""
     if not event.series.resource_id:
-        raise ValueError(f"usage event {event.id} names no resource")
-    if event.quantity < 0 or event.end < event.start:
-        raise ValueError(f"usage event {event.id} is negative")
+        return "it names no resource"
+    if event.series.dimension not in DIMENSIONS:
+        return f"there is no dimension {event.series.dimension!r}"
+    if not 0 <= event.quantity <= MAX_QUANTITY:
+        return f"a quantity of {event.quantity} is outside 0 to {MAX_QUANTITY}"
+    if not 0 <= event.start <= event.end <= MAX_MOMENT:
+        return f"{event.start} to {event.end} is no time since 1970 that can have been"
     if event.end > (event.start // HOUR + 1) * HOUR:
-        raise ValueError(f"usage event {event.id} leaves its hour; cut it at the full hour")
+        return "it leaves its hour; it had to be cut at the full hour"
+    return None
 
 
 def _growth(conn: Connection, events: list[UsageEvent]) -> Iterator[tuple[UsageEvent, int]]:
@@ -132,7 +184,8 @@ def _series_ids(conn: Connection, amounts: Iterable[tuple[Series, int]]) -> dict
     hours: dict[Series, list[int]] = defaultdict(list)
     for series, hour in amounts:
         hours[series].append(hour)
-    _insert_series(conn, hours)
+    if hours:
+        _insert_series(conn, hours)
     ids: dict[Series, int] = {}
     for chunk in _chunks(list(hours)):
         by_key = {_key(series): series for series in chunk}
@@ -154,7 +207,9 @@ def _insert_series(conn: Connection, hours: dict[Series, list[int]]) -> None:
         }
         for series in hours
     ]
-    conn.execute(insert(usage_series).on_conflict_do_nothing(index_elements=["key"]), rows)
+    conn.execute(
+        insert_into(conn, usage_series).on_conflict_do_nothing(index_elements=["key"]), rows
+    )
 
 
 def _extend(conn: Connection, id_: int, known: tuple[int, int], hours: list[int]) -> None:
@@ -165,7 +220,7 @@ def _extend(conn: Connection, id_: int, known: tuple[int, int], hours: list[int]
 
 
 def _save_events(conn: Connection, ids: dict[Series, int], events: list[UsageEvent]) -> None:
-    statement = insert(usage_events)
+    statement = insert_into(conn, usage_events)
     conn.execute(
         statement.on_conflict_do_update(
             index_elements=["id"],
@@ -204,7 +259,7 @@ def _add(conn: Connection, amounts: dict[tuple[int, int], int]) -> None:
 
 
 def _sum_up(conn: Connection, table: Table, rows: list[dict[str, int]]) -> None:
-    statement = insert(table)
+    statement = insert_into(conn, table)
     grown = table.c.quantity + statement.excluded.quantity
     conn.execute(
         statement.on_conflict_do_update(

@@ -3,15 +3,23 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from serai.kernel.clock import EPOCH, millis
+
+__all__ = [
+    "DAY",
+    "EPOCH",
+    "HOUR",
+    "SECOND",
+    "hourly",
+    "millis",
+    "moment_of",
+    "month_of",
+    "month_start",
+    "rounded_up",
+]
 SECOND = 1000
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
-
-
-def millis(moment: datetime) -> int:
-    """A moment as whole milliseconds since 1970, rounded down; exact, unlike ``timestamp()``."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def moment_of(ms: int) -> datetime:

@@ -180,7 +180,7 @@ class UsageReader:
             start = max(row.metered_until, self._query.start)
             if self._sees(series):
                 for begin, end in hourly(start, min(now_ms, self._query.end)):
-                    yield series, begin, row.memory_mb * (end - begin)
+                    yield series, begin, row.rate * (end - begin)
 
     def _sees(self, series: Series) -> bool:
         workspaces = self._scope.workspaces

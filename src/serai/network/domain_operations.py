@@ -12,6 +12,7 @@ from serai.api.pages import join_array
 from serai.identity.caller import Caller, caller_of
 from serai.kernel.errors import BadRequest, Conflict, Forbidden, NotFound
 from serai.network.domains import (
+    ACTIVE,
     DOMAINS,
     ask_for_records,
     keep_verification,
@@ -33,8 +34,10 @@ from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.operations import ResourceContext, actor_of
+from serai.resources.spans import meter
 from serai.resources.store import not_found
 from serai.resources.tenants import need_tenant
+from serai.store.reach import unbounded
 from serai.wire.network import CustomDomain, CustomDomainShareTarget, ShareCustomDomain
 
 TAKEN = "Another workspace has verified this domain already; it must give it up first."
@@ -220,6 +223,7 @@ def _writes(context: DomainContext) -> list[ControllerRouterHandler]:
         def write(conn: Connection) -> Document:
             document = context.need_own(conn, caller, name)
             store.delete(conn, actor_of(caller), document)
+            meter(conn, ACTIVE, document, 0)
             drop_share(conn, document.id)
             return document
 
@@ -248,6 +252,7 @@ def _verify(context: DomainContext) -> ControllerRouterHandler:
             body = verified(msgspec.json.decode(fresh.body), found)
             changed = msgspec.structs.replace(fresh, body=msgspec.json.encode(body).decode())
             documents.save(conn, changed)
+            meter(conn, ACTIVE, changed, ACTIVE.rate(body))
             return changed
 
         return json_response((await db.write(write)).body.encode())
@@ -325,8 +330,10 @@ def _share(
         raise BadRequest("targetWorkspace is this workspace itself: name another one.")
     account = account_of(conn, caller)
     if target != ACCOUNT:
-        need_tenant(conn, target, account)
-        if documents.find(conn, target, DOMAINS.name, name) is not None:
+        with unbounded("a domain is shared with a workspace that its giver need not reach"):
+            need_tenant(conn, target, account)
+            clash = documents.find(conn, target, DOMAINS.name, name)
+        if clash is not None:
             raise Conflict(
                 f"Workspace {target!r} has a custom domain {name!r} of its own.",
                 code="CUSTOM_DOMAIN_CONFLICT",

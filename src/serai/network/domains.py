@@ -8,9 +8,14 @@ from serai.kernel.ids import token
 from serai.kernel.names import check_labels
 from serai.network.names import check_domain
 from serai.network.verification import WantedRecords
-from serai.resources.kind import Body, Kind
+from serai.resources.kind import Body, Kind, Usage
 from serai.wire.network import CustomDomain
 
+ACTIVE = Usage(
+    "custom_domain_active_time_hours",
+    "custom_domain",
+    lambda body: 1 if body["spec"].get("status") == "verified" else 0,
+)
 DOMAINS = Kind(
     name="custom_domain",
     title="custom domain",
@@ -19,6 +24,7 @@ DOMAINS = Kind(
     paged=False,
     status="",
     has_url=False,
+    usage=ACTIVE,
 )
 CHALLENGE = "_serai-verification"
 FALLBACK_MAX = 128

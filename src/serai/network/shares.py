@@ -6,6 +6,7 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select
 from serai.kernel.clock import now, rfc3339
 from serai.network.domains import DOMAINS
 from serai.resources.documents import COLUMNS, FIELDS, Document
+from serai.store.reach import unbounded
 from serai.store.tables.documents import documents
 from serai.store.tables.identity import workspaces
 from serai.store.tables.sharing import domain_shares
@@ -43,6 +44,7 @@ def shared_with(
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
+@unbounded("who shares a domain sees how those it is shared with are called")
 def shares_of(conn: Connection, document_id: str) -> list[Share]:
     """Everybody that a domain is shared with."""
     s = domain_shares.c
@@ -59,6 +61,7 @@ def shares_of(conn: Connection, document_id: str) -> list[Share]:
     return [Share(*row) for row in conn.execute(query)]
 
 
+@unbounded("a share is given to a workspace that its giver need not reach")
 def add_share(conn: Connection, document_id: str, account_id: str, target: str, by: str) -> None:
     """Share a domain; it must not be shared with that target yet."""
     row = {"document_id": document_id, "account_id": account_id, "target": target}
@@ -75,6 +78,7 @@ def drop_share(conn: Connection, document_id: str, target: str | None = None) ->
     return conn.execute(query).rowcount
 
 
+@unbounded("a domain is verified once in an installation, and nothing but that is told")
 def verified_elsewhere(conn: Connection, document: Document) -> bool:
     """Whether another workspace has verified the same domain."""
     c = documents.c

@@ -106,12 +106,21 @@ def add(conn: Connection, document: Document) -> None:
 
 def save(conn: Connection, document: Document) -> None:
     """Overwrite a document by its id; its name, parent, kind and workspace never change."""
-    conn.execute(update(documents).where(documents.c.id == document.id).values(_row(document)))
+    conn.execute(update(documents).where(*_itself(document)).values(_row(document)))
 
 
-def drop(conn: Connection, document_id: str) -> None:
-    """Delete a document by its id; its events and revisions go with it."""
+def drop(conn: Connection, document: Document) -> None:
+    """Delete a document; its events and revisions go with it."""
+    conn.execute(delete(documents).where(*_itself(document)))
+
+
+def drop_by_id(conn: Connection, document_id: str) -> None:
+    """Delete a document of whatever workspace: for the platform itself."""
     conn.execute(delete(documents).where(documents.c.id == document_id))
+
+
+def _itself(document: Document) -> tuple[ColumnElement[bool], ...]:
+    return documents.c.id == document.id, documents.c.workspace == document.workspace
 
 
 def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Document]:

@@ -25,6 +25,7 @@ from serai.kernel.errors import BadRequest, Conflict, SeraiError
 from serai.kernel.ids import token
 from serai.resources import documents
 from serai.store.database import Database
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 from serai.store.tables.governance import audit_entries
 from serai.store.tables.governance import idempotency_keys as keys
@@ -113,7 +114,8 @@ class IdempotencyLayer:
     def _take(self, conn: Connection, claim: Claim) -> Answer | None:
         """The answer known for a claim; ``None`` when the request has to run, now claimed."""
         c = keys.c
-        conn.execute(delete(keys).where(c.created_at < rfc3339(now() - LIFETIME)))
+        with unbounded("keys are forgotten when they are old, whoever used them"):
+            conn.execute(delete(keys).where(c.created_at < rfc3339(now() - LIFETIME)))
         row = conn.execute(select(keys).where(c.scope == claim.scope, c.key == claim.key)).first()
         if row is not None and row.digest != claim.digest:
             raise Conflict(
@@ -219,7 +221,8 @@ def _effect(conn: Connection, claim_id: str) -> Answer | None:
     """What a request that a crash cut off did create, as it is now."""
     c = audit_entries.c
     query = select(audit_entries).where(c.claim == claim_id, c.action == "create")
-    entry = conn.execute(query.order_by(c.number).limit(1)).first()
+    with unbounded("the claim is this caller's own, and its id nobody else's"):
+        entry = conn.execute(query.order_by(c.number).limit(1)).first()
     if entry is None:
         return None
     document = documents.find(conn, entry.workspace, entry.kind, entry.name, entry.parent)

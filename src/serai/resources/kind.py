@@ -43,6 +43,20 @@ class Operations(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class Usage(msgspec.Struct, frozen=True):
+    """What a resource uses for as long as it is there.
+
+    Attributes:
+        dimension: of the bill, for example ``volume_storage_gbs``.
+        type: what the bill calls such a resource.
+        rate: of a body, how much per millisecond, see ``serai.resources.spans``.
+    """
+
+    dimension: str
+    type: str
+    rate: Callable[["Body"], int]
+
+
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of resource.
 
@@ -62,6 +76,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         routed: whether ``spec.revision`` says which revision serves; else the newest does.
         revision_shape: the Struct of one of its revisions.
         operations: what the contract calls its list, get, create, replace and delete.
+        usage: what one uses by being there.
         list_query: names and types of parameters that only its list takes.
     """
 
@@ -79,6 +94,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     routed: bool = True
     revision_shape: type[Any] = RevisionMetadata
     operations: Operations = Operations()
+    usage: Usage | None = None
     list_query: dict[str, Any] = {}
 
     @property

@@ -4,7 +4,7 @@ A limit is checked in the transaction that creates something. There is one write
 slips between the count and the creation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, NotFound, UsageLimitExceeded
 from serai.resources import counts
+from serai.store.reach import unbounded
 from serai.store.tables.governance import quotas
 from serai.store.tables.identity import workspaces
 from serai.store.tables.sandboxes import sandboxes
@@ -66,24 +67,35 @@ def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
     _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
 
 
-def token_refusals(conn: Connection) -> list[tuple[str, str, UsageLimitExceeded]]:
-    """Account, workspace (empty for all of them) and refusal of each token limit that is reached.
+def token_limits(conn: Connection, account_id: str | None = None) -> list[Limit]:
+    """Every limit of tokens, or those of one account."""
+    c = quotas.c
+    query = select(c.account_id, c.workspace, c.resource, c.value)
+    query = query.where(c.resource == MODEL_TOKENS)
+    if account_id is not None:
+        query = query.where(c.account_id == account_id)
+    return [Limit(*row) for row in conn.execute(query)]
+
+
+@unbounded("what every account has spent is the platform's own to know")
+def tokens_used(usage: Connection, limits: Iterable[Limit]) -> dict[Limit, int]:
+    """What is used of limits of tokens; reads the usage store."""
+    return {limit: _tokens(usage, limit) for limit in limits}
+
+
+def token_refusal(limit: Limit, used: int) -> UsageLimitExceeded | None:
+    """The refusal of a token limit that is reached.
 
     Tokens are known only after a call, so a limit refuses the calls after the one that passed it.
     """
-    c = quotas.c
-    query = select(c.account_id, c.workspace, c.resource, c.value)
-    limits = [Limit(*row) for row in conn.execute(query.where(c.resource == MODEL_TOKENS))]
-    used = [(limit, _tokens(conn, limit)) for limit in limits]
-    return [
-        (limit.account_id, limit.workspace, _tokens_spent(limit, tokens))
-        for limit, tokens in used
-        if tokens >= limit.value
-    ]
+    return _tokens_spent(limit, used) if used >= limit.value else None
 
 
-def listing(conn: Connection, account_id: str) -> list[Quota]:
-    """The limits of an account and its workspaces, with what is used of them."""
+def listing(conn: Connection, account_id: str, tokens: Mapping[Limit, int]) -> list[Quota]:
+    """The limits of an account and its workspaces, with what is used of them.
+
+    ``tokens`` is what ``tokens_used`` found in the usage store.
+    """
     c = quotas.c
     query = select(c.account_id, c.workspace, c.resource, c.value).where(c.account_id == account_id)
     limits = [Limit(*row) for row in conn.execute(query.order_by(c.resource, c.workspace))]
@@ -92,7 +104,7 @@ def listing(conn: Connection, account_id: str) -> list[Quota]:
             resource_type=limit.resource,
             value=limit.value,
             workspace=limit.workspace or None,
-            used=_used(conn, limit),
+            used=tokens[limit] if limit in tokens else _used(conn, limit),
         )
         for limit in limits
     ]
@@ -146,7 +158,8 @@ def _check(conn: Connection, workspace: str, resource: str, more: int) -> None:
     )
     for row in conn.execute(query).all():
         limit = Limit(*row)
-        used = _used(conn, limit) or 0
+        with unbounded("an account's limit counts all its workspaces; only the sum is told"):
+            used = _used(conn, limit) or 0
         if used + more > limit.value:
             raise _exceeded(limit, used, more)
 
@@ -210,7 +223,7 @@ def _used(conn: Connection, limit: Limit) -> int | None:
             c.workspace.in_(names), c.phase != "terminated"
         )
         return int(conn.execute(query).scalar_one())
-    return _tokens(conn, limit) if limit.resource == MODEL_TOKENS else None
+    return 0 if limit.resource == MODEL_TOKENS else None
 
 
 def _workspaces(conn: Connection, account_id: str) -> list[str]:

@@ -15,6 +15,7 @@ from serai.resources.history import History
 from serai.resources.kind import Body, Kind
 from serai.resources.masking import put_back, take_out
 from serai.resources.routing import check_routing
+from serai.resources.spans import meter
 from serai.store.secrets import Vault
 
 __all__ = ["Actor", "DocumentStore", "already_exists", "not_found"]
@@ -92,6 +93,8 @@ class DocumentStore:
         change = self.history.first(kind, body)
         document, taken = self._document(kind, actor, change.body, place, stamp, {})
         documents.add(conn, document)
+        if kind.usage is not None and (rate := kind.usage.rate(body)) > 0:
+            meter(conn, kind.usage, document, rate)
         self.history.begun(conn, kind, document, taken, change)
         after = audit.written(msgspec.json.decode(document.body))
         audit.record(conn, actor, "create", Target.of(document), None, after)
@@ -121,6 +124,8 @@ class DocumentStore:
         if secrets or audit.written(after) != audit.written(before):
             document = msgspec.structs.replace(document, generation=old.generation + 1)
         documents.save(conn, document)
+        if kind.usage is not None and (rate := kind.usage.rate(after)) != kind.usage.rate(before):
+            meter(conn, kind.usage, document, rate)
         self.history.changed(conn, kind, document, taken, change)
         target, was = Target.of(document), audit.written(before)
         audit.record(conn, actor, "update", target, was, audit.written(after), secrets)
@@ -133,7 +138,7 @@ class DocumentStore:
             Conflict: ``If-Match`` of the request names another state of the document.
         """
         self.deleting(conn, actor, document)
-        documents.drop(conn, document.id)
+        documents.drop(conn, document)
 
     def deleting(self, conn: Connection, actor: Actor, document: Document) -> None:
         """The first half of a delete that takes its time: check ``If-Match``, write the entry."""

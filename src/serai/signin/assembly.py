@@ -14,7 +14,7 @@ from serai.kernel.clock import now
 from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.settings import Settings
 from serai.oauth.context import OAuth
-from serai.signin import account, device, entering, login, recovering
+from serai.signin import account, device, entering, inviting, login, recovering
 from serai.signin.consent import PATHS, Consent
 from serai.signin.provider import Provider
 from serai.signin.session_operations import session_operations
@@ -74,6 +74,9 @@ def _open_pages(site: Site) -> list[ControllerRouterHandler]:
         _get(site, "/setup", recovering.show_setup),
         _post(site, "/setup", recovering.set_up),
         _post(site, "/logout", login.sign_out),
+        _get(site, "/invitations", inviting.show_invitation),
+        _post(site, "/invitations/accept", inviting.accept_invitation),
+        _post(site, "/invitations/decline", inviting.decline_invitation),
     ]
 
 

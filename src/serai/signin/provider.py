@@ -4,7 +4,7 @@ import base64
 import hashlib
 import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 import structlog
@@ -143,7 +143,7 @@ class Provider:
         if self._secret is None:
             form["client_id"] = self.client_id
         elif "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
-            basic = (self.client_id, self._secret)
+            basic = quote(self.client_id, safe=""), quote(self._secret, safe="")
         else:
             form |= {"client_id": self.client_id, "client_secret": self._secret}
         return await self._request("POST", metadata.token_endpoint, form=form, basic=basic)

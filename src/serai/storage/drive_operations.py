@@ -19,9 +19,10 @@ from serai.resources.operations import (
     show,
     write_operations,
 )
+from serai.resources.spans import meter
 from serai.storage.drive_files import DriveFiles
 from serai.storage.drive_tokens import DriveTokens
-from serai.storage.drives import DRIVES
+from serai.storage.drives import DRIVES, STORED
 from serai.storage.volumes import keep_fixed
 from serai.wire.storage import (
     DeletedDrive,
@@ -94,6 +95,7 @@ def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterH
         def write(conn: Connection) -> Document:
             document = store.need(conn, DRIVES, actor.workspace, name)
             store.delete(conn, actor, document)
+            meter(conn, STORED, document, 0)
             return document
 
         document = await context.db.write(write)

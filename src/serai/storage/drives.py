@@ -2,7 +2,7 @@
 
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_labels
-from serai.resources.kind import Body, Kind, Operations
+from serai.resources.kind import Body, Kind, Operations, Usage
 from serai.storage.drive_files import split_path
 from serai.storage.volumes import check_region
 from serai.wire.storage import Drive
@@ -31,6 +31,9 @@ def prepare_drive(body: Body) -> None:
             raise BadRequest(f"{field}.path {path[:80]!r} does not begin with '/'.")
         permission["path"] = "/" + "/".join(split_path(path, f"{field}.path"))
 
+
+STORED = Usage("drive_storage_gbs", "drive", lambda body: 0)
+"""Not of the kind: a body does not tell what is stored; it is measured, see ``drive_sizes``."""
 
 DRIVES = Kind(
     name="drive",

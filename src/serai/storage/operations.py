@@ -18,6 +18,11 @@ from serai.storage.volume_operations import volume_operations
 from serai.store.secrets import Vault
 
 
+def drive_files(data_dir: Path) -> DriveFiles:
+    """Where the files of drives are."""
+    return DriveFiles(data_dir / "drives")
+
+
 def storage_operations(
     context: ResourceContext, vault: Vault, data_dir: Path
 ) -> list[ControllerRouterHandler]:
@@ -30,7 +35,7 @@ def storage_operations(
     signer = UploadSigner(vault.digest("uploads"), origin)
     templates = Templates(db, store, Archives(data_dir / "archives"), signer)
     templates.prepare()
-    files = DriveFiles(data_dir / "drives")
+    files = drive_files(data_dir)
     drives = db.read_now(lambda conn: documents.every(conn, DRIVES.name))
     files.prepare({drive.id for drive in drives})
     return [

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, union, update
 
+from serai.store.reach import unbounded
 from serai.store.tables.storage import template_versions, volume_contents
 
 
@@ -68,9 +69,11 @@ def of_workspace(conn: Connection, workspace: str) -> dict[str, list[VersionRow]
     return found
 
 
-def drop(conn: Connection, version_id: str) -> None:
-    """Delete a version by its id."""
-    conn.execute(delete(template_versions).where(template_versions.c.id == version_id))
+def drop(conn: Connection, version: VersionRow) -> None:
+    """Delete a version."""
+    c = template_versions.c
+    itself = (c.id == version.id, c.workspace == version.workspace)
+    conn.execute(delete(template_versions).where(*itself))
 
 
 def fill_volume(conn: Connection, volume_id: str, digest: str) -> None:
@@ -93,6 +96,7 @@ def digests(conn: Connection) -> set[str]:
     return {digest for (digest,) in conn.execute(query)}
 
 
+@unbounded("equal archives are stored once for all tenants; nobody is told of it")
 def is_needed(conn: Connection, digest: str) -> bool:
     """Whether a version or a volume needs an archive."""
     for column in (template_versions.c.digest, volume_contents.c.digest):

@@ -121,7 +121,7 @@ class Templates:
         records.add(conn, row)
         waiting = [version for version in versions if version.status != "READY"]
         for version in waiting[: max(0, len(waiting) + 1 - VERSIONS_KEPT)]:
-            records.drop(conn, version.id)
+            records.drop(conn, version)
         return row
 
     async def upload(self, token: str, chunks: AsyncIterator[bytes]) -> UploadedArchive:
@@ -182,7 +182,7 @@ class Templates:
                     "template instead.",
                     code="ONLY_VERSION",
                 )
-            records.drop(conn, found.id)
+            records.drop(conn, found)
             return document, found.digest
 
         async with self._lock:
@@ -197,7 +197,7 @@ class Templates:
             document = self._store.need(conn, TEMPLATES, actor.workspace, name)
             versions = records.of_template(conn, actor.workspace, name)
             for version in versions:
-                records.drop(conn, version.id)
+                records.drop(conn, version)
             self._store.delete(conn, actor, document)
             return document, versions
 
@@ -268,7 +268,7 @@ def _complete(conn: Connection, version_id: str, received: Received) -> set[str]
     ready = [sibling for sibling in siblings if sibling.status == "READY"]
     gone = ready[: max(0, len(ready) - VERSIONS_KEPT)]
     for sibling in gone:
-        records.drop(conn, sibling.id)
+        records.drop(conn, sibling)
     return {sibling.digest for sibling in gone if sibling.digest}
 
 

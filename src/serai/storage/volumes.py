@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from serai.kernel.errors import BadRequest, Conflict
 from serai.resources import documents
 from serai.resources.documents import Document
-from serai.resources.kind import Body, Kind, Operations
+from serai.resources.kind import Body, Kind, Operations, Usage
+from serai.resources.spans import meter
 from serai.resources.store import Actor, DocumentStore
 from serai.storage import template_records as records
 from serai.storage.attachments import attachments
@@ -54,6 +55,7 @@ def prepare_volume(body: Body) -> None:
         spec.pop("template", None)
 
 
+RESERVED = Usage("volume_storage_gbs", "volume", lambda body: int(body["spec"]["size"]))
 VOLUMES = Kind(
     name="volume",
     title="volume",
@@ -62,6 +64,7 @@ VOLUMES = Kind(
     has_url=False,
     prepare=prepare_volume,
     operations=Operations.of("Volume"),
+    usage=RESERVED,
 )
 
 
@@ -145,6 +148,7 @@ class Volumes:
                 code="VOLUME_ATTACHED",
             )
         self._store.delete(conn, actor, document)
+        meter(conn, RESERVED, document, 0)
         return document, records.forget_volume(conn, document.id)
 
 

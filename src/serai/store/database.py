@@ -7,7 +7,6 @@ where they are called: a read of one document takes microseconds, a thread hop c
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,35 +14,63 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from serai.kernel.errors import ServiceUnavailable
-from serai.store.migrations import migrate
+from serai.store.engines import (
+    DatabaseUnusable,
+    postgresql_engine,
+    reading,
+    sqlite_engine,
+    translated,
+)
+from serai.store.guard import guard
+from serai.store.migrations import PLATFORM, Chain, migrate
+from serai.store.reach import Reach, current, within
 
 T = TypeVar("T")
-Job = tuple[Callable[[Connection], Any], "Future[Any]"]
+Job = tuple[Callable[[Connection], Any], "Future[Any]", Reach | None]
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 64
+TURN = text("SELECT pg_advisory_xact_lock(hashtext('serai'), hashtext(current_schema()))")
 
 
 class Database:
-    """One SQLite file in WAL mode with ``synchronous=FULL``: what was answered survives kill -9."""
+    """One SQLite file, or one PostgreSQL database, with the schema of one migration chain.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._engine = _engine(path)
+    Args:
+        place: path of the file, or URL of the database.
+        chain: the migrations that make and upgrade its tables.
+    """
+
+    def __init__(self, place: Path | str, chain: Chain = PLATFORM) -> None:
+        self.path = place if isinstance(place, Path) else None
+        self._chain = chain
+        self._engine = sqlite_engine(place) if isinstance(place, Path) else postgresql_engine(place)
+        guard(self._engine)
+        self._readers = reading(self._engine)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reader: Connection | None = None
         self._reader_thread = 0
         self._writer = threading.Thread(target=self._write_loop, name="serai-writer", daemon=True)
 
     def open(self) -> None:
-        """Create or upgrade the schema and start the writer."""
-        migrate(self._engine)
-        self.path.chmod(0o600)
+        """Create or upgrade the schema and start the writer.
+
+        Raises:
+            DatabaseUnusable: PostgreSQL cannot be reached.
+        """
+        try:
+            migrate(self._engine, self._chain)
+        except OperationalError as problem:
+            raise DatabaseUnusable(
+                f"The database {self._engine.url!r} cannot be used: {str(problem.orig).strip()}. "
+                "Check that it is there and may be written, and the settings that name it."
+            ) from problem
+        if self.path is not None:
+            self.path.chmod(0o600)
         self._writer.start()
 
     def close(self) -> None:
@@ -56,15 +83,16 @@ class Database:
         self._engine.dispose()
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run ``fn`` in a read transaction on the calling thread."""
-        return self.read_now(fn)
+        """Run ``fn`` in a read transaction: on the calling thread when the data is a local file."""
+        return self.read_now(fn) if self.path is not None else await self.read_in_thread(fn)
 
     def read_now(self, fn: Callable[[Connection], T]) -> T:
         """Run ``fn`` in a read transaction; for callers outside the event loop too."""
+        if self.path is None:
+            return self._read_apart(fn)
         if threading.get_ident() != self._reader_thread:
             if self._reader is not None:
-                with self._engine.connect() as conn:
-                    return fn(conn)
+                return self._read_apart(fn)
             self._reader = self._engine.connect()
             self._reader_thread = threading.get_ident()
         reader = self._reader
@@ -76,12 +104,16 @@ class Database:
 
     async def read_in_thread(self, fn: Callable[[Connection], T]) -> T:
         """Run a heavy read in a worker thread, on a connection of its own."""
+        return await asyncio.to_thread(self._read_apart, fn)
 
-        def run() -> T:
-            with self._engine.connect() as conn:
+    def _read_apart(self, fn: Callable[[Connection], T]) -> T:
+        try:
+            with self._readers.connect() as conn:
                 return fn(conn)
-
-        return await asyncio.to_thread(run)
+        except DBAPIError as problem:
+            if isinstance(better := translated(problem), ServiceUnavailable):
+                raise better from problem
+            raise
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Run ``fn`` in a write transaction; returns when it is durable.
@@ -92,9 +124,9 @@ class Database:
         return await asyncio.wrap_future(self.submit(fn))
 
     def submit(self, fn: Callable[[Connection], T]) -> "Future[T]":
-        """Queue a write from any thread; the future resolves after the commit."""
+        """Queue a write from any thread, with the caller's reach; resolves after the commit."""
         future: Future[T] = Future()
-        self._queue.put((fn, future))
+        self._queue.put((fn, future, current.get()))
         return future
 
     def _write_loop(self) -> None:
@@ -117,63 +149,32 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
     """Run each job in its own savepoint, commit once, then tell the callers."""
     done: list[tuple[Future[Any], Any]] = []
     try:
-        for fn, future in batch:
+        _take_turn(conn)
+        for fn, future, reach in batch:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                with conn.begin_nested():
+                with conn.begin_nested(), within(reach):
                     result = fn(conn)
             except Exception as problem:
-                future.set_exception(_translated(problem))
+                future.set_exception(translated(problem))
             else:
                 done.append((future, result))
         conn.commit()
     except Exception as problem:
-        log.exception("commit_failed")
+        better = translated(problem)
+        if not isinstance(better, ServiceUnavailable):  # that one, callers wait out and tell
+            log.exception("commit_failed")
         conn.rollback()
-        for _, future in batch:
+        for _, future, _ in batch:
             if not future.done():
-                future.set_exception(_translated(problem))
+                future.set_exception(better)
         return
     for future, result in done:
         future.set_result(result)
 
 
-def _translated(problem: Exception) -> Exception:
-    if not (isinstance(problem, DBAPIError) and isinstance(problem.orig, sqlite3.OperationalError)):
-        return problem
-    if getattr(problem.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
-        return ServiceUnavailable(
-            f"The data directory cannot be written right now: {problem.orig}. "
-            "Nothing was changed; free some disk space and try again.",
-            code="STORAGE_UNAVAILABLE",
-        )
-    return problem
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        poolclass=QueuePool,
-        pool_size=4,
-        connect_args={"check_same_thread": False, "timeout": 30},
-    )
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "busy_timeout=30000",
-            "cache_size=-8000",
-            "temp_store=MEMORY",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(conn: Connection) -> None:
-        conn.exec_driver_sql("BEGIN")
-
-    return engine
+def _take_turn(conn: Connection) -> None:
+    """On PostgreSQL one process writes at a time, as on SQLite: what a write read stays true."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(TURN)

@@ -1,16 +1,20 @@
 """The users of the request's workspace over HTTP."""
 
 import msgspec
+import structlog
 from litestar import Response, delete, get, post, put
 from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body
 from serai.identity import invitations, people
 from serai.identity.caller import caller_of
 from serai.identity.context import IdentityContext
+from serai.identity.invitation_mail import link_of, mail_of
 from serai.identity.operations.answers import answer
 from serai.wire.identity import InviteBody, PendingInvitation, RoleBody, WorkspaceUser
 
+log = structlog.get_logger(__name__)
 ONE = "/v0/users/{sub_or_email:str}"
 
 
@@ -32,10 +36,20 @@ def people_operations(context: IdentityContext) -> list[ControllerRouterHandler]
         caller = caller_of(request)
         workspace, inviter = caller.workspace, caller.principal
         body = await decode_body(request, InviteBody)
-        invitation, secret = await context.db.write(
-            lambda conn: invitations.invite(conn, context.vault, workspace, body, inviter)
-        )
-        link = f"{context.origin}/v0/invitations?token={secret}"
+        mailer = context.mailer
+
+        def invite(conn: Connection) -> tuple[PendingInvitation, str]:
+            invitation, secret = invitations.invite(conn, context.vault, workspace, body, inviter)
+            link = link_of(context.origin, secret)
+            if mailer is not None:
+                mailer.write(conn, mail_of(invitation, link))
+            return invitation, link
+
+        invitation, link = await context.db.write(invite)
+        if mailer is not None:
+            mailer.wake()
+            return answer(invitation)
+        log.info("invitation", workspace=workspace, email=invitation.email, link=link)
         return answer(msgspec.structs.replace(invitation, link=link))
 
     @put(

@@ -1,19 +1,31 @@
-"""Usage: what was consumed, summed by hour and by day, and which sandboxes are running now.
+"""Usage: what was consumed, summed by hour and by day, and what is being used right now.
 
-Quantities are integers in a dimension's smallest unit (see ``serai.metering.dimensions``).
-``start``, ``end``, ``opened_at``, ``metered_until`` and ``closed_at`` are milliseconds since
-1970 UTC; ``hour`` and ``day`` are whole hours and days since then; ``month`` is
-``year * 12 + month - 1``. Sums are kept per series: one resource in one dimension, and, with
-``total`` set and the resource left empty, all resources of a workspace in that dimension.
+These tables are in a database of their own. Quantities are integers in a dimension's smallest
+unit (see ``serai.metering.dimensions``). ``start``, ``end``, ``at``, ``since``, ``changed_at``,
+``metered_until``, ``settled_at`` and ``received_at`` are milliseconds since 1970 UTC; ``hour``
+and ``day`` are whole hours and days since then; ``month`` is ``year * 12 + month - 1``. Sums are
+kept per series: one resource in one dimension, and, with ``total`` set and the resource left
+empty, all resources of a workspace in that dimension.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
-from serai.store.tables import metadata
+usage_metadata = MetaData()
 
 usage_series = Table(
     "usage_series",
-    metadata,
+    usage_metadata,
     Column("id", Integer, primary_key=True),
     Column("key", String, nullable=False, unique=True),
     Column("total", Boolean, nullable=False),
@@ -32,7 +44,7 @@ Index("usage_series_account", usage_series.c.account_id, usage_series.c.total)
 
 usage_events = Table(
     "usage_events",
-    metadata,
+    usage_metadata,
     Column("id", String, primary_key=True),
     Column("series_id", ForeignKey("usage_series.id"), nullable=False),
     Column("start", BigInteger, nullable=False),
@@ -43,7 +55,7 @@ Index("usage_events_start", usage_events.c.start, usage_events.c.series_id)
 
 usage_hours = Table(
     "usage_hours",
-    metadata,
+    usage_metadata,
     Column("series_id", ForeignKey("usage_series.id"), primary_key=True),
     Column("hour", Integer, primary_key=True),
     Column("quantity", BigInteger, nullable=False),
@@ -52,7 +64,7 @@ usage_hours = Table(
 
 usage_days = Table(
     "usage_days",
-    metadata,
+    usage_metadata,
     Column("series_id", ForeignKey("usage_series.id"), primary_key=True),
     Column("day", Integer, primary_key=True),
     Column("month", Integer, nullable=False),
@@ -62,14 +74,53 @@ usage_days = Table(
 
 usage_spans = Table(
     "usage_spans",
-    metadata,
+    usage_metadata,
     Column("resource_id", String, primary_key=True),
+    Column("dimension", String, primary_key=True),
     Column("account_id", String, nullable=False),
     Column("workspace", String, nullable=False),
+    Column("resource_type", String, nullable=False),
     Column("name", String, nullable=False),
-    Column("memory_mb", Integer, nullable=False),
-    Column("opened_at", BigInteger, nullable=False),
+    Column("rate", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
     Column("metered_until", BigInteger, nullable=False),
-    Column("closed_at", BigInteger),
+    Column("settled_at", BigInteger, nullable=False),
+    Column("last_number", BigInteger, nullable=False),
 )
-Index("usage_spans_open", usage_spans.c.closed_at, usage_spans.c.account_id)
+"""``rate`` is what is used per millisecond since ``since``; 0 when nothing is.
+
+``changed_at`` is the moment of the last change, also of one that told the same rate again. What was
+before ``settled_at`` does not change any more.
+"""
+Index("usage_spans_account", usage_spans.c.account_id, usage_spans.c.rate)
+
+usage_changes = Table(
+    "usage_changes",
+    usage_metadata,
+    Column("resource_id", String, primary_key=True),
+    Column("dimension", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("rate", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Each change of a span's rate, in the order (``number``) in which they really happened."""
+
+usage_quarantine = Table(
+    "usage_quarantine",
+    usage_metadata,
+    Column("id", String, primary_key=True),
+    Column("received_at", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""What cannot be true and is not counted, as JSON, until somebody has looked at it."""
+
+usage_notes = Table(
+    "usage_notes",
+    usage_metadata,
+    Column("name", String, primary_key=True),
+    Column("value", String, nullable=False),
+)
+"""Facts about this database itself."""

@@ -1,0 +1,1 @@
+"""Mail to people: written in the transaction of what it tells, handed over after."""
