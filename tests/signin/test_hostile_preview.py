@@ -10,6 +10,7 @@ from playwright.sync_api import Browser as Chromium
 from identity.conftest import World, done
 from platform_server import KEY
 
+from .browser import Browser
 from .conftest import PASSWORD, Person
 from .test_browser import chromium
 
@@ -93,3 +94,9 @@ def test_it_reads_nothing_and_changes_nothing(
     page.goto("/account")
     assert person.email in page.content()
     context.close()
+
+
+def test_the_apis_take_no_cookies(signed_in: Browser) -> None:
+    assert signed_in.session
+    assert signed_in.get("/v0/profile").status_code == 401
+    assert signed_in.get("/main/sandboxes/any/health").status_code == 401
