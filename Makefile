@@ -29,7 +29,7 @@ test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: clients
-clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready ## Install the official SDKs and CLI and an OpenID provider, for the tests that run them
+clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready ## Install the official SDKs and CLI, and an OpenID provider, for the tests that run them
 
 .PHONY: lint
 lint: .venv/.dev ## Check style, types and layers
@@ -89,13 +89,13 @@ $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-module
 	@scripts/node-modules tests/clients/ts/$* $(@D)
 	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
-$(CLIENTS)/bl/.ready: tests/clients/bl/go.mod tests/clients/bl/go.sum scripts/go-program
-	@scripts/go-program tests/clients/bl $(BL) $(@D) bl
-	@if [ -x $(@D)/bl ]; then touch $@; fi
-
 $(CLIENTS)/oidc-provider/.ready: tests/signin/provider/package-lock.json scripts/node-modules
 	@scripts/node-modules tests/signin/provider $(@D)
 	@if [ -d $(@D)/node_modules ]; then touch $@; fi
+
+$(CLIENTS)/bl/.ready: tests/clients/bl/go.mod tests/clients/bl/go.sum scripts/go-program
+	@scripts/go-program tests/clients/bl $(BL) $(@D) bl
+	@if [ -x $(@D)/bl ]; then touch $@; fi
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv
 	@scripts/venv $(LLM) requirements/demo-llm.lock

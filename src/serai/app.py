@@ -23,6 +23,8 @@ import serai
 from serai.api.app import create_app
 from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
+from serai.billing.assembly import Billing
+from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
@@ -71,7 +73,6 @@ from serai.mail.mailer import Mailer
 from serai.mail.password_mail import password_mail
 from serai.metering.delivery import SpanDelivery
 from serai.metering.dimensions import SANDBOX_RUNTIME
-from serai.metering.endpoints import billing_operations
 from serai.metering.keeper import keep_metering
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.moving import move_from_platform
@@ -146,7 +147,13 @@ class Platform:
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
         self.calls = UsageBuffer()
-        self.prices = PriceList.load(_prices_file(settings))
+        self.billing = Billing(
+            self.db,
+            FreshUsage(self.usage, self.delivery),
+            PriceList.load(_prices_file(settings)),
+            self.vault,
+            settings.private_webhooks,
+        )
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
@@ -182,7 +189,16 @@ class Platform:
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
-            asyncio.create_task(keep_metering(self.usage, self.meter, self.delivery, now)),
+            asyncio.create_task(
+                keep_metering(
+                    self.usage,
+                    self.meter,
+                    self.delivery,
+                    now,
+                    retention_days=self.settings.usage_event_retention,
+                )
+            ),
+            asyncio.create_task(self.billing.run()),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
@@ -250,6 +266,7 @@ class Platform:
             find_sandbox=find_sandbox,
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
+            isolate_previews=not self.settings.is_trustworthy,
         )
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
@@ -259,7 +276,7 @@ class Platform:
             self._health(controller),
             *sandbox_operations(context, controller),
             *parts.operations(context),
-            *billing_operations(self.db, self.usage, self.delivery, self.prices),
+            *self.billing.operations(),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
@@ -308,6 +325,7 @@ class Platform:
                 "version": serai.__version__,
                 "sandboxes": {"running": len(controller.live.by_id)},
                 "isolation": self.runtime.isolation,
+                "usage": {"setAside": self.delivery.set_aside},
             }
             return json_response(msgspec.json.encode(body))
 

@@ -52,7 +52,9 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format = "json"
         log_level = "WARNING"
         max_body_bytes = 2048
+        private_webhooks = false
         usage_database_url = "postgresql://serai:secret@db/usage"
+        usage_event_retention = 30
     """
     assert settings(tmp_path, {}, toml) == Settings(
         data_dir=Path.home() / "serai",
@@ -65,7 +67,9 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         log_format="json",
         log_level="warning",
         max_body_bytes=2048,
+        private_webhooks=False,
         usage_database_url="postgresql://serai:secret@db/usage",
+        usage_event_retention=30,
     )
 
 
@@ -87,6 +91,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
         ('banner = "perhaps"', "must be true or false"),
         ("data_dir = 5", "must be a directory's path"),
         ("port = ", "cannot read"),
+        ("usage_event_retention = 7", "must be a whole number from 8 to 3660"),
     ],
 )
 def test_wrong_values_name_key_source_and_fix(tmp_path: Path, toml: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """Previews: who gets in, what passes in each direction, and what the gateway answers itself."""
 
+import asyncio
 import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from serai.gateway.discovery import preview_route
 from serai.identity.keys import new_key
 
 from .test_sandboxes import WEBSOCKET, shouting
-from .world import KEY, Client, World, plain
+from .world import KEY, Client, Received, World, plain
 
 TOKEN = "a-token_of-the-preview"
 SHOP = "/preview/shop--main"
@@ -235,65 +236,68 @@ async def test_refused_upload_does_not_wait_for_the_body(world: World, client: C
     assert (await client.answer()).status == 401
 
 
-async def test_a_preview_has_an_origin_of_its_own(world: World, client: Client) -> None:
+@pytest.mark.parametrize("isolate", [True, False])
+async def test_a_preview_has_an_origin_of_its_own_where_it_must(
+    world: World, client: Client, isolate: bool
+) -> None:
+    world.gateway.isolate_previews = isolate
     publish(world, public=True)
     answer = await client.ask(f"{SHOP}/", key=None)
-    policy = answer.headers["content-security-policy"].split()
-    assert policy[0] == "sandbox"
-    assert "allow-scripts" in policy
+    policy = answer.headers.get("content-security-policy", "").split()
+    assert ("sandbox" in policy) == ("allow-scripts" in policy) == isolate
     assert "allow-same-origin" not in policy
-    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers.get("access-control-allow-origin") == ("*" if isolate else None)
 
 
-async def test_cookies_of_sign_in_stay_here(world: World, client: Client) -> None:
+# -- one origin with the sign-in pages
+OUR_COOKIES = ("serai-8080-session=s3", "__Host-serai-session=s4", "SERAI-80-visit=s5")
+
+
+@pytest.mark.parametrize(
+    "path", [f"{SHOP}/x", "/main/sandboxes/box/port/3000/x", "/main/sandboxes/box/x"]
+)
+async def test_cookies_of_the_sign_in_pages_stay_here(
+    world: World, client: Client, path: str
+) -> None:
     publish(world, public=True)
-    ours = "__Host-serai-session=a; Serai-8080-known=b;serai-8080-visit=c"
-    for sent, received in (
-        (f"theme=dark; {ours}; cart=1", "theme=dark; cart=1"),
-        (f"{ours}; my-serai-app=1", "my-serai-app=1"),
-        (ours, None),
-        ("theme=dark", "theme=dark"),
-    ):
-        await client.ask(f"{SHOP}/", key=None, headers={"Cookie": sent})
-        assert world.app_port.requests[-1].headers.get("cookie") == received
+    first, second, third = OUR_COOKIES
+    cookie = f"{first}; theme=dark;{second}; serai=kept; {third}"
+    await client.ask(path, headers={"Cookie": cookie})
+    [received] = world.app_port.requests or world.api.requests
+    assert received.headers["cookie"] == "theme=dark; serai=kept"
+    await client.ask(path, headers={"Cookie": "; ".join(OUR_COOKIES)})
+    assert "cookie" not in (world.app_port.requests or world.api.requests)[1].headers
 
 
-async def test_a_preview_signs_nobody_in(world: World, client: Client) -> None:
-    publish(world, public=True)
+async def test_a_preview_cannot_reach_beyond_its_part_of_the_origin(
+    world: World, client: Client
+) -> None:
+    async def answer(request: Received, reader: Any, writer: asyncio.StreamWriter) -> None:
+        lines = [f"set-cookie: {cookie}; Path=/" for cookie in (*OUR_COOKIES, "theme=dark")]
+        lines += [
+            "service-worker-allowed: /",
+            "cross-origin-opener-policy: same-origin",
+            'clear-site-data: "*"',
+            "content-length: 0",
+        ]
+        writer.write(("\r\n".join(["HTTP/1.1 200 OK", *lines]) + "\r\n\r\n").encode())
 
-    async def planting(request, reader, writer) -> None:
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nset-cookie: serai-8080-session=planted; Path=/\r\n"
-            b"content-length: 0\r\n\r\n"
-        )
-
-    world.app_port.handler = planting
-    answer = await client.ask(f"{SHOP}/", key=None)
-    assert "set-cookie" not in answer.headers
-
-
-async def test_a_preview_reaches_no_further_than_its_path(world: World, client: Client) -> None:
     publish(world, public=True, response_headers={"Service-Worker-Allowed": "/"})
+    world.app_port.handler = answer
+    received = await client.ask(f"{SHOP}/x", key=None)
+    names = [name for name, _ in received.fields]
+    assert not {"service-worker-allowed", "clear-site-data", "cross-origin-opener-policy"} & set(
+        names
+    )
+    assert [value for name, value in received.fields if name == "set-cookie"] == [
+        "theme=dark; Path=/"
+    ]
 
-    async def reaching(request, reader, writer) -> None:
-        writer.write(b'HTTP/1.1 200 OK\r\nclear-site-data: "*"\r\ncontent-length: 0\r\n\r\n')
 
-    world.app_port.handler = reaching
-    answer = await client.ask(f"{SHOP}/", key=None)
-    assert not {"clear-site-data", "service-worker-allowed"} & answer.headers.keys()
-
-
-async def test_a_preview_signs_nobody_in_by_a_websocket(world: World, client: Client) -> None:
-    publish(world, public=True)
-
-    async def upgrading(request, reader, writer) -> None:
-        writer.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
-            b"set-cookie: serai-8080-session=planted; Path=/\r\nset-cookie: theme=dark\r\n\r\n"
-        )
-
-    world.app_port.handler = upgrading
-    client.send(f"{SHOP}/", key=None, headers=WEBSOCKET)
-    answer = await client.head()
-    assert answer.status == 101
-    assert [value for name, value in answer.fields if name == "set-cookie"] == ["theme=dark"]
+async def test_a_preview_may_choose_the_cookies_that_its_app_gets(
+    world: World, client: Client
+) -> None:
+    publish(world, public=True, request_headers={"Cookie": "fixed=1"})
+    await client.ask(f"{SHOP}/x", key=None, headers={"Cookie": "theme=dark"})
+    sent = world.app_port.requests[0].fields
+    assert [value for name, value in sent if name == "cookie"] == ["fixed=1"]

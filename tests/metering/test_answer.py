@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from serai.billing import operations
 from serai.identity.principal import Principal
-from serai.kernel.errors import BadRequest, Forbidden
-from serai.metering import operations
+from serai.kernel.errors import BadRequest, Forbidden, NotFound
 from serai.metering.dimensions import MODEL_OUTPUT_TOKENS, SANDBOX_RUNTIME
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
@@ -71,10 +71,10 @@ async def asked(db, now=NOW, caller=None, prices=None, account="acc", **params):
 async def test_a_sandbox_that_just_ran_three_seconds_is_in_the_answer(db):
     await db.write(opened)
     answer = await asked(db, NOW + timedelta(seconds=3))
-    assert answer["summary"] == {"totalCost": 0.00003}
+    assert answer["summary"] == {"totalCost": 0.0000345}
     await db.write(lambda conn: METER.close(conn, "id-acc-box", NOW + timedelta(seconds=3)))
     assert await asked(db, NOW + timedelta(seconds=3)) == answer
-    assert [point["cost"] for point in answer["data"][0]["timeseries"]] == [0.0, 0.00003, 0.0]
+    assert [point["cost"] for point in answer["data"][0]["timeseries"]] == [0.0, 0.0000345, 0.0]
 
 
 async def test_the_shape_of_an_answer(db):
@@ -90,7 +90,7 @@ async def test_the_shape_of_an_answer(db):
         "startTime": "2026-04-28T12:00:00Z",
         "endTime": "2026-04-28T14:00:00Z",
         "resolution": "hourly",
-        "summary": {"totalCost": 0.00002, "totalUsage": 2.0},
+        "summary": {"totalCost": 0.000023, "totalUsage": 2.0},
         "data": [
             {
                 "workspace": "main",
@@ -98,9 +98,9 @@ async def test_the_shape_of_an_answer(db):
                 "resourceName": "box",
                 "resourceUuid": "id-acc-box",
                 "billingDimension": SANDBOX_RUNTIME,
-                "summary": {"cost": 0.00002, "usage": 2.0},
+                "summary": {"cost": 0.000023, "usage": 2.0},
                 "timeseries": [
-                    {"timestamp": "2026-04-28T12:00:00Z", "cost": 0.00002, "usage": 2.0},
+                    {"timestamp": "2026-04-28T12:00:00Z", "cost": 0.000023, "usage": 2.0},
                     {"timestamp": "2026-04-28T13:00:00Z", "cost": 0.0, "usage": 0.0},
                 ],
             }
@@ -121,7 +121,7 @@ async def test_what_ended_where_the_window_begins_is_no_group(db):
     ended = NOW + timedelta(seconds=10)
     await db.write(lambda conn: METER.close(conn, "id-acc-box", ended))
     inside = await asked(db, start=ended - timedelta(seconds=1), groupBy="resource_name")
-    assert inside["summary"] == {"totalCost": 0.00001}
+    assert inside["summary"] == {"totalCost": 0.0000115}
     assert (await asked(db, start=ended, groupBy="resource_name"))["data"] == []
 
 
@@ -143,7 +143,7 @@ async def test_a_name_in_two_workspaces_is_one_group_without_a_workspace(db):
     assert entry["resourceName"] == "box"
     assert entry["resourceType"] == "sandbox"
     assert "workspace" not in entry
-    assert entry["summary"]["cost"] == 0.00002
+    assert entry["summary"]["cost"] == 0.000023
     entries = (await asked(db, now, groupBy="workspace"))["data"]
     assert [entry["workspace"] for entry in entries] == ["main", "second"]
 
@@ -155,10 +155,10 @@ async def test_other_accounts_are_neither_answered_nor_counted(db):
     now = NOW + timedelta(seconds=3)
     for grouping in ("", *GROUPINGS):
         answer = await asked(db, now, groupBy=grouping)
-        assert answer["summary"]["totalCost"] == 0.00003
+        assert answer["summary"]["totalCost"] == 0.0000345
         assert "rival" not in str(answer)
     assert (await asked(db, now, resourceUuid="id-rival-box"))["summary"]["totalCost"] == 0
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         await asked(db, now, account="rival")
 
 
@@ -168,9 +168,9 @@ async def test_members_see_their_workspaces_and_may_not_split_by_workspace(db):
     await db.write(lambda conn: METER.tick(conn, NOW + timedelta(seconds=1)))
     member = principal(admin=False)
     now = NOW + timedelta(seconds=2)
-    assert (await asked(db, now))["summary"]["totalCost"] == 0.00004
-    assert (await asked(db, now, caller=member))["summary"]["totalCost"] == 0.00002
-    assert (await asked(db, now, workspace="second"))["summary"]["totalCost"] == 0.00002
+    assert (await asked(db, now))["summary"]["totalCost"] == 0.000046
+    assert (await asked(db, now, caller=member))["summary"]["totalCost"] == 0.000023
+    assert (await asked(db, now, workspace="second"))["summary"]["totalCost"] == 0.000023
     for params in ({"workspace": "main"}, {"groupBy": "resource_type,workspace"}):
         with pytest.raises(Forbidden, match="Access denied"):
             await asked(db, now, caller=member, **params)
@@ -215,7 +215,7 @@ async def test_the_values_of_parameters_can_be_asked_for(db, platform):
     assert await db.read(values) == ["sandbox"]
     assert await db.read(lambda conn: values(conn, end=NOW)) == []
     assert operations.list_groupings(principal(), "acc").values == list(GROUPINGS)
-    with pytest.raises(Forbidden):
+    with pytest.raises(NotFound):
         operations.list_groupings(principal(), "rival")
     with pytest.raises(BadRequest, match="endTime"):
         await db.read(
@@ -239,3 +239,14 @@ RIVAL = {**ACCOUNT, "id": "rival"}
 async def test_another_currency_is_told(db):
     assert "currency" not in await asked(db)
     assert (await asked(db, prices=PriceList.of({"currency": "EUR"})))["currency"] == "EUR"
+
+
+async def test_the_hosted_list_price_can_be_told_besides(db):
+    await db.write(opened)
+    prices = PriceList.of({"price": [{"dimension": SANDBOX_RUNTIME, "per_unit": "0"}]})
+    now = NOW + timedelta(seconds=2)
+    answer = await asked(db, now, prices=prices, groupBy="resource_name", listPrice="true")
+    assert answer["summary"] == {"totalCost": 0.0, "totalListCost": 0.000023}
+    assert answer["data"][0]["summary"] == {"cost": 0.0, "listCost": 0.000023}
+    assert [point["listCost"] for point in answer["data"][0]["timeseries"]] == [0.0, 0.000023, 0.0]
+    assert "listCost" not in str(await asked(db, now, prices=prices))

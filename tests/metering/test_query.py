@@ -1,12 +1,14 @@
 """Every parameter of the metrics is checked, and the error names it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serai.kernel.errors import BadRequest
-from serai.metering.query import encode_cursor, parse_query
-from serai.metering.times import DAY
+from serai.metering.query import PARAMETERS, encode_cursor, parse_query
+from serai.metering.times import DAY, millis
 
 NOW = datetime(2026, 5, 20, tzinfo=UTC)
 MAY = {"startTime": ["2026-05-01T00:00:00Z"], "endTime": ["2026-05-02T00:00:00Z"]}
@@ -49,6 +51,8 @@ def test_groupings_are_sorted_and_limits_clamped():
     assert query.limit == 100
     assert parsed(limit="7").limit == 7
     assert parsed(groupBy="").group_by == ()
+    repeated = parse_query({**MAY, "groupBy": ["workspace", "resource_type"]}, NOW)
+    assert repeated == parsed(groupBy="workspace,resource_type")
 
 
 def test_an_offset_is_understood():
@@ -87,8 +91,7 @@ def test_an_offset_is_understood():
         ({"limit": "\u0663"}, "limit"),
         ({"cursor": "!!"}, "cursor"),
         ({"cursor": "e30"}, "cursor"),
-        ({"cursor": encode_cursor(("workspace",), ("a",))}, "another groupBy"),
-        ({"groupBy": "workspace", "cursor": encode_cursor(("workspace",), ())}, "cursor"),
+        ({"listPrice": "maybe"}, "listPrice"),
         ({"label": "team"}, "label is not supported"),
         ({"unit": "gbs"}, "unit is not supported"),
         ({"groupby": "workspace"}, "did you mean groupBy"),
@@ -107,8 +110,84 @@ def test_a_parameter_given_twice_is_refused():
 
 
 def test_a_cursor_comes_back_as_the_key_it_was_made_of():
-    cursor = encode_cursor(("workspace",), ("a/\u00fc\x00",))
-    assert parsed(groupBy="workspace", cursor=cursor).after == ("a/\u00fc\x00",)
+    key = ("a/\u00fc\x00",)
+    query = parsed(groupBy="workspace")
+    cursor = encode_cursor(query, key)
+    assert parsed(groupBy="workspace", cursor=cursor).after == key
+    assert parsed(groupBy="workspace", cursor=cursor, limit="3", listPrice="true").after == key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"groupBy": "resource_type"},
+        {"groupBy": "resource_type,workspace"},
+        {"groupBy": ""},
+        {"startTime": "2026-04-30T00:00:00Z"},
+        {"endTime": "2026-05-02T00:00:01Z"},
+        {"resolution": "daily"},
+        {"resourceType": "sandbox"},
+        {"workspace": "main"},
+    ],
+)
+def test_a_cursor_of_another_query_is_refused(change):
+    cursor = encode_cursor(parsed(groupBy="workspace"), ("a",))
+    with pytest.raises(BadRequest, match="cursor belongs to another query"):
+        parsed(**{"groupBy": "workspace", "cursor": cursor} | change)
+
+
+def test_a_cursor_with_another_number_of_values_is_refused():
+    with pytest.raises(BadRequest, match="cursor"):
+        parsed(groupBy="workspace", cursor=encode_cursor(parsed(groupBy="workspace"), ()))
+
+
+def test_a_file_has_no_longest_window():
+    window = {**MAY, "endTime": ["2030-05-01T00:00:00Z"], "resolution": ["hourly"]}
+    assert parse_query(window, NOW, capped=False).resolution == "hourly"
+
+
+def outcome(params):
+    try:
+        return "", parse_query(params, NOW)
+    except BadRequest as refused:
+        return refused.message, None
+
+
+TEXTS = st.text(max_size=40) | st.sampled_from(
+    ["2026-05-01T00:00:00Z", "hourly", "workspace", "100", "resource_uuid,workspace", "true"]
+)
+
+
+@settings(max_examples=300)
+@given(st.dictionaries(st.sampled_from((*PARAMETERS, "label", "unit")) | TEXTS, st.lists(TEXTS)))
+def test_whatever_is_asked_is_understood_or_refused_by_name(change):
+    params = {**MAY, **change}
+    message, query = outcome(params)
+    if query is None:
+        assert any(name.lower() in message.lower() for name in params)
+        return
+    assert 0 <= query.start < query.end
+    assert 1 <= query.limit <= 100
+    assert query.group_by == tuple(sorted(set(query.group_by)))
+    assert not {"label", "unit"} & params.keys()
+
+
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2035, 12, 31))
+ZONES = st.sampled_from(["Z", "z", "+00:00", "-00:00", "+05:30", "-11:00"])
+
+
+@given(moment=MOMENTS, zone=ZONES, digits=st.integers(0, 9), letter=st.sampled_from("Tt"))
+def test_every_rfc_3339_time_is_the_moment_it_names(moment, zone, digits, letter):
+    fraction = f".{moment.microsecond:06}000"[: digits + 1] if digits else ""
+    text = f"{moment:%Y-%m-%d}{letter}{moment:%H:%M:%S}{fraction}{zone}"
+    query = parsed(startTime=text, endTime="2036-01-02T00:00:00Z")
+    offset = timedelta(0)
+    if zone.upper() != "Z":
+        hours, minutes = int(zone[1:3]), int(zone[4:])
+        offset = timedelta(hours=hours, minutes=minutes) * (1 if zone[0] == "+" else -1)
+    whole = moment.replace(microsecond=0, tzinfo=UTC) - offset
+    thousandths = int((fraction[1:] + "000")[:3])
+    assert query.start == millis(whole) + thousandths
 
 
 def test_unknown_parameters_are_ignored():

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import msgspec
 from hypothesis import given, settings
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from serai.metering.answer import account_metrics
 from serai.metering.dimensions import DIMENSIONS, MODEL_OUTPUT_TOKENS, SANDBOX_RUNTIME
 from serai.metering.events import Series, UsageEvent
+from serai.metering.money import GRAINS
 from serai.metering.prices import PriceList
-from serai.metering.query import GROUPINGS, MetricsQuery, parse_query
+from serai.metering.query import FILTERS, GROUPINGS, MetricsQuery, parse_query
 from serai.metering.records import record
 from serai.metering.times import HOUR, hourly, millis, moment_of
 from serai.metering.usage import Scope
@@ -30,6 +32,7 @@ PRICES = PriceList.of(
 )
 
 
+PARAMETER = {column: name for name, column in FILTERS.items()}
 QUARTER = HOUR // 4
 
 
@@ -53,6 +56,9 @@ RUNS = st.lists(
     max_size=12,
 )
 WINDOWS = st.tuples(MOMENTS, span_of(160, 1) | span_of(400 * 96, 1))
+NAMES = ("n0", "n1", "N2", "n\u00e9\uffee", "n\U0001f600")
+"""Some sort differently as text of a language, as UTF-16, or without regard to case."""
+
 GROUPS = st.lists(st.sampled_from(GROUPINGS), max_size=3, unique=True).map(sorted).map(tuple)
 
 
@@ -64,11 +70,11 @@ def used(conn, runs):
             account_id=account,
             workspace=workspace,
             resource_type=DIMENSIONS[dimension].resource_type,
-            resource_name=f"n{name}",
+            resource_name=NAMES[name],
             resource_id=f"id-{number}",
             dimension=dimension,
             provider="openai" if dimension == MODEL_OUTPUT_TOKENS else "",
-            model=f"n{name}" if dimension == MODEL_OUTPUT_TOKENS else "",
+            model=NAMES[name] if dimension == MODEL_OUTPUT_TOKENS else "",
         )
         if dimension == MODEL_OUTPUT_TOKENS:
             ranges, rate = [(start, start)], length
@@ -86,7 +92,7 @@ def used(conn, runs):
 
 def expected(truth, query):
     """Cost and usage per key and bucket, from the pieces themselves."""
-    found = defaultdict(lambda: defaultdict(Decimal))
+    found = defaultdict(lambda: defaultdict(Fraction))
     for series, begin, end, quantity in truth:
         first, last = max(begin, query.start), min(end, query.end)
         if begin == end:
@@ -107,7 +113,7 @@ def expected(truth, query):
             continue
         rate = PRICES.rate(series.dimension, series.provider, series.model, moment_of(first).date())
         key = tuple(names[name] for name in query.group_by)
-        found[key][bucket_of(query.resolution, first)] += quantity * rate
+        found[key][bucket_of(query.resolution, first)] += Fraction(quantity * rate, GRAINS)
     return found
 
 
@@ -120,9 +126,11 @@ def pages(conn, query):
             "startTime": [answer.start_time],
             "endTime": [answer.end_time],
             "groupBy": [",".join(query.group_by)],
+            "resolution": [query.resolution],
+            **{PARAMETER[name]: [value] for name, value in query.filters.items()},
             "cursor": [answer.meta.next_cursor],
         }
-        after = parse_query(params, NOW).after
+        after = parse_query(params, NOW, capped=False).after
         query = msgspec.structs.replace(query, after=after)
         answer = account_metrics(conn, Scope(account_id="acc"), query, PRICES, NOW)
         yield answer
@@ -155,12 +163,15 @@ def test_an_answer_is_the_sum_of_its_parts(fresh, runs, when, group_by, resoluti
     keys = [tuple(_field(entry, name) for name in group_by) for entry in entries]
     assert keys == (sorted(truth) if group_by else [()])
     times = [bucket_start(resolution, number) for number in buckets(resolution, start, query.end)]
-    whole = sum((cost for by in truth.values() for cost in by.values()), Decimal(0))
+    whole = sum((cost for by in truth.values() for cost in by.values()), Fraction(0))
     assert {answer.summary.total_cost for answer in answers} == {_shown(whole)}
     for key, entry in zip(keys, entries, strict=True):
-        costs = [truth[key].get(bucket_of(resolution, at), Decimal(0)) for at in times]
-        assert [point.cost for point in entry.timeseries] == list(map(_shown, costs))
-        assert entry.summary.cost == _shown(sum(costs, Decimal(0)))
+        costs = [truth[key].get(bucket_of(resolution, at), Fraction(0)) for at in times]
+        shown = [Fraction(repr(point.cost)) for point in entry.timeseries]
+        for cost, one in zip(costs, shown, strict=True):
+            assert abs(cost - one) <= Fraction(1, 10**12)
+        assert sum(shown) == Fraction(repr(entry.summary.cost))
+        assert entry.summary.cost == _shown(sum(costs, Fraction(0)))
 
 
 def _field(entry, name):

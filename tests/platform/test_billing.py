@@ -49,9 +49,12 @@ def test_a_sandbox_costs_what_it_ran(new_server: Callable[..., Server]) -> None:
     assert used()[0] == final
 
 
-def test_another_account_is_forbidden(api: httpx.Client) -> None:
-    answer = api.get("/v0/accounts/acc-somebody-else/metrics")
-    assert (answer.status_code, answer.json()["code"]) == (403, 403)
+@pytest.mark.parametrize(
+    "path", ["metrics", "metrics/export", "metrics/enums/group-by", "prices", "budgets"]
+)
+def test_another_account_is_not_there(api: httpx.Client, path: str) -> None:
+    answer = api.get(f"/v0/accounts/acc-somebody-else/{path}")
+    assert (answer.status_code, answer.json()["code"]) == (404, 404)
 
 
 @pytest.mark.parametrize("params", ["startTime=x", "groupBy=colour", "limit=0", "cursor=x"])

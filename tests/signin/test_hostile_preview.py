@@ -1,4 +1,4 @@
-"""An app in a preview lives below our address: what it can do to who is signed in here."""
+"""An app in a preview shares our origin: what it can do to somebody who is signed in here."""
 
 import json
 import uuid
@@ -20,9 +20,10 @@ PAGE = """<!doctype html><title>working</title><body><script>
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 async function attempt(fn) { try { return await fn(); } catch (error) { return "failed"; } }
 (async () => {
-  const seen = { origin: self.origin };
-  seen.cookies = await attempt(() => document.cookie);
-  seen.fetched = await attempt(async () => (await fetch("/account")).text());
+  const seen = { cookies: document.cookie };
+  const answer = await fetch("/account");
+  seen.fetched = [answer.status, /form_token|@/.test(await answer.text())];
+  seen.posted = (await fetch("/logout", { method: "POST" })).status;
   const other = window.open("/account");
   await pause(1000);
   seen.opened = await attempt(() => other.document.body.innerText);
@@ -88,8 +89,11 @@ def test_it_reads_nothing_and_changes_nothing(
     assert answer.headers["x-received"] == "no cookies"
     page.wait_for_function("document.title != 'working'")
     seen = json.loads(page.title())
-    assert seen.pop("origin") == "null"
-    assert set(seen.values()) == {"failed"}, seen
+    assert seen["fetched"] == [403, False]
+    assert seen["posted"] == 403
+    assert (seen["opened"], seen["worker"]) == ("failed", "failed")
+    assert person.email not in str(seen)
+    assert not [name for name in before if name in seen["cookies"]]
     assert {one["name"]: one["value"] for one in context.cookies()} == before
     page.goto("/account")
     assert person.email in page.content()

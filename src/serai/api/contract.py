@@ -8,9 +8,10 @@ A handler declares its operation in plain data::
 ``body`` and ``answer`` are types; ``paged`` is the version from which a list is
 a page (``PageOf[Agent]`` and any Struct of ``data`` and ``meta`` say the same); ``query``
 names further parameters and their types (an iterable of names means text); ``errors`` are further
-error statuses; ``answers`` maps further success statuses to their types; ``scopes`` is what an
-OAuth credential needs where ``api.scopes`` does not say; ``public`` means that no credential is
-needed; ``form`` that the body may be a form; ``error`` is the type of 400 answers of another shape.
+error statuses; ``answers`` maps further success statuses to their types; ``media`` is what answers
+are when they are no JSON; ``scopes`` is what an OAuth credential needs where ``api.scopes`` does
+not say; ``public`` means that no credential is needed; ``form`` that the body may be a form;
+``error`` is the type of 400 answers of another shape.
 """
 
 import re
@@ -41,6 +42,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         summary: one line, from the handler's docstring when it has one.
         body: type of the request body; ``None`` without one.
         answers: success status to type; ``None`` for an empty answer.
+        media: media type of the answers.
         paged: version from which the list is a page.
         query: parameter name to type, without those that come with ``paged``.
         errors: statuses of error answers.
@@ -57,6 +59,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     body: Any
     answers: Mapping[int, Any]
+    media: str
     paged: str | None
     query: Mapping[str, Any]
     errors: tuple[int, ...]
@@ -107,6 +110,7 @@ def _operation(handler: HTTPRouteHandler, method: str, path: str) -> Operation:
         summary=opt.get("summary") or _summary(handler, named or guess_id(method, path)),
         body=opt.get("body"),
         answers=answers,
+        media=opt.get("media", "application/json"),
         paged=paged,
         query=_query(opt.get("query")),
         errors=_errors(method, path, opt),

@@ -110,17 +110,17 @@ def _responses(one: Operation, schemas: Schemas) -> Json:
     found: Json = {}
     for status, kind in one.answers.items():
         schema = schemas.page_of(kind) if one.paged else schemas.of(kind)
-        found[str(status)] = _success(kind, schema)
+        found[str(status)] = _success(kind, schema, one.media)
     for status in one.errors:
         found[str(status)] = _error(one, status, schemas)
     return found
 
 
-def _success(kind: Any, schema: Json) -> Json:
+def _success(kind: Any, schema: Json, media: str) -> Json:
     headers = {"X-Request-Id": {"schema": {"type": "string"}}}
     answer: Json = {"description": "The answer.", "headers": headers}
     if kind is not None:
-        answer["content"] = {"application/json": {"schema": schema}}
+        answer["content"] = {media: {"schema": schema}}
     return answer
 
 

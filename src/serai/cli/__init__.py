@@ -9,6 +9,7 @@ from serai.cli.passwords import reset_password_command
 from serai.cli.signing_keys import signing_keys_command
 from serai.cli.status import status_command
 from serai.cli.up import up_command
+from serai.cli.usage import usage_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,3 +34,4 @@ main.add_command(env_command)
 main.add_command(exec_command)
 main.add_command(conformance_command)
 main.add_command(signing_keys_command)
+main.add_command(usage_command)

@@ -9,6 +9,9 @@ from serai.gateway.targets import take_parameter
 _PLACEHOLDER = b"replaced"
 """What adapters of model clients put into ``Authorization`` when the real key goes elsewhere."""
 
+_COOKIES = (b"serai-", b"__host-serai")
+"""How the names of our own cookies begin, in lower case; see ``serai.signin.cookies``."""
+
 
 class Credential(msgspec.Struct, frozen=True, gc=False):
     """A presented secret.
@@ -73,3 +76,13 @@ def is_ours(value: bytes, credential: Credential, recognizes: Callable[[str], bo
     if not token or token in {credential.raw, _PLACEHOLDER}:
         return True
     return recognizes(token.decode("latin-1"))
+
+
+def is_our_cookie(pair: bytes) -> bool:
+    """Whether a cookie, ``name=value``, belongs to the sign-in pages, which share our origin."""
+    return pair.lstrip()[:12].lower().startswith(_COOKIES)
+
+
+def foreign_cookies(value: bytes) -> bytes:
+    """A ``Cookie`` header without our cookies; empty when nothing is left."""
+    return b"; ".join(pair.strip() for pair in value.split(b";") if not is_our_cookie(pair))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from serai.gateway.credentials import Credential, is_ours
+from serai.gateway.credentials import Credential, foreign_cookies, is_our_cookie, is_ours
 from serai.gateway.problems import status_line
 from serai.gateway.upstream import Answer, Headers
 from serai.kernel.errors import BadRequest
@@ -42,17 +42,21 @@ _MODEL_SECRETS = frozenset(
 )
 
 _DROPPED_ALWAYS = _HOP | _PLATFORM | _OWN
-DROPPED_FOR_SANDBOX = _DROPPED_ALWAYS | _FORWARDED | {b"authorization"}
+DROPPED_FOR_SANDBOX = _DROPPED_ALWAYS | _FORWARDED | {b"authorization", b"cookie"}
 DROPPED_FOR_MODEL = _DROPPED_ALWAYS | _FORWARDED | _MODEL_SECRETS | {b"x-forwarded-prefix"}
-_OF_WHOLE_ORIGIN = frozenset({b"clear-site-data", b"service-worker-allowed"})
-"""What a browser would take for more than the part of our origin where a workload lives."""
-_DROPPED_ANSWER = _HOP | _OF_WHOLE_ORIGIN | {b"content-length", b"x-blaxel-source", b"x-request-id"}
+_OF_WHOLE_ORIGIN = frozenset(
+    {b"clear-site-data", b"cross-origin-opener-policy", b"service-worker-allowed"}
+)
+"""What a browser would take for more than the part of our origin where a workload lives. With the
+opener policy of the sign-in pages, a workload's page could look into a window of theirs."""
+_DROPPED_ANSWER = (
+    _HOP
+    | _OF_WHOLE_ORIGIN
+    | {b"content-length", b"set-cookie", b"x-blaxel-source", b"x-request-id"}
+)
 
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-
-_OUR_COOKIE = re.compile(rb"\s*(?:__Host-)?serai-", re.IGNORECASE)
-"""How the names of our own cookies begin; see ``signin.cookies``."""
 
 _STATUS = {code: status_line(code) for code in range(100, 600)}
 
@@ -99,8 +103,7 @@ def copy_request(headers: Headers, dropped: frozenset[bytes]) -> Copied:
     named: set[bytes] | None = None
     for name, value in headers:
         if name not in dropped:
-            if name != b"cookie" or (value := _foreign_cookies(value)):
-                lines += (name, b": ", value, b"\r\n")
+            lines += (name, b": ", value, b"\r\n")
         elif name == b"host":
             if copied.host is not None:
                 raise BadRequest("The request has two Host headers; send exactly one.")
@@ -118,18 +121,6 @@ def copy_request(headers: Headers, dropped: frozenset[bytes]) -> Copied:
     if named:
         _drop_named(copied, named)
     return copied
-
-
-def _foreign_cookies(value: bytes) -> bytes:
-    """A ``Cookie`` header without ours: who is signed in here is no workload's business."""
-    if b"serai-" not in value.lower():
-        return value
-    return b";".join(one for one in value.split(b";") if not _OUR_COOKIE.match(one)).strip()
-
-
-def signs_in_or_out(name: bytes, value: bytes) -> bool:
-    """Whether a field of an answer sets one of our cookies, which no workload may."""
-    return name == b"set-cookie" and _OUR_COOKIE.match(value) is not None
 
 
 def _drop_named(copied: Copied, named: set[bytes]) -> None:
@@ -154,13 +145,28 @@ def own_authorization(
     return lines
 
 
+def cookies_for_workload(headers: Headers) -> list[bytes]:
+    """Lines of the cookies that are not ours."""
+    lines: list[bytes] = []
+    for name, value in headers:
+        if name == b"cookie" and (kept := foreign_cookies(value)):
+            lines += (b"cookie: ", kept, b"\r\n")
+    return lines
+
+
+def may_answer(name: bytes, value: bytes) -> bool:
+    """Whether a workload may send this to a browser, to which it is of one origin with us."""
+    return name not in _OF_WHOLE_ORIGIN and not (name == b"set-cookie" and is_our_cookie(value))
+
+
 def copy_answer(answer: Answer, out: list[bytes]) -> None:
     """Append an answer's status line and the fields that pass through to ``out``."""
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:
         if name not in _DROPPED_ANSWER:
-            if not signs_in_or_out(name, value):
-                out += (name, b": ", value, b"\r\n")
+            out += (name, b": ", value, b"\r\n")
+        elif name == b"set-cookie" and may_answer(name, value):
+            out += (b"set-cookie: ", value, b"\r\n")
         elif name == b"x-request-id":
             out += (b"x-upstream-request-id: ", value, b"\r\n")
         elif name == b"connection" and value not in _PLAIN_CONNECTION:

@@ -69,6 +69,8 @@ class Gateway:
         allowance: refuses model calls of those who have spent their tokens.
         log_every: log every request; otherwise only those answered with 400 or above, as a log
             line costs as much as a request.
+        isolate_previews: give previews an origin of their own in browsers, where the address they
+            share with the sign-in pages is no trustworthy one.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
         allowance: Allowance | None = None,
+        isolate_previews: bool = False,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -93,6 +96,7 @@ class Gateway:
         self.find_sandbox = find_sandbox or _none_found
         self.limits = limits or Limits()
         self.log_every = log_every
+        self.isolate_previews = isolate_previews
         self.allowance = allowance
         self.pool = Pool(self.limits, tls)
         self._origins: dict[str, Origin] = {}

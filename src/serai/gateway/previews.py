@@ -28,9 +28,11 @@ _SANDBOX = (
     b"sandbox allow-downloads allow-forms allow-modals allow-pointer-lock allow-popups"
     b" allow-popups-to-escape-sandbox allow-presentation allow-scripts"
 )
-"""Browsers give a preview below our address an origin of its own: its scripts must not read or
-send the pages on which people are signed in. So that it can still load its own modules and data,
-it is open to every origin unless it says otherwise; cookies do not go with that."""
+"""By this browsers give a preview below our address an origin of its own, for its scripts must not
+read or send the pages on which people are signed in. So that it can still load its own modules and
+data, it is then open to every origin unless it says otherwise. On https and for this machine's own
+address it is not needed: there browsers tell the sign-in pages who asks, and keep their windows
+apart."""
 _OWN_IN_ERRORS = frozenset({b"content-type", b"www-authenticate", b"content-encoding"})
 
 
@@ -115,6 +117,11 @@ class PreviewExchange(SandboxExchange):
         head = self._head(self.target.rest or b"/", copied)
         self.dispatch(Address(path, "", preview.port, False), head, chunked=copied.chunked)
 
+    def _cookie_lines(self) -> list[bytes]:
+        preview = self.preview
+        assert preview is not None
+        return [] if b"cookie" in preview.request_lines else super()._cookie_lines()
+
     def _port_lines(self) -> list[bytes]:
         preview = self.preview
         assert preview is not None
@@ -132,10 +139,12 @@ class PreviewExchange(SandboxExchange):
         if preview is not None and preview.response_headers:
             kept = [field for field in answer.headers if field[0] not in preview.response_names]
             answer = msgspec.structs.replace(answer, headers=[*kept, *preview.response_headers])
-        own = [*answer.headers, (_POLICY, _SANDBOX)]
-        if all(name != _ALLOW_ORIGIN for name, _ in own):
-            own.append((_ALLOW_ORIGIN, b"*"))
-        super().answered(msgspec.structs.replace(answer, headers=own))
+        if self.gateway.isolate_previews:
+            own = [*answer.headers, (_POLICY, _SANDBOX)]
+            if all(name != _ALLOW_ORIGIN for name, _ in own):
+                own.append((_ALLOW_ORIGIN, b"*"))
+            answer = msgspec.structs.replace(answer, headers=own)
+        super().answered(answer)
 
     def _answer_preflight(self, preview: PreviewRoute) -> None:
         fields = [*self.client.server_state.default_headers, *preview.response_headers]

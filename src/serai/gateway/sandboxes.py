@@ -6,9 +6,10 @@ from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import (
     DROPPED_FOR_SANDBOX,
     Copied,
+    cookies_for_workload,
     copy_request,
+    may_answer,
     own_authorization,
-    signs_in_or_out,
     status_start,
 )
 from serai.gateway.problems import WorkloadNotFound
@@ -87,6 +88,8 @@ class SandboxExchange(Exchange):
         lines = [self.request.method, b" ", join(path, self.credential.query)]
         lines += (b" HTTP/1.1\r\nhost: ", host, b"\r\n")
         lines += copied.lines
+        if b"cookie" in self.request.index:
+            lines += self._cookie_lines()
         if self.port:
             lines += self._port_lines()
         lines += self._forwarded(host, copied)
@@ -100,6 +103,9 @@ class SandboxExchange(Exchange):
             lines.append(b"connection: close\r\n")
         lines.append(b"\r\n")
         return b"".join(lines)
+
+    def _cookie_lines(self) -> list[bytes]:
+        return cookies_for_workload(self.request.headers)
 
     def _port_lines(self) -> list[bytes]:
         """What only a server inside gets: the caller's own credential, and where it is mounted."""
@@ -134,7 +140,7 @@ class SandboxExchange(Exchange):
         self.status = 101
         lines = [status_start(101), b"connection: Upgrade\r\nupgrade: websocket\r\n"]
         for name, value in headers:
-            if name not in _NOT_TUNNELLED and not signs_in_or_out(name, value):
+            if name not in _NOT_TUNNELLED and may_answer(name, value):
                 lines += (name, b": ", value, b"\r\n")
         lines += (b"x-request-id: ", self.request_id.encode("ascii"), b"\r\n\r\n", data)
         outwards = TunnelEnd(upstream.transport, self._tunnel_over)

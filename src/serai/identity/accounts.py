@@ -175,11 +175,6 @@ def _holder(conn: Connection, user_id: str | None, client_id: str | None) -> Pri
     return _machine(conn, client_id) if client_id is not None else None
 
 
-def principal_of_user(conn: Connection, user_id: str) -> Principal | None:
-    """A user as they are now, without a credential: who has signed in to a page."""
-    return _user(conn, user_id)
-
-
 def _user(conn: Connection, user_id: str) -> Principal | None:
     user = conn.execute(select(users).where(users.c.id == user_id)).one_or_none()
     if user is None:

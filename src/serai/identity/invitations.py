@@ -99,7 +99,7 @@ def look(conn: Connection, vault: Vault, token: str) -> ReceivedInvitation:
 
 
 def user_of(conn: Connection, vault: Vault, token: str) -> str | None:
-    """The user that the invited address has in the workspace's account already; raises as ``look``."""
+    """The user that the invited address has in that account already; raises as ``look``."""
     return _user_with(conn, _by_token(conn, vault, token))
 
 

@@ -304,5 +304,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "oidc_auto_create": _boolean,
     "smtp_url": _text(_smtp_url),
     "mail_from": _text(_mail_from),
+    "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
+    "usage_event_retention": _integer(8, 3660),
 }

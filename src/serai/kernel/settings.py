@@ -1,6 +1,7 @@
 """Settings of one Serai process."""
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -27,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         oidc_allowed_domains: domains of e-mail addresses that may come in from there; all when
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
+        private_webhooks: whether webhooks may call this machine and private networks.
+        usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
@@ -49,7 +52,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_label: str = "Sign in with your organization"
     oidc_allowed_domains: tuple[str, ...] = ()
     oidc_auto_create: bool = False
+    private_webhooks: bool = True
     usage_database_url: str | None = None
+    usage_event_retention: int = 8
 
     smtp_url: str | None = None
     mail_from: str | None = None
@@ -60,6 +65,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if self.public_url:
             return self.public_url.rstrip("/")
         return local_origin(self.host, self.port)
+
+    @property
+    def is_trustworthy(self) -> bool:
+        """Whether browsers take our origin for one that nobody on the way can change.
+
+        Only there do they send ``Sec-Fetch-*`` and keep windows apart (W3C, Secure Contexts).
+        """
+        parts = urlsplit(self.origin)
+        return parts.scheme == "https" or parts.hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def local_origin(host: str, port: int) -> str:

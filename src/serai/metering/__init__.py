@@ -1,1 +1,1 @@
-"""Usage and its price: spans of running sandboxes, model calls, sums, prices, billing answers."""
+"""Usage: spans of what runs, model calls, sums, prices, and the answer to one query."""

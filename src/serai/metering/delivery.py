@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection, func, select
 
 from serai.kernel.clock import now
+from serai.metering import quarantine
 from serai.metering.quarantine import set_aside
 from serai.metering.spans import SpanMeter, open_rates
 from serai.metering.store import UsageStore
@@ -40,6 +41,8 @@ class SpanDelivery:
         self._usage = usage
         self._meter = meter
         self._lock = asyncio.Lock()
+        self.set_aside = 0
+        """How much usage cannot be true and is kept aside, as of the last look."""
 
     async def start(self, kinds: Iterable[Kind] = ()) -> None:
         """After a start: number what comes above what is known, and deliver what was left.
@@ -50,6 +53,7 @@ class SpanDelivery:
         newest = await self._usage.read(_newest)
         await self._db.write(lambda conn: outbox.number_above(conn, TOPIC, newest))
         await self.drain()
+        self.set_aside = await self._usage.read(quarantine.count)
         for kind in kinds:
             if kind.usage is not None:
                 await self._repair(kind, kind.usage)
@@ -89,6 +93,7 @@ class SpanDelivery:
             await asyncio.sleep(INTERVAL)
             try:
                 await self.drain()
+                self.set_aside = await self._usage.read(quarantine.count)
             except Exception as problem:
                 log.warning("usage_delivery_waits", problem=str(problem))
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from serai.kernel.errors import ServiceUnavailable
 from serai.metering.delivery import SpanDelivery
-from serai.metering.records import events_since, prune
+from serai.metering.records import RETENTION, events_since, prune
 from serai.metering.spans import TICK, SpanMeter
 from serai.metering.store import UsageStore
 from serai.metering.times import DAY, millis
@@ -26,6 +26,7 @@ async def keep_metering(
     delivery: SpanDelivery,
     clock: Callable[[], datetime],
     interval: timedelta = TICK,
+    retention_days: int = RETENTION // DAY,
 ) -> None:
     """Tick until cancelled, then once more; cancel and await it before the database closes.
 
@@ -34,27 +35,31 @@ async def keep_metering(
     try:
         while True:
             await asyncio.sleep(interval.total_seconds())
-            await _try_to_tick(usage, meter, delivery, clock)
+            await _try_to_tick(usage, meter, delivery, clock, retention_days * DAY)
     finally:
-        await _try_to_tick(usage, meter, delivery, clock)
+        await _try_to_tick(usage, meter, delivery, clock, retention_days * DAY)
 
 
 async def _try_to_tick(
-    usage: UsageStore, meter: SpanMeter, delivery: SpanDelivery, clock: Callable[[], datetime]
+    usage: UsageStore,
+    meter: SpanMeter,
+    delivery: SpanDelivery,
+    clock: Callable[[], datetime],
+    retention: int,
 ) -> None:
     try:
         moment = clock()
         await delivery.drain()
-        await usage.write(lambda conn: _tick(conn, meter, moment))
+        await usage.write(lambda conn: _tick(conn, meter, moment, retention))
     except ServiceUnavailable as problem:
         log.warning("tick_waits", problem=problem.message)
     except Exception:
         log.exception("tick_waits")
 
 
-def _tick(conn: Connection, meter: SpanMeter, now: datetime) -> None:
+def _tick(conn: Connection, meter: SpanMeter, now: datetime, retention: int) -> None:
     meter.tick(conn, now)
-    kept_since = events_since(millis(now))
+    kept_since = events_since(millis(now), retention)
     meter.settle(conn, kept_since, kept_since + DAY)
-    prune(conn, millis(now))
-    meter.forget(conn, now - FORGET)
+    prune(conn, millis(now), retention)
+    meter.forget(conn, now - max(FORGET, timedelta(milliseconds=retention)))

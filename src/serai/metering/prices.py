@@ -1,16 +1,15 @@
-"""What usage costs: a declared list of prices, applied when somebody asks.
+"""What usage costs: a list of prices with days they hold from, applied when somebody asks.
 
-Usage is stored, money is not: a changed price list changes every answer about the days it covers.
-Costs are exact decimals. Nothing is rounded on the way; each published number is rounded once,
-to 12 places, half to even. So the exact parts always add up to the exact total however they are
-grouped, and ``n`` published parts differ from their published total by at most
-``(n + 1) * 0.5e-12``.
+Usage is stored, money is not: a changed price list changes every answer about the days it covers
+(a closed statement keeps its own copy). Prices are exact decimals and costs are exact integers of
+``money``; each published number is rounded once, to 12 places, half to even. So the exact parts
+always add up to the exact total however they are grouped.
 """
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,11 @@ from typing import Any
 import msgspec
 
 from serai.kernel.errors import SeraiError
-from serai.metering.dimensions import (
-    DIMENSIONS,
-    MODEL_INPUT_TOKENS,
-    MODEL_OUTPUT_TOKENS,
-    MODEL_REQUESTS,
-    SANDBOX_RUNTIME,
-)
+from serai.metering import dimensions as names
+from serai.metering.dimensions import DIMENSIONS
+from serai.metering.money import EXACT, GB_MONTH_SECONDS, PRICE_PLACES, grains
 
-EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
-PLACES = Decimal("1e-12")
-FINEST = Decimal("1e-24")
+FINEST = Decimal(1).scaleb(-PRICE_PLACES)
 ALWAYS = date(1970, 1, 1)
 
 
@@ -39,12 +32,13 @@ class InvalidPrices(SeraiError):
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One price, from a day on.
+    """One price, from a day on; one of the three ``per_…`` is given.
 
     Attributes:
         dimension: a billing dimension.
-        per_unit: for one unit of the dimension: a GB-second, a token, a request.
-        per_million: instead of ``per_unit``, for a million of them.
+        per_unit: for one unit of the dimension: a GB-second, a token, a request, an hour.
+        per_million: for a million of them.
+        per_gb_month: for a GB kept for a month of 730 hours; of dimensions in GB-seconds.
         provider: only for models of this provider.
         model: only for the model of this name.
         since: the first day (UTC) it holds, ``from`` in a file; always, when absent.
@@ -53,16 +47,26 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     dimension: str
     per_unit: Decimal | None = None
     per_million: Decimal | None = None
+    per_gb_month: Decimal | None = None
     provider: str | None = None
     model: str | None = None
     since: date = msgspec.field(default=ALWAYS, name="from")
 
     @property
-    def amount(self) -> Decimal:
-        """The price of one unit, exact."""
-        if self.per_unit is not None:
-            return self.per_unit
-        return (self.per_million or Decimal(0)).scaleb(-6, EXACT)
+    def given(self) -> list[tuple[str, Decimal, int]]:
+        """Every ``per_…`` that is given: its name, the price, and how many units that buys."""
+        fields = (
+            ("per_unit", self.per_unit, 1),
+            ("per_million", self.per_million, 10**6),
+            ("per_gb_month", self.per_gb_month, GB_MONTH_SECONDS),
+        )
+        return [(name, price, units) for name, price, units in fields if price is not None]
+
+    @property
+    def rate(self) -> int:
+        """The price of one stored integer of the dimension, exact, in grains of ``money``."""
+        ((_, price, units),) = self.given
+        return grains(price, units * DIMENSIONS[self.dimension].scale)
 
     @property
     def precision(self) -> int:
@@ -79,15 +83,32 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         )
 
 
-DEFAULTS: Sequence[Price] = (
-    Price(dimension=SANDBOX_RUNTIME, per_unit=Decimal("0.00001")),
-    Price(dimension=MODEL_INPUT_TOKENS, per_unit=Decimal(0)),
-    Price(dimension=MODEL_OUTPUT_TOKENS, per_unit=Decimal(0)),
-    Price(dimension=MODEL_REQUESTS, per_unit=Decimal(0)),
-)
-"""Serai's own list, in USD: 0.036 for a GB of running sandbox per hour; models cost nothing.
+def _hosted() -> tuple[Price, ...]:
+    seconds = {
+        names.SANDBOX_RUNTIME: "0.0000115",
+        "job_compute_runtime_gbs": "0.000006",
+        "mcp_server_compute_runtime_gbs": "0.000007",
+    }
+    months = dict.fromkeys((name for name in DIMENSIONS if "_image_" in name), "0.045")
+    months["sandbox_snapshot_storage_gbs"] = "0.20"
+    return (
+        *(Price(dimension=name, per_unit=Decimal(price)) for name, price in seconds.items()),
+        *(Price(dimension=name, per_gb_month=Decimal(price)) for name, price in months.items()),
+    )
 
-A dimension without a price costs nothing.
+
+HOSTED = _hosted()
+"""What the hosted service lists, in USD, as far as it says so."""
+
+DEFAULTS: Sequence[Price] = (
+    *HOSTED,
+    Price(dimension="agent_compute_runtime_gbs", per_unit=Decimal("0.0000115")),
+    Price(dimension="volume_storage_gbs", per_gb_month=Decimal("0.10")),
+    Price(dimension="drive_storage_gbs", per_gb_month=Decimal("0.10")),
+)
+"""The list in force when nobody set another, in USD: the hosted prices, and three of our own.
+
+A dimension without a price costs nothing: models, requests and domains.
 """
 
 
@@ -97,15 +118,30 @@ class _PriceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PriceList:
-    """Prices in one currency, in force from certain days on."""
+    """Prices in one currency, in force from certain days on.
 
-    def __init__(self, own: Sequence[Price] = (), currency: str = "USD") -> None:
+    Attributes:
+        currency: of every price; nothing is ever converted.
+        levels: sources of prices, the first of which goes before the others.
+        changes: the days on which any price begins to hold.
+    """
+
+    def __init__(self, levels: Sequence[Sequence[Price]] = (DEFAULTS,), currency: str = "USD"):
         self.currency = currency
-        ranked = [(False, price) for price in DEFAULTS] + [(True, price) for price in own]
-        ranked.sort(key=lambda item: (item[1].precision, item[0], item[1].since))
-        self._prices = [price for _, price in reversed(ranked)]
+        self.levels = tuple(tuple(level) for level in levels)
+        self._prices = [
+            price
+            for level in self.levels
+            for price in sorted(level, key=lambda one: (-one.precision, -one.since.toordinal()))
+        ]
         self.changes = sorted({price.since for price in self._prices} - {ALWAYS})
-        self._rate = lru_cache(maxsize=4096)(self._find)
+        self.price = lru_cache(maxsize=4096)(self._find)
+        """``price(dimension, provider, model, day)``: the one that holds; ``None``: it is free.
+
+        The list that goes first wins, in it the price that names a model, then one that names a
+        provider, then the latest.
+        """
+        self._rate = lru_cache(maxsize=4096)(self._find_rate)
 
     @classmethod
     def load(cls, path: Path | None) -> "PriceList":
@@ -135,51 +171,56 @@ class PriceList:
             file = msgspec.convert(document, _PriceFile, strict=False)
         except msgspec.ValidationError as problem:
             raise InvalidPrices(f"The price list is not valid: {problem}") from None
-        if not file.currency.isalpha() or len(file.currency) != 3:
-            raise InvalidPrices("currency must be a code of three letters, for example USD.")
-        for number, price in enumerate(file.price, 1):
-            _check(number, price)
-        return cls(file.price, file.currency.upper())
+        check(file.price, file.currency)
+        return cls((file.price, DEFAULTS), file.currency.upper())
 
-    def rate(self, dimension: str, provider: str, model: str, day: date) -> Decimal:
-        """The price of one stored integer of a dimension on a day, exact.
+    def under(self, own: Sequence[Price], currency: str) -> "PriceList":
+        """This list with another one going before it, in the other one's currency."""
+        return PriceList((own, *self.levels), currency)
 
-        The price that names model or provider wins over one that does not, then your own over
-        Serai's, then the latest.
-        """
+    def rate(self, dimension: str, provider: str, model: str, day: date) -> int:
+        """The price of one stored integer of a dimension on a day, in grains of ``money``."""
         return self._rate(dimension, provider, model, day)
 
-    def _find(self, dimension: str, provider: str, model: str, day: date) -> Decimal:
+    def _find(self, dimension: str, provider: str, model: str, day: date) -> Price | None:
         for price in self._prices:
             if price.covers(dimension, provider, model, day):
-                return EXACT.divide(price.amount, Decimal(DIMENSIONS[dimension].scale))
-        return Decimal(0)
+                return price
+        return None
+
+    def _find_rate(self, dimension: str, provider: str, model: str, day: date) -> int:
+        price = self._find(dimension, provider, model, day)
+        return price.rate if price is not None else 0
 
 
-def cost_of(quantity: int, rate: Decimal) -> Decimal:
-    """Exact cost of a stored quantity."""
-    return EXACT.multiply(Decimal(quantity), rate)
+HOSTED_LIST = PriceList((HOSTED,))
+"""For the comparison with the hosted service; always USD."""
 
 
-def total(amounts: Iterable[Decimal]) -> Decimal:
-    """The exact sum."""
-    with localcontext(EXACT):
-        return sum(amounts, Decimal(0))
+def check(prices: Iterable[Price], currency: str) -> None:
+    """Check a list before it is used.
 
-
-def published(amount: Decimal) -> float:
-    """An exact amount as the answer shows it: rounded once, half to even, to 12 places."""
-    return float(amount.quantize(PLACES, context=EXACT))
+    Raises:
+        InvalidPrices: names the entry, the field and the fix.
+    """
+    if not currency.isascii() or not currency.isalpha() or len(currency) != 3:
+        raise InvalidPrices("currency must be a code of three letters, for example USD.")
+    for number, price in enumerate(prices, 1):
+        _check(number, price)
 
 
 def _check(number: int, price: Price) -> None:
-    where = f"Price {number} ({price.dimension})"
+    where = f"Price {number} ({price.dimension[:60]})"
     if price.dimension not in DIMENSIONS:
         raise InvalidPrices(f"{where}: dimension must be one of {', '.join(DIMENSIONS)}.")
-    if (price.per_unit is None) == (price.per_million is None):
-        raise InvalidPrices(f"{where}: give either per_unit or per_million.")
-    amount = price.amount
+    if len(price.given) != 1:
+        raise InvalidPrices(f"{where}: give one of per_unit, per_million and per_gb_month.")
+    ((name, amount, _),) = price.given
+    if name == "per_gb_month" and DIMENSIONS[price.dimension].unit != "gbs":
+        raise InvalidPrices(f"{where}: per_gb_month is for dimensions in GB-seconds.")
     if not amount.is_finite() or amount < 0:
         raise InvalidPrices(f"{where}: the price must be zero or more.")
     if amount >= 10**9 or amount != amount.quantize(FINEST, context=EXACT):
-        raise InvalidPrices(f"{where}: the price must be below 10^9 with at most 24 places.")
+        raise InvalidPrices(
+            f"{where}: the price must be below 10^9 with at most {PRICE_PLACES} places."
+        )

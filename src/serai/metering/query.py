@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,8 @@ FILTERS = {
     "resourceUuid": "resource_uuid",
     "billingDimension": "billing_dimension",
 }
-PARAMETERS = ("startTime", "endTime", "resolution", "groupBy", *FILTERS, "limit", "cursor")
+PAGING = ("limit", "cursor")
+PARAMETERS = ("startTime", "endTime", "resolution", "groupBy", *FILTERS, "listPrice", *PAGING)
 UNSUPPORTED = ("label", "unit")
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -44,6 +46,7 @@ class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
         filters: grouping name to the one value wanted.
         limit: groups on a page, 1 to 100.
         after: the key of the last group of the page before.
+        list_price: whether to tell besides what the hosted service would list for it.
     """
 
     start: int
@@ -53,6 +56,7 @@ class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
     filters: Mapping[str, str] = {}
     limit: int = MAX_LIMIT
     after: tuple[str, ...] | None = None
+    list_price: bool = False
 
     @property
     def by_workspace(self) -> bool:
@@ -74,29 +78,39 @@ class MetricsQuery(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its groups are told from the usage of single resources."""
         return self.of_resource or not RESOURCE.isdisjoint(self.group_by)
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells it from every query whose groups are others: a cursor belongs to one."""
+        filters = sorted(self.filters.items())
+        parts = msgspec.json.encode((self.start, self.end, self.resolution, self.group_by, filters))
+        return hashlib.sha256(parts).hexdigest()[:16]
 
-def parse_query(params: Mapping[str, list[str]], now: datetime) -> MetricsQuery:
+
+def parse_query(
+    params: Mapping[str, list[str]], now: datetime, *, capped: bool = True
+) -> MetricsQuery:
     """Check the query string of the metrics.
 
     Args:
         params: each parameter's values, decoded.
         now: the current moment.
+        capped: whether a resolution has a longest window, as it has in answers of one piece.
 
     Raises:
         BadRequest: names the parameter and what to give instead.
     """
     given = _single(params)
     start, end = parse_window(params, now)
-    group_by = _group_by(given.get("groupBy", ""))
-    return MetricsQuery(
+    query = MetricsQuery(
         start=start,
         end=end,
-        resolution=_resolution(given.get("resolution"), end - start),
-        group_by=group_by,
+        resolution=_resolution(given.get("resolution"), end - start, capped),
+        group_by=_group_by(params.get("groupBy", [])),
         filters=_filters(given),
         limit=_limit(given.get("limit")),
-        after=_after(given.get("cursor"), group_by),
+        list_price=_flag("listPrice", given.get("listPrice")),
     )
+    return msgspec.structs.replace(query, after=_after(given.get("cursor"), query))
 
 
 def parse_window(params: Mapping[str, list[str]], now: datetime) -> tuple[int, int]:
@@ -116,9 +130,10 @@ def parse_window(params: Mapping[str, list[str]], now: datetime) -> tuple[int, i
     return millis(start), millis(end)
 
 
-def encode_cursor(group_by: tuple[str, ...], key: tuple[str, ...]) -> str:
-    """The cursor of the page after the group ``key``."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((group_by, key))).decode().rstrip("=")
+def encode_cursor(query: MetricsQuery, key: tuple[str, ...]) -> str:
+    """The cursor of the page after the group ``key`` of this query."""
+    content = msgspec.json.encode((query.fingerprint, key))
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def _single(params: Mapping[str, list[str]]) -> dict[str, str]:
@@ -126,7 +141,7 @@ def _single(params: Mapping[str, list[str]]) -> dict[str, str]:
     for name, values in params.items():
         _check_name(name)
         if name in PARAMETERS:
-            if len(values) > 1:
+            if len(values) > 1 and name != "groupBy":
                 raise BadRequest(f"{name} is given {len(values)} times; give it once.")
             if values and values[0]:
                 given[name] = values[0]
@@ -157,13 +172,13 @@ def _moment(name: str, text: str | None) -> datetime:
         raise problem from None
 
 
-def _resolution(text: str | None, length: int) -> str:
+def _resolution(text: str | None, length: int, capped: bool) -> str:
     if text is None:
         return fitting_resolution(length)
     if text not in RESOLUTIONS:
         raise BadRequest(f"resolution must be one of {', '.join(RESOLUTIONS)}, not {text[:40]!r}.")
     longest = LONGEST.get(text)
-    if longest is not None and length > longest:
+    if capped and longest is not None and length > longest:
         raise BadRequest(
             f"resolution={text} covers at most {longest // DAY} days and the window is longer; "
             "shorten it, choose a coarser resolution or leave resolution out."
@@ -171,10 +186,8 @@ def _resolution(text: str | None, length: int) -> str:
     return text
 
 
-def _group_by(text: str) -> tuple[str, ...]:
-    if not text:
-        return ()
-    names = [name.strip() for name in text.split(",")]
+def _group_by(values: list[str]) -> tuple[str, ...]:
+    names = [name.strip() for text in values if text for name in text.split(",")]
     for name in names:
         if name not in GROUPINGS:
             raise BadRequest(f"groupBy must be of {', '.join(GROUPINGS)}; {name[:40]!r} is not.")
@@ -202,18 +215,29 @@ def _limit(text: str | None) -> int:
     return min(int(text), MAX_LIMIT)
 
 
-def _after(cursor: str | None, group_by: tuple[str, ...]) -> tuple[str, ...] | None:
+def _flag(name: str, text: str | None) -> bool:
+    if text is None or text in {"false", "0"}:
+        return False
+    if text in {"true", "1"}:
+        return True
+    raise BadRequest(f"{name} must be true or false, not {text[:40]!r}.")
+
+
+def _after(cursor: str | None, query: MetricsQuery) -> tuple[str, ...] | None:
     if cursor is None:
         return None
     try:
         data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-        grouped, key = msgspec.json.decode(data, type=tuple[list[str], list[str]])
+        fingerprint, key = msgspec.json.decode(data, type=tuple[str, list[str]])
     except (ValueError, binascii.Error, msgspec.MsgspecError):
         raise BadRequest(
-            "cursor is not one of ours; give meta.nextCursor of the page before, or leave it out."
+            "cursor is not one of ours; give meta.nextCursor of the page before, or leave it out.",
+            code="INVALID_CURSOR",
         ) from None
-    if tuple(grouped) != group_by or len(key) != len(group_by) or not group_by:
+    if fingerprint != query.fingerprint or len(key) != len(query.group_by) or not key:
         raise BadRequest(
-            "cursor belongs to another groupBy; repeat the query that answered it unchanged."
+            "cursor belongs to another query; repeat the one that answered it, with the same "
+            "window, resolution, groupBy and filters.",
+            code="INVALID_CURSOR",
         )
     return tuple(key)

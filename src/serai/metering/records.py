@@ -2,30 +2,43 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, select, update
 
 from serai.metering.dimensions import DIMENSIONS
 from serai.metering.events import Series, UsageEvent
 from serai.metering.quarantine import set_aside
 from serai.metering.times import DAY, HOUR, month_of
-from serai.store.dialect import insert_into
-from serai.store.tables.usage import usage_days, usage_events, usage_hours, usage_series
+from serai.store.dialect import among, insert_into, upsert_many
+from serai.store.tables.usage import (
+    usage_days,
+    usage_events,
+    usage_hours,
+    usage_notes,
+    usage_series,
+)
 
 T = TypeVar("T")
 
-CHUNK = 500
+TOO_LATE = "it came after the events of its time were forgotten, and may have been counted"
+
+Amounts = dict[Series, dict[int, int]]
+"""Quantity by series and hour."""
+
+CHUNK = 5000
 MAX_QUANTITY = 2**50
 """What no resource uses in an hour: 300 TB all the time, or a quadrillion tokens."""
 
 MAX_MOMENT = 2**45
 """Milliseconds since 1970 that nothing can have happened after."""
 
+PRUNED = "events pruned until"
+"""The note of the moment before which single events are gone."""
+
 RETENTION = 8 * DAY
-"""Milliseconds that single events are kept; hours and days are kept for ever.
+"""Milliseconds that single events are kept at least; hours and days are kept for ever.
 
 Events tell a repetition from new usage and answer windows that begin or end inside an hour; the
 longest window in hours is 7 days.
@@ -38,60 +51,62 @@ def record(conn: Connection, events: Iterable[UsageEvent]) -> int:
     Returns how many were new or had grown; a repeated event changes nothing. One that cannot be
     true is set aside and not counted.
     """
-    grown = list(_growth(conn, _largest(_sound(conn, events))))
+    found = _largest(conn, events)
+    known = _stored(conn, found)
+    grown = [event for event in found.values() if event.quantity > known.get(event.id, 0)]
     if not grown:
         return 0
-    amounts: dict[tuple[Series, int], int] = defaultdict(int)
-    for event, amount in grown:
-        amounts[event.series, event.start // HOUR] += amount
-        amounts[_total(event.series), event.start // HOUR] += amount
-    ids = _series_ids(conn, amounts)
-    _save_events(conn, ids, [event for event, _ in grown])
-    _add(conn, {(ids[series], hour): amount for (series, hour), amount in amounts.items()})
+    amounts: Amounts = {}
+    for event in grown:
+        hours = amounts.get(event.series)
+        if hours is None:
+            hours = amounts[event.series] = defaultdict(int)
+        hours[event.start // HOUR] += event.quantity - known.get(event.id, 0)
+    ids = _add(conn, amounts)
+    _save_events(conn, ids, grown)
     return len(grown)
 
 
 def restate(conn: Connection, series: Series, since: int, events: Iterable[UsageEvent]) -> None:
     """Replace all events of a series that start at or after ``since``, in the sums too."""
-    wanted = {event.id: event for event in events}
-    id_ = _series_ids(conn, [(series, e.start // HOUR) for e in wanted.values()]).get(series)
-    known = select(usage_series.c.id).where(usage_series.c.key == _key(series))
-    id_ = id_ or conn.execute(known).scalar()
-    if id_ is None:
-        return
+    wanted = list(events)
     c = usage_events.c
-    replaced = conn.execute(select(usage_events).where(c.series_id == id_, c.start >= since)).all()
-    amounts: dict[int, int] = defaultdict(int)
-    for event in wanted.values():
-        amounts[event.start // HOUR] += event.quantity
-    for row in replaced:
-        amounts[row.start // HOUR] -= row.quantity
-    conn.execute(delete(usage_events).where(c.series_id == id_, c.start >= since))
-    if wanted:
-        _save_events(conn, {series: id_}, list(wanted.values()))
-    _change(conn, series, {hour: amount for hour, amount in amounts.items() if amount})
+    known = select(usage_series.c.id).where(usage_series.c.key == _key(series))
+    mine = c.series_id == known.scalar_subquery(), c.start >= since
+    hours: dict[int, int] = defaultdict(int)
+    for row in conn.execute(select(c.start, c.quantity).where(*mine)):
+        hours[row.start // HOUR] -= row.quantity
+    for event in wanted:
+        hours[event.start // HOUR] += event.quantity
+    conn.execute(delete(usage_events).where(*mine))
+    if hours:
+        ids = _add(conn, {series: hours})
+        _save_events(conn, ids, wanted)
+        for table in (usage_hours, usage_days):
+            empty = table.c.series_id.in_(ids.values()), table.c.quantity == 0
+            conn.execute(delete(table).where(*empty))
 
 
-def _change(conn: Connection, series: Series, amounts: dict[int, int]) -> None:
-    if not amounts:
-        return
-    both = [(one, hour) for one in (series, _total(series)) for hour in amounts]
-    ids = _series_ids(conn, both)
-    _add(conn, {(ids[one], hour): amounts[hour] for one, hour in both})
-    for table in (usage_hours, usage_days):
-        mine = table.c.series_id.in_(ids.values())
-        conn.execute(delete(table).where(mine, table.c.quantity == 0))
+def prune(conn: Connection, now_ms: int, retention: int = RETENTION) -> int:
+    """Forget single events past their retention; the sums stay. Returns how many went.
 
-
-def prune(conn: Connection, now_ms: int) -> int:
-    """Forget single events past their retention; the sums stay. Returns how many went."""
-    horizon = events_since(now_ms) - HOUR
+    What comes for those hours later cannot be told from a repetition any more: it is set aside.
+    """
+    horizon = events_since(now_ms, retention) - HOUR
+    if horizon <= _pruned_until(conn):
+        return 0
+    upsert_many(conn, usage_notes, [(PRUNED, str(horizon))], "set")
     return conn.execute(delete(usage_events).where(usage_events.c.start < horizon)).rowcount
 
 
-def events_since(now_ms: int) -> int:
+def events_since(now_ms: int, retention: int = RETENTION) -> int:
     """The hour from which on single events can be relied on, in milliseconds since 1970."""
-    return (now_ms - RETENTION) // HOUR * HOUR
+    return (now_ms - retention) // HOUR * HOUR
+
+
+def _pruned_until(conn: Connection) -> int:
+    query = select(usage_notes.c.value).where(usage_notes.c.name == PRUNED)
+    return int(conn.execute(query).scalar() or 0)
 
 
 def mismatches(conn: Connection) -> list[tuple[int, int, int, int]]:
@@ -127,25 +142,6 @@ def _resource_hours() -> Select[Any]:
     )
 
 
-def _largest(events: Iterable[UsageEvent]) -> list[UsageEvent]:
-    found: dict[str, UsageEvent] = {}
-    for event in events:
-        if event.quantity > 0 and (
-            event.id not in found or event.quantity > found[event.id].quantity
-        ):
-            found[event.id] = event
-    return list(found.values())
-
-
-def _sound(conn: Connection, events: Iterable[UsageEvent]) -> Iterator[UsageEvent]:
-    for event in events:
-        problem = impossible(event)
-        if problem is None:
-            yield event
-        else:
-            set_aside(conn, event.id, problem, event)
-
-
 def impossible(event: UsageEvent) -> str | None:
     """Why an event cannot be true, if so."""
     if not event.series.resource_id:
@@ -161,15 +157,27 @@ def impossible(event: UsageEvent) -> str | None:
     return None
 
 
-def _growth(conn: Connection, events: list[UsageEvent]) -> Iterator[tuple[UsageEvent, int]]:
-    for chunk in _chunks(events):
-        columns = select(usage_events.c.id, usage_events.c.quantity)
-        query = columns.where(usage_events.c.id.in_([event.id for event in chunk]))
-        known = {row.id: row.quantity for row in conn.execute(query)}
-        for event in chunk:
-            amount = event.quantity - known.get(event.id, 0)
-            if amount > 0:
-                yield event, amount
+def _largest(conn: Connection, events: Iterable[UsageEvent]) -> dict[str, UsageEvent]:
+    """Of each event the largest told, by id; what cannot be true is set aside."""
+    found: dict[str, UsageEvent] = {}
+    pruned = _pruned_until(conn)
+    for event in events:
+        problem = impossible(event) or (TOO_LATE if event.start < pruned else None)
+        if problem is not None:
+            set_aside(conn, event.id, problem, event)
+        elif event.quantity > 0:
+            known = found.get(event.id)
+            if known is None or event.quantity > known.quantity:
+                found[event.id] = event
+    return found
+
+
+def _stored(conn: Connection, ids: Iterable[str]) -> dict[str, int]:
+    c, known = usage_events.c, {}
+    for chunk in _chunks(list(ids)):
+        query = select(c.id, c.quantity).where(among(conn, c.id, chunk))
+        known.update({id_: quantity for id_, quantity in conn.execute(query)})  # noqa: C416
+    return known
 
 
 def _total(series: Series) -> Series:
@@ -180,96 +188,78 @@ def _key(series: Series) -> str:
     return msgspec.json.encode(msgspec.structs.astuple(series)).decode()
 
 
-def _series_ids(conn: Connection, amounts: Iterable[tuple[Series, int]]) -> dict[Series, int]:
-    hours: dict[Series, list[int]] = defaultdict(list)
-    for series, hour in amounts:
-        hours[series].append(hour)
-    if hours:
-        _insert_series(conn, hours)
-    ids: dict[Series, int] = {}
-    for chunk in _chunks(list(hours)):
-        by_key = {_key(series): series for series in chunk}
-        for row in conn.execute(select(usage_series).where(usage_series.c.key.in_(by_key))):
-            series = by_key[row.key]
-            ids[series] = row.id
-            _extend(conn, row.id, (row.first_hour, row.last_hour), hours[series])
+def _add(conn: Connection, amounts: Amounts) -> dict[Series, int]:
+    """Add to the hours and days of series and of their workspaces; returns the ids of all."""
+    both: Amounts = dict(amounts)
+    for series, hours in amounts.items():
+        total = both.setdefault(_total(series), defaultdict(int))
+        for hour, amount in hours.items():
+            total[hour] += amount
+    ids = _series_ids(conn, both)
+    by_hour: list[tuple[int, int, int]] = []
+    days: dict[tuple[int, int], int] = defaultdict(int)
+    for series, hours in both.items():
+        id_ = ids[series]
+        for hour, amount in hours.items():
+            by_hour.append((id_, hour, amount))
+            days[id_, hour // 24] += amount
+    upsert_many(conn, usage_hours, by_hour, "add")
+    by_day = [(id_, day, month_of(day), amount) for (id_, day), amount in days.items()]
+    upsert_many(conn, usage_days, by_day, "add")
     return ids
 
 
-def _insert_series(conn: Connection, hours: dict[Series, list[int]]) -> None:
+def _series_ids(conn: Connection, amounts: Amounts) -> dict[Series, int]:
+    keys = {_key(series): series for series in amounts}
+    rows = _known_series(conn, list(keys))
+    new = [keys[key] for key in keys.keys() - rows.keys()]
+    if new:
+        _insert_series(conn, new, amounts)
+        rows |= _known_series(conn, [_key(series) for series in new])
+    ids: dict[Series, int] = {}
+    for key, row in rows.items():
+        series = keys[key]
+        ids[series] = row.id
+        _extend(conn, row, amounts[series])
+    return ids
+
+
+def _known_series(conn: Connection, keys: list[str]) -> dict[str, Row[Any]]:
+    c = usage_series.c
+    found: dict[str, Row[Any]] = {}
+    for chunk in _chunks(keys):
+        query = select(c.key, c.id, c.first_hour, c.last_hour).where(among(conn, c.key, chunk))
+        found.update({row.key: row for row in conn.execute(query)})
+    return found
+
+
+def _insert_series(conn: Connection, new: Iterable[Series], amounts: Amounts) -> None:
     rows = [
         {
             **msgspec.structs.asdict(series),
             "key": _key(series),
             "total": not series.resource_id,
-            "first_hour": min(hours[series]),
-            "last_hour": max(hours[series]),
+            "first_hour": min(amounts[series]),
+            "last_hour": max(amounts[series]),
         }
-        for series in hours
+        for series in new
     ]
-    conn.execute(
-        insert_into(conn, usage_series).on_conflict_do_nothing(index_elements=["key"]), rows
-    )
+    statement = insert_into(conn, usage_series)
+    conn.execute(statement.on_conflict_do_nothing(index_elements=["key"]), rows)
 
 
-def _extend(conn: Connection, id_: int, known: tuple[int, int], hours: list[int]) -> None:
-    first, last = min(known[0], *hours), max(known[1], *hours)
-    if (first, last) != known:
-        change = update(usage_series).where(usage_series.c.id == id_)
+def _extend(conn: Connection, row: Row[Any], hours: Iterable[int]) -> None:
+    first, last = min(row.first_hour, *hours), max(row.last_hour, *hours)
+    if (first, last) != (row.first_hour, row.last_hour):
+        change = update(usage_series).where(usage_series.c.id == row.id)
         conn.execute(change.values(first_hour=first, last_hour=last))
 
 
 def _save_events(conn: Connection, ids: dict[Series, int], events: list[UsageEvent]) -> None:
-    statement = insert_into(conn, usage_events)
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["id"],
-            set_={"end": statement.excluded.end, "quantity": statement.excluded.quantity},
-        ),
-        [
-            {
-                "id": event.id,
-                "series_id": ids[event.series],
-                "start": event.start,
-                "end": event.end,
-                "quantity": event.quantity,
-            }
-            for event in events
-        ],
-    )
+    rows = [(e.id, ids[e.series], e.start, e.end, e.quantity) for e in events]
+    upsert_many(conn, usage_events, rows, "set")
 
 
-def _add(conn: Connection, amounts: dict[tuple[int, int], int]) -> None:
-    days: dict[tuple[int, int], int] = defaultdict(int)
-    for (series, hour), amount in amounts.items():
-        days[series, hour // 24] += amount
-    _sum_up(
-        conn,
-        usage_hours,
-        [{"series_id": s, "hour": h, "quantity": q} for (s, h), q in amounts.items()],
-    )
-    _sum_up(
-        conn,
-        usage_days,
-        [
-            {"series_id": s, "day": d, "month": month_of(d), "quantity": q}
-            for (s, d), q in days.items()
-        ],
-    )
-
-
-def _sum_up(conn: Connection, table: Table, rows: list[dict[str, int]]) -> None:
-    statement = insert_into(conn, table)
-    grown = table.c.quantity + statement.excluded.quantity
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_={"quantity": grown}
-        ),
-        rows,
-    )
-
-
-def _chunks(items: Sequence[T]) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while chunk := list(islice(remaining, CHUNK)):
-        yield chunk
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]

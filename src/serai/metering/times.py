@@ -38,6 +38,16 @@ def month_start(month: int) -> int:
     return millis(datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC))
 
 
+def month_name(ms: int) -> str:
+    """The month that a moment lies in, as ``YYYY-MM``."""
+    return f"{moment_of(ms):%Y-%m}"
+
+
+def month_number(name: str) -> int:
+    """``month_of`` the days of a month given as ``YYYY-MM``."""
+    return int(name[:4]) * 12 + int(name[5:]) - 1
+
+
 def rounded_up(ms: int, unit: int) -> int:
     """The first multiple of ``unit`` at or after ``ms``."""
     return -(-ms // unit) * unit

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, case, exists, func, select, tuple_
 
 from serai.metering.events import Series
 from serai.metering.query import MetricsQuery
@@ -84,15 +84,19 @@ class UsageReader:
         self._pieces = pieces
         self._tails = list(self._open_tails(now_ms))
 
-    def groups(self) -> dict[Key, dict[str, str]]:
+    def groups(self, first: int | None = None) -> dict[Key, dict[str, str]]:
         """The key of every group with usage in the window, and what follows from it.
 
         What differs inside a group is left out.
+
+        Args:
+            first: when only so many are needed, in order of their keys and behind ``query.after``;
+                there may be more, and some in front of it.
         """
         wanted = enriched(self._query.group_by)
         found: dict[Key, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
         size = len(self._query.group_by)
-        for row in self._group_rows(wanted):
+        for row in self._group_rows(wanted, first):
             for number, name in enumerate(wanted):
                 values = row[size + 2 * number : size + 2 * number + 2]
                 found[tuple(row[:size])][name].update(values)
@@ -107,7 +111,11 @@ class UsageReader:
         }
 
     def amounts(self, keys: Collection[Key]) -> Iterator[Amount]:
-        """The usage of the groups ``keys``, per bucket."""
+        """The usage of the groups ``keys``, per bucket.
+
+        Added up per series first, whose numbers are compared sooner than the texts of groups. A
+        group of single resources may come in several parts, as there are hardly two to add up.
+        """
         columns = [COLUMNS[name] for name in self._query.group_by]
         chosen: list[ColumnElement[bool]] = []
         if columns:
@@ -133,32 +141,43 @@ class UsageReader:
         fixed = bucket_of(self._query.resolution, piece.start)
         bucket = _bucket(piece, self._query.resolution) if bucketed else None
         detailed = self._query.by_resource if bucketed else self._query.of_resource
-        kinds = [usage_series.c.dimension, usage_series.c.provider, usage_series.c.model]
-        by = [*columns, *kinds, *([] if bucket is None else [bucket])]
         table = _TABLES[piece.source]
-        query = (
-            select(*by, func.sum(_quantity(piece)).label("quantity"))
+        numbers = [] if bucket is None else [bucket.label("bucket")]
+        summed = (
+            select(usage_series.c.id, *numbers, func.sum(_quantity(piece)).label("quantity"))
             .join_from(usage_series, table, usage_series.c.id == table.c.series_id)
             .where(*self._conditions(piece, detailed), *chosen, *_range(piece))
-            .group_by(*by)
+            .group_by(usage_series.c.id, *numbers)
+            .subquery()
         )
+        kinds = [usage_series.c.dimension, usage_series.c.provider, usage_series.c.model]
+        by = [*columns, *kinds, *([] if bucket is None else [summed.c.bucket])]
+        whole = summed.c.quantity if detailed else func.sum(summed.c.quantity)
+        query = select(*by, whole).join_from(usage_series, summed, usage_series.c.id == summed.c.id)
         day = piece.day
-        for row in self._conn.execute(query):
+        for row in self._conn.execute(query if detailed else query.group_by(*by)):
             *values, quantity = row
             number = fixed if bucket is None else values.pop()
             dimension, provider, model = values[-3:]
             key = tuple(values[:-3])
-            yield Amount(key, number, dimension, provider, model, day, quantity)
+            yield Amount(key, number, dimension, provider, model, day, int(quantity))
 
-    def _group_rows(self, wanted: tuple[str, ...]) -> Iterator[Sequence[Any]]:
+    def _group_rows(self, wanted: tuple[str, ...], first: int | None) -> Iterator[Sequence[Any]]:
+        """Rows of every piece: each tells all about the keys that are the first of all pieces."""
         columns = [COLUMNS[name] for name in self._query.group_by]
         more = [edge(COLUMNS[name]) for name in wanted for edge in (func.min, func.max)]
         for piece in self._pieces:
-            used = exists(_used(piece))
-            query = select(*columns, *more).where(
-                *self._conditions(piece, self._query.by_resource), used
-            )
-            yield from self._conn.execute(query.group_by(*columns))
+            conditions = self._conditions(piece, self._query.by_resource)
+            query = select(*columns, *more).where(*conditions, _used(piece)).group_by(*columns)
+            yield from self._conn.execute(query if first is None else self._cut(query, first))
+
+    def _cut(self, query: Any, first: int) -> Any:
+        """The first groups behind ``query.after``, in the order that Python has for text too."""
+        collation = "C" if self._conn.dialect.name == "postgresql" else "BINARY"
+        columns = [COLUMNS[name].collate(collation) for name in self._query.group_by]
+        if self._query.after is not None:
+            query = query.where(tuple_(*columns) > tuple_(*self._query.after))
+        return query.order_by(*columns).limit(first)
 
     def _conditions(self, piece: Piece, detailed: bool) -> list[ColumnElement[bool]]:
         detailed = detailed or piece.source == EVENTS
@@ -223,9 +242,15 @@ def _range(piece: Piece) -> list[ColumnElement[bool]]:
     ]
 
 
-def _used(piece: Piece) -> Select[Any]:
+def _used(piece: Piece) -> ColumnElement[bool]:
+    """Whether a series, whose hours meet the piece, has usage in it: not only before and after."""
     table = _TABLES[piece.source]
-    return select(table.c.series_id).where(table.c.series_id == usage_series.c.id, *_range(piece))
+    rows = select(table.c.series_id).where(table.c.series_id == usage_series.c.id, *_range(piece))
+    if piece.source == EVENTS:
+        return exists(rows)
+    begins = usage_series.c.first_hour >= piece.start // HOUR
+    ends = usage_series.c.last_hour < piece.end // HOUR
+    return begins | ends | exists(rows)
 
 
 def _quantity(piece: Piece) -> ColumnElement[int]:

@@ -14,6 +14,7 @@ BYTES_MAX = 32 * 1024
 FIELDS_MAX = 40
 TOKEN = "form_token"  # noqa: S105 - a field's name
 FOREIGN = "This form was sent from another site, so nothing was done. Open the page here instead."
+SCRIPTED = b"This page is for people: open it in a window of its own.\n"
 STALE = (
     "This form is not valid any more, so nothing was done: go back, reload the page and send it "
     "again. The browser must accept cookies from this site."
@@ -47,6 +48,15 @@ async def read_form(request: AnyRequest) -> dict[str, str]:
     for name, value in pairs:
         fields.setdefault(name, value.replace("\0", ""))
     return fields
+
+
+def is_scripted(headers: Any) -> bool:
+    """Whether something else than a window of its own asks for a page: a script or a frame.
+
+    Apps in previews share our origin, so to a browser their scripts may read what they fetch from
+    us. Browsers say what asks in ``Sec-Fetch-Dest``, on https and for this machine's own address.
+    """
+    return bool(headers.get("sec-fetch-dest", "document") != "document")
 
 
 def check_source(headers: Any, origin: str) -> None:

@@ -21,7 +21,7 @@ from serai.identity.sign_ins import Person, SignIn
 from serai.kernel.clock import now
 from serai.kernel.errors import SeraiError
 from serai.signin.cookies import Cookies, parse
-from serai.signin.forms import TOKEN, check_source, check_token, read_form
+from serai.signin.forms import SCRIPTED, TOKEN, check_source, check_token, is_scripted, read_form
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -117,6 +117,8 @@ class Site:
         return self.page(guarded)
 
     async def _show(self, request: AnyRequest, fn: Page) -> Response[bytes]:
+        if is_scripted(request.headers):
+            return Response(SCRIPTED, media_type="text/plain", status_code=403, headers=HEADERS)
         visit = await self._visit(request)
         try:
             if request.method == "POST":

@@ -8,8 +8,9 @@ where they are called: a read of one document takes microseconds, a thread hop c
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from serai.store.engines import (
     translated,
 )
 from serai.store.guard import guard
-from serai.store.migrations import PLATFORM, Chain, migrate
+from serai.store.migrations import PLATFORM, Chain, migrate, revision, revisions
 from serai.store.reach import Reach, current, within
 
 T = TypeVar("T")
@@ -72,6 +73,20 @@ class Database:
         if self.path is not None:
             self.path.chmod(0o600)
         self._writer.start()
+
+    def check(self) -> None:
+        """Look whether the schema is this version's, without changing anything.
+
+        Raises:
+            DatabaseUnusable: it is not, or PostgreSQL cannot be reached.
+        """
+        newest = revisions(self._chain)[-1]
+        found = self.read_now(lambda conn: revision(conn, self._chain))
+        if found != newest:
+            raise DatabaseUnusable(
+                f"The database has schema {found} and this version of Serai needs {newest}: "
+                "`serai up` of this version brings it there."
+            )
 
     def close(self) -> None:
         """Finish what is queued, fold the log into the database and release the file."""
@@ -154,7 +169,7 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                with conn.begin_nested(), within(reach):
+                with _apart(conn, batch), within(reach):
                     result = fn(conn)
             except Exception as problem:
                 future.set_exception(translated(problem))
@@ -172,6 +187,23 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
         return
     for future, result in done:
         future.set_result(result)
+
+
+@contextmanager
+def _apart(conn: Connection, batch: list[Job]) -> Iterator[None]:
+    """What fails of one job leaves the others of its batch alone.
+
+    One alone needs no savepoint: in it, SQLite slows down with every row that a job has written.
+    """
+    if len(batch) > 1:
+        with conn.begin_nested():
+            yield
+        return
+    try:
+        yield
+    except BaseException:
+        conn.rollback()
+        raise
 
 
 def _take_turn(conn: Connection) -> None:

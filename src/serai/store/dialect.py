@@ -1,8 +1,10 @@
 """What SQLite and PostgreSQL say differently; everything else is the same SQL."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, text
+import msgspec
+from sqlalchemy import Column, ColumnElement, Connection, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from serai.store.reach import unbounded
@@ -41,3 +43,47 @@ def search_candidates(conn: Connection, wanted: str, limit: int) -> list[int] | 
             {"phrase": phrase, "n": limit + 1},
         ).all()
     return None if len(rows) > limit else [row[0] for row in rows]
+
+
+def among(conn: Connection, column: "Column[str]", values: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a column has one of many values: one parameter, however many they are."""
+    if conn.dialect.name == "sqlite":
+        each = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")
+        return column.in_(select(each.c.value))
+    return column == func.any(list(values))
+
+
+def upsert_many(
+    conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]], conflict: Literal["add", "set"]
+) -> None:
+    """Insert many whole rows at the cost of the database alone.
+
+    Args:
+        conn: the transaction.
+        table: with a primary key of which ``rows`` hold each value once.
+        rows: values in the order of the table's columns.
+        conflict: what happens to the columns outside the key of a row that exists: the last one
+            grows by the new value, or all take the new values.
+    """
+    if not rows:
+        return
+    quote = conn.dialect.identifier_preparer.quote
+    names = [quote(column.name) for column in table.columns]
+    key = [quote(column.name) for column in table.primary_key.columns]
+    grows = names[-1]
+    changes = (
+        [f"{grows} = {table.name}.{grows} + excluded.{grows}"]
+        if conflict == "add"
+        else [f"{name} = excluded.{name}" for name in names if name not in key]
+    )
+    tail = f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}"
+    head = f"INSERT INTO {table.name} ({', '.join(names)})"
+    if conn.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(names))
+        conn.exec_driver_sql(f"{head} VALUES ({marks}) {tail}", list(rows))
+        return
+    types = [column.type.compile(conn.dialect) for column in table.columns]
+    arrays = ", ".join(f"%s::{type_}[]" for type_ in types)
+    columns = tuple(list(values) for values in zip(*rows, strict=True))
+    statement = f"{head} SELECT * FROM unnest({arrays}) {tail}"  # noqa: S608
+    conn.exec_driver_sql(statement, columns)

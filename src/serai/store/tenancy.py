@@ -82,7 +82,6 @@ OWNED: Mapping[str, Owned] = {
 GLOBAL: Mapping[str, str] = {
     "signing_keys": "the installation's own; every tenant's tokens are signed with them",
     "drive_keys": "the installation's own; every tenant's drive tokens are signed with them",
-    "outbox": "messages between parts of the platform; no request is answered from them",
     "identity_changes": "one number, which tells nobody anything",
     "mails": "sealed, and only ever read to be handed over",
     "outbox": "what parts of the platform tell each other; no operation shows it",

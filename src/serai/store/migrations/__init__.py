@@ -53,7 +53,7 @@ def migrate(engine: Engine, chain: Chain = PLATFORM) -> None:
     with engine.begin() as conn:
         if conn.dialect.name == "postgresql":
             conn.execute(text("SELECT pg_advisory_xact_lock(hashtext('serai migrations'))"))
-        current = _current(conn, chain)
+        current = revision(conn, chain)
         if current == known[-1]:
             return
         if current is not None and current not in known:
@@ -64,7 +64,8 @@ def migrate(engine: Engine, chain: Chain = PLATFORM) -> None:
         _upgrade(conn, chain, current)
 
 
-def _current(conn: Connection, chain: Chain) -> str | None:
+def revision(conn: Connection, chain: Chain = PLATFORM) -> str | None:
+    """The revision that a database has; ``None`` for an empty one."""
     if not inspect(conn).has_table(chain.table):
         return None
     return conn.execute(text(f"SELECT version_num FROM {chain.table}")).scalar()  # noqa: S608

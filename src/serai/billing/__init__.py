@@ -1,0 +1,1 @@
+"""What usage costs: prices of an account, metrics, files, budgets and statements."""

@@ -1,0 +1,203 @@
+"""Signed calls to somebody else's server, as the Standard Webhooks specification has them.
+
+Headers: ``webhook-id`` (the same in every attempt), ``webhook-timestamp`` (seconds since 1970, of
+the attempt) and ``webhook-signature``: ``v1,`` and the base64 HMAC-SHA256 of
+``{id}.{timestamp}.{body}`` with the key that follows ``whsec_`` in the secret.
+"""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import secrets
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+import serai
+from serai.kernel.errors import BadRequest
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
+
+PREFIX = "whsec_"
+TIMEOUT_SECONDS = 10
+URL_MAX = 2048
+KEY_BYTES = range(24, 65)
+"""Lengths of a key that the specification allows."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class Undelivered(Exception):
+    """The receiver did not take it; the message says why, without anything it sent."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One delivery.
+
+    Attributes:
+        id: the same in every attempt.
+        url: where to.
+        body: JSON.
+        secret: as ``new_secret`` makes them.
+    """
+
+    id: str
+    url: str
+    body: str
+    secret: str
+
+
+class Webhooks:
+    """Sends messages: to http and https only, without following redirects.
+
+    Args:
+        private: whether addresses of this machine and of private networks may be called. Those of
+            the link (where clouds keep their metadata services) never are.
+    """
+
+    def __init__(self, private: bool) -> None:
+        self._private = private
+
+    async def send(self, message: Message, at: int) -> None:
+        """Send once; ``at`` is the moment in seconds since 1970.
+
+        Raises:
+            Undelivered: no connection, an address that must not be called, or no answer of 2xx
+                in time.
+        """
+        import aiohttp
+        from yarl import URL
+
+        try:
+            url = URL(message.url)
+            _check_literal(url.host or "", self._private)
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(resolver=_guarded(self._private)),
+                    timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
+                ) as session,
+                session.post(
+                    url,
+                    data=message.body.encode(),
+                    headers=headers(message, at),
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                if not 200 <= answer.status < 300:
+                    raise Undelivered(f"The receiver answered with status {answer.status}.")
+        except TimeoutError:
+            raise Undelivered(f"No answer within {TIMEOUT_SECONDS} seconds.") from None
+        except (OSError, ValueError, aiohttp.ClientError) as problem:
+            raise Undelivered(f"It cannot be called: {problem}"[:300]) from None
+
+
+def headers(message: Message, at: int) -> dict[str, str]:
+    """The headers of an attempt."""
+    return {
+        "content-type": "application/json",
+        "user-agent": f"serai/{serai.__version__}",
+        "webhook-id": message.id,
+        "webhook-timestamp": str(at),
+        "webhook-signature": signature(message, at),
+    }
+
+
+def signature(message: Message, at: int) -> str:
+    """What proves that a message comes from who knows the secret."""
+    key = base64.b64decode(message.secret.removeprefix(PREFIX))
+    digest = hmac.digest(key, f"{message.id}.{at}.{message.body}".encode(), "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def new_secret() -> str:
+    """A random secret."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def check_secret(secret: str) -> str:
+    """The secret itself when it can sign.
+
+    Raises:
+        BadRequest: it cannot.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        key = b""
+    if secret.startswith(PREFIX) and len(key) in KEY_BYTES:
+        return secret
+    raise BadRequest(
+        f"secret must be {PREFIX} and the base64 of {KEY_BYTES.start} to {KEY_BYTES.stop - 1} "
+        "bytes; leave it out to have one made."
+    )
+
+
+def check_url(url: str, field: str = "webhookUrl") -> str:
+    """The URL itself when it is http or https, with a host and without credentials.
+
+    Raises:
+        BadRequest: names the field and the fix.
+    """
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        known = None
+    if not known or len(url) > URL_MAX or not url.isascii() or not url.isprintable() or " " in url:
+        raise BadRequest(f"{field} must be a URL that begins with https:// or http://.")
+    if parts.username is not None or parts.password is not None:
+        raise BadRequest(f"{field} must not hold a user name or password.")
+    return url
+
+
+def may_be_called(address: Address, private: bool) -> bool:
+    """Whether a webhook may go to an address."""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return may_be_called(address.ipv4_mapped, private)
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return False
+    return private or address.is_global
+
+
+def _check_literal(host: str, private: bool) -> None:
+    """Addresses in the URL itself, as the client understands it: the resolver is not asked."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    _check_address(address, private)
+
+
+def _check_address(address: Address, private: bool) -> None:
+    if not may_be_called(address, private):
+        raise Undelivered(f"Webhooks must not call the address {address}.")
+
+
+def _guarded(private: bool) -> "AbstractResolver":
+    """Looks names up, and refuses those with an address that must not be called.
+
+    The connection is made to the very address that was checked.
+    """
+    from aiohttp.abc import AbstractResolver
+    from aiohttp.resolver import ThreadedResolver
+
+    class Guarded(AbstractResolver):
+        def __init__(self) -> None:
+            self._inner = ThreadedResolver()
+
+        async def resolve(
+            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> Any:
+            found = await self._inner.resolve(host, port, family)
+            for one in found:
+                _check_address(ipaddress.ip_address(one["host"].partition("%")[0]), private)
+            return found
+
+        async def close(self) -> None:
+            await self._inner.close()
+
+    return Guarded()
