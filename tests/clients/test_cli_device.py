@@ -9,18 +9,20 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from sqlalchemy import update
 
 from platform_server import Server
 from serai.kernel.clock import now, rfc3339
 from serai.store.database import Database
 from serai.store.tables.oauth import device_codes
+from signin.test_browser import chromium
 
 from .blaxel_cli import Cli, claims
-from .person import Person
+from .person import EMAIL, PASSWORD, Person
 from .test_cli import can_read, pytestmark
 
-__all__ = ["pytestmark"]
+__all__ = ["chromium", "pytestmark"]
 LINK = re.compile(r"http://\S+user_code=\S+")
 
 
@@ -75,6 +77,21 @@ def test_login_in_a_browser(bl: Cli, server: Server, person: Person) -> None:
     assert bl("token").strip() == stored["access_token"]
     assert "main" in bl("workspaces")
     can_read(bl)
+
+
+def test_login_in_a_real_browser(bl: Cli, person: Person, chromium: Chromium) -> None:
+    """Where nobody is signed in yet."""
+    process, link = begin(bl)
+    page = chromium.new_page()
+    page.goto(link)
+    page.fill("#email", EMAIL)
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    page.get_by_role("button", name="Let it in").click()
+    page.get_by_text("The device is connected").wait_for()
+    page.close()
+    assert "Successfully logged in to workspace main" in ended(process)
+    bl("get", "agents")
 
 
 def test_refused_and_forgotten_logins(bl: Cli, person: Person, database: Database) -> None:

@@ -51,7 +51,12 @@ def observe(tmp_path: Path) -> Observe:
     record = tmp_path / "observed.jsonl"
 
     def run(
-        client: Run, program: str, *arguments: str, without: tuple[str, ...] = (), cut: bool = False
+        client: Run,
+        program: str,
+        *arguments: str,
+        options: tuple[str, ...] = (),
+        without: tuple[str, ...] = (),
+        cut: bool = False,
     ) -> set[str]:
         wrapper = [
             "env",
@@ -60,7 +65,8 @@ def observe(tmp_path: Path) -> Observe:
             f"PYTHONPATH={OBSERVERS}",
             f"NODE_OPTIONS=--require={OBSERVERS / 'observe.cjs'}",
         ]
-        client(program, *arguments, wrapper=wrapper, environ=SHELL, may_fail=cut)
+        given = {"options": options, "wrapper": wrapper, "environ": SHELL}
+        client(program, *arguments, **given, may_fail=cut)
         lines = [json.loads(line) for line in record.read_text().splitlines()]
         assert lines, "the observer saw nothing at all"
         return {host for _, host in lines}
@@ -79,6 +85,15 @@ def test_the_python_sdk_stays_here_for_models_too(
     python: Run, observe: Observe, model_server: ModelServer
 ) -> None:
     assert observe(python, "models.py", model_server.url, "sk") <= LOCAL
+
+
+@pytest.mark.parametrize("key", [(), ("BL_API_KEY", "BL_CLIENT_CREDENTIALS")])
+def test_own_credentials_stay_here_even_when_they_are_the_hosted_services(
+    python: Run, observe: Observe, key: tuple[str, ...]
+) -> None:
+    """By mistake: they are refused, and the hosted service hears nothing."""
+    options = ("--own-credentials",)
+    assert observe(python, "sandboxes_sync.py", options=options, without=key, cut=True) <= LOCAL
 
 
 def test_unprotected_the_python_sdk_would_leave(python: Run, observe: Observe) -> None:

@@ -3,30 +3,19 @@
 import json
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser as Chromium
 
 from identity.conftest import World, done
 from platform_server import KEY
 
+from .browser import Browser
 from .conftest import PASSWORD, Person
+from .test_browser import chromium
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = [
-    pytest.mark.sandbox,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="NOT TESTED: Chromium is not installed"),
-]
+__all__ = ["chromium"]
+pytestmark = pytest.mark.sandbox
 PAGE = """<!doctype html><title>working</title><body><script>
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 async function attempt(fn) { try { return await fn(); } catch (error) { return "failed"; } }
@@ -83,31 +72,35 @@ def hostile_preview(world: World) -> str:
 
 
 def test_it_reads_nothing_and_changes_nothing(
-    world: World, new_person: Callable[..., Person]
+    world: World, new_person: Callable[..., Person], chromium: Chromium
 ) -> None:
     url, person = hostile_preview(world), new_person()
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        context = chromium.new_context(base_url=world.server.url)
-        page = context.new_page()
-        page.goto("/login")
-        page.fill("#email", person.email)
-        page.fill("#password", PASSWORD)
-        page.click("main button")
-        page.wait_for_url("**/account")
-        before = {one["name"]: one["value"] for one in context.cookies()}
+    context = chromium.new_context(base_url=world.server.url)
+    page = context.new_page()
+    page.goto("/login")
+    page.fill("#email", person.email)
+    page.fill("#password", PASSWORD)
+    page.click("main button")
+    page.wait_for_url("**/account")
+    before = {one["name"]: one["value"] for one in context.cookies()}
 
-        answer = page.goto(url)
-        assert answer is not None
-        assert answer.headers["x-received"] == "no cookies"
-        page.wait_for_function("document.title != 'working'")
-        seen = json.loads(page.title())
-        assert seen["fetched"] == [403, False]
-        assert seen["posted"] == 403
-        assert (seen["opened"], seen["worker"]) == ("failed", "failed")
-        assert person.email not in str(seen)
-        assert not [name for name in before if name in seen["cookies"]]
-        assert {one["name"]: one["value"] for one in context.cookies()} == before
-        page.goto("/account")
-        assert person.email in page.content()
-        chromium.close()
+    answer = page.goto(url)
+    assert answer is not None
+    assert answer.headers["x-received"] == "no cookies"
+    page.wait_for_function("document.title != 'working'")
+    seen = json.loads(page.title())
+    assert seen["fetched"] == [403, False]
+    assert seen["posted"] == 403
+    assert (seen["opened"], seen["worker"]) == ("failed", "failed")
+    assert person.email not in str(seen)
+    assert not [name for name in before if name in seen["cookies"]]
+    assert {one["name"]: one["value"] for one in context.cookies()} == before
+    page.goto("/account")
+    assert person.email in page.content()
+    context.close()
+
+
+def test_the_apis_take_no_cookies(signed_in: Browser) -> None:
+    assert signed_in.session
+    assert signed_in.get("/v0/profile").status_code == 401
+    assert signed_in.get("/main/sandboxes/any/health").status_code == 401
