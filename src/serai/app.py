@@ -61,7 +61,7 @@ from serai.identity.signing_keys import KeyRing
 from serai.images.operations import image_operations
 from serai.images.share_operations import share_operations
 from serai.kernel import instance
-from serai.kernel.clock import now
+from serai.kernel.clock import SteadyClock, now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
@@ -73,7 +73,7 @@ from serai.mail.mailer import Mailer
 from serai.mail.password_mail import password_mail
 from serai.metering.delivery import SpanDelivery
 from serai.metering.dimensions import SANDBOX_RUNTIME
-from serai.metering.keeper import keep_metering
+from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.moving import move_from_platform
 from serai.metering.prices import PriceList
@@ -170,9 +170,9 @@ class Platform:
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
         booted = await self._open()
-        controller = SandboxController(
-            self.db, self.store, self.runtime, SandboxSpans(self.meter, self.usage), self.discovery
-        )
+        clock = await metering_clock(self.usage, now())
+        spans = SandboxSpans(self.meter, self.usage, clock)
+        controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
         reconciler = Reconciler(controller)
         await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)
@@ -194,7 +194,7 @@ class Platform:
                     self.usage,
                     self.meter,
                     self.delivery,
-                    now,
+                    clock.now,
                     retention_days=self.settings.usage_event_retention,
                 )
             ),
@@ -418,13 +418,14 @@ class SandboxSpans:
     Usage is the platform's own to count, whoever's request starts or stops something.
     """
 
-    def __init__(self, meter: SpanMeter, usage: UsageStore) -> None:
+    def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
         self._meter = meter
         self._usage = usage
+        self._clock = clock
 
     @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
-        """The sandbox runs from ``at`` on."""
+        """The sandbox runs from now on: ``at`` by a clock that nobody sets."""
         resource = Metered(
             id=sandbox.id,
             account_id=sandbox.account_id,
@@ -432,12 +433,12 @@ class SandboxSpans:
             type="sandbox",
             name=sandbox.name,
         )
-        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, at)
+        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, self._clock.now())
 
     @unbounded(METERED)
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
-        """The sandbox ran until ``at``."""
-        close_span(conn, sandbox_id, SANDBOX_RUNTIME, at)
+        """The sandbox ran until now, see ``open``."""
+        close_span(conn, sandbox_id, SANDBOX_RUNTIME, self._clock.now())
 
     def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
         """After our own restart; what the outbox held is delivered."""
