@@ -17,7 +17,7 @@ LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
@@ -42,8 +42,12 @@ parity: .venv/.dev clients ## Rewrite the conformance table and docs/reference/p
 	@PYTHONPATH=tests $(BIN)/python -m contract.rewrite
 
 .PHONY: bench
-bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway and the sandboxes
+bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway, the sandboxes and the bill
 	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-usage
+bench-usage: .venv/.dev ## Measure recording usage, and a year of 100 million events answered
+	@$(BIN)/python -m bench usage $(ARGS)
 
 .PHONY: demo
 demo: .venv/.runtime $(DEMO)/.ready ## Run the official Python SDK against a server of its own

@@ -101,7 +101,7 @@ class Server:
         """Run another `serai` command with this server's options after the command's name."""
         command, *rest = arguments
         return subprocess.run(
-            [*COMMAND, command, *self.options(), *rest],
+            [*COMMAND, *command.split(), *self.options(), *rest],
             env=environment(**(self.environ | extra)),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -30,10 +30,7 @@ class Postgres:
         self._folder = folder
         self._user = user
         self._numbers = count(1)
-        self.url = self._url("postgres")
-
-    def _url(self, database: str) -> str:
-        return f"postgresql://serai@/{database}?host={self._folder}"
+        self.url = f"postgresql://serai@/postgres?host={folder}"
 
     def start(self) -> None:
         """Make the cluster and start the server on it."""
@@ -52,11 +49,11 @@ class Postgres:
         self._run("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "stop")
 
     def new_database(self) -> str:
-        """The URL of an empty database."""
+        """The URL of an empty schema, as good as a database and quicker made."""
         name = f"test{next(self._numbers)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self._url(name)
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url}&options=-csearch_path%3D{name}"
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
