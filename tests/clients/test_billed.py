@@ -59,12 +59,12 @@ def test_what_ran_and_what_was_kept_is_on_the_bill(
     stored = bill(own)["drive_storage_gbs"]
     assert 0 < stored <= (DRIVE_MB + 1) / 1024 * (time.monotonic() - begin)
 
-    verified = own.run("usage verify")
+    verified = own.run("usage", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "all agree" in verified.stdout
     with sqlite3.connect(own.data_dir / "usage.db") as raw:
         raw.execute("UPDATE usage_hours SET quantity = quantity + 1")
-    differing = own.run("usage verify")
+    differing = own.run("usage", "verify")
     assert differing.returncode == 1, differing.stderr
     assert "model_requests_count" in differing.stdout
     assert own.client.get("/health").json()["usage"] == {"setAside": 0}

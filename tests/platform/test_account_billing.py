@@ -58,6 +58,7 @@ class Billed:
     """A server whose account used something last month and this month."""
 
     def __init__(self, server: Server) -> None:
+        server.environ["SERAI_USAGE_EVENT_RETENTION"] = "400"  # else last month comes too late
         self.server = server.start()
         self.id = str(self.server.client.get("/v0/accounts").json()[0]["id"])
         self.server.stop()
@@ -71,6 +72,7 @@ class Billed:
             trust_env=False,
             timeout=30,
         )
+        self.api.post(f"/statements/{LAST_MONTH:%Y-%m}/close").raise_for_status()
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,21 @@
-"""JSON answers with money in them."""
+"""Answers with money in them, and whether a client wants a file instead."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from litestar import Response
 
-from serai.api.exchange import json_response
+from serai.api.exchange import AnyRequest, json_response
 from serai.metering.money import plain
+
+WANTS_CSV = re.compile(r"\s*text/csv\b", re.IGNORECASE)
+
+
+def wants_csv(request: AnyRequest) -> bool:
+    """Whether the first type that a client accepts is CSV."""
+    return WANTS_CSV.match(request.headers.get("accept", "")) is not None
 
 
 def money_answer(content: Any) -> Response[bytes]:

@@ -1,6 +1,5 @@
 """The Billing API over HTTP: accounts and their metrics."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from sqlalchemy import Connection
 from serai.api.exchange import AnyRequest, json_response
 from serai.billing import operations
 from serai.billing.accounts import scope_of
+from serai.billing.answers import wants_csv
 from serai.billing.context import BillingContext
 from serai.billing.export_endpoints import ONE, QUERY, WINDOW, export, params_of
 from serai.identity.caller import caller_of
@@ -19,7 +19,6 @@ from serai.kernel.clock import now
 from serai.wire.billing import Account, AccountMetrics, MetricsValues
 
 PAGED = QUERY | {"limit": int, "cursor": str}
-WANTS_CSV = re.compile(r"\s*text/csv\b", re.IGNORECASE)
 
 
 def metrics_operations(context: BillingContext) -> list[ControllerRouterHandler]:
@@ -41,7 +40,7 @@ def metrics_operations(context: BillingContext) -> list[ControllerRouterHandler]
     )
     async def get_metrics(request: AnyRequest, account_id: str) -> Response[Any]:
         caller, params = caller_of(request).principal, params_of(request)
-        if WANTS_CSV.match(request.headers.get("accept", "")):
+        if wants_csv(request):
             return await export(context, caller, account_id, params)
         scope_of(caller, account_id)
         prices = await context.prices_of(account_id)

@@ -7,7 +7,7 @@ from litestar.types import ControllerRouterHandler
 
 from serai.api.exchange import AnyRequest
 from serai.billing.accounts import need_admin
-from serai.billing.answers import money_answer
+from serai.billing.answers import money_answer, wants_csv
 from serai.billing.closing import Closing
 from serai.billing.context import BillingContext
 from serai.billing.exports import lines
@@ -21,7 +21,6 @@ PATH = "/v0/accounts/{account_id:str}/statements"
 ONE = PATH + "/{month:str}"
 ADMIN = "statements are"
 MONTH = re.compile(r"(19[7-9]|2\d\d)\d-(0[1-9]|1[0-2])", re.ASCII)
-WANTS_CSV = re.compile(r"\s*text/csv\b", re.IGNORECASE)
 COLUMNS = (
     "kind",
     "period",
@@ -58,7 +57,7 @@ def statement_operations(
     async def get_statement(request: AnyRequest, account_id: str, month: str) -> Response[bytes]:
         need_admin(caller_of(request).principal, account_id, ADMIN)
         found = await one(account_id, _month(month))
-        if WANTS_CSV.match(request.headers.get("accept", "")):
+        if wants_csv(request):
             return _file(found, f"statement-{account_id}-{month}.csv")
         return money_answer(found)
 
