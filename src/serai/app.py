@@ -111,12 +111,12 @@ class Platform:
         self.authority = Authority(settings.data_dir)
         self.connect = ConnectProxy(self.authority)
         self.routes = RouteTable()
-        self.discovery = Discovery(self.db, self.store, self.routes)
         self.meter = SpanMeter()
         self.usage = UsageBuffer()
         self.prices = PriceList.load(_prices_file(settings))
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.allowance = Allowance(self.db)
         self.tasks: list[asyncio.Task[None]] = []

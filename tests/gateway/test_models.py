@@ -375,7 +375,8 @@ async def test_stream_breaks(world: World, client: Client) -> None:
     assert not rest.endswith(b"0\r\n\r\n")
     events = [line for line in rest.split(b"\r\n") if line.startswith(b"data: ")]
     assert json.loads(events[-1].strip()[6:])["error"]["code"] == "UPSTREAM_ERROR"
-    assert (world.usages[0].counted, world.usages[0].streamed) == (False, True)
+    usage = world.usages[0]
+    assert (usage.output_tokens, usage.estimated, usage.streamed) == (1, True, True)
 
 
 async def test_json_breaks(world: World, client: Client) -> None:
