@@ -86,7 +86,7 @@ def test_a_providers_trouble_is_told(
 def test_a_provider_that_is_away(api: httpx.Client) -> None:
     answer = api.get(f"{connect(api, f'http://127.0.0.1:{free_port()}')}/models")
     assert (answer.status_code, answer.json()["error"]) == (502, "PROVIDER_UNREACHABLE")
-    nowhere = api.get(f"{connect(api, None, integration='huggingface')}/models")
+    nowhere = api.get(f"{connect(api, None, integration='hf_private_endpoint')}/models")
     assert nowhere.status_code == 400
     assert "spec.config.baseUrl" in nowhere.json()["message"]
     assert api.get("/v0/integrations/connections/nope/models").status_code == 404
