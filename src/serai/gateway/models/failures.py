@@ -14,6 +14,7 @@ REDACTED = b"[redacted]"
 SHORTEST_SECRET = 8
 """Shorter keys are placeholders of local servers; replacing them would mangle words."""
 LARGEST_HELD = 64 * 1024
+LARGEST_UNPACKED = 1024 * 1024
 _EXCERPT = 300
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
@@ -26,24 +27,41 @@ class Failure:
         secret: what must not reach the client; empty for nothing.
     """
 
-    __slots__ = ("answer", "body", "passing", "secret")
+    __slots__ = ("_inflate", "answer", "body", "garbled", "passing", "secret")
 
     def __init__(self, answer: Answer, secret: bytes) -> None:
         self.answer = answer
         self.secret = secret if len(secret) >= SHORTEST_SECRET else b""
         self.body = bytearray()
         self.passing = False
+        coding = answer.index.get(b"content-encoding", b"identity").lower()
+        self._inflate = zlib.decompressobj(47) if coding in (b"gzip", b"deflate") else None
+        self.garbled = self._inflate is None and coding != b"identity"
+        """It is packed in a way that cannot be looked into."""
 
     def overflows(self, data: bytes) -> bool:
         """Note a piece; whether the body is too long to be held any longer."""
-        self.body += data
+        if self.garbled:
+            return False
+        self.body += self._unpacked(data)
         return len(self.body) > LARGEST_HELD
 
-    def head(self, length: int | None, *, unpacked: bool = False) -> Answer:
-        """The head for the client, with a body of this length."""
-        dropped = b"content-encoding" if unpacked else b""
+    def _unpacked(self, data: bytes) -> bytes:
+        if self._inflate is None:
+            return data
+        try:
+            plain = self._inflate.decompress(data, LARGEST_UNPACKED)
+        except zlib.error:
+            plain, self.garbled = b"", True
+        self.garbled = self.garbled or bool(self._inflate.unconsumed_tail)
+        return plain
+
+    def head(self, length: int | None) -> Answer:
+        """The head for the client, with an unpacked body of this length."""
         headers: Headers = [
-            (name, self.hidden(value)) for name, value in self.answer.headers if name != dropped
+            (name, self.hidden(value))
+            for name, value in self.answer.headers
+            if name != b"content-encoding"
         ]
         return msgspec.structs.replace(self.answer, headers=headers, length=length)
 
@@ -59,26 +77,17 @@ class Failure:
         self.body = bytearray(text[cut:])
         return text[:cut]
 
-    def plain(self) -> bytes | None:
-        """The held body uncompressed; None when it is not compressed, or not with gzip."""
-        if self.answer.index.get(b"content-encoding", b"").lower() not in (b"gzip", b"deflate"):
-            return None
-        try:
-            return zlib.decompressobj(47).decompress(bytes(self.body), LARGEST_HELD)
-        except zlib.error:
-            return None
-
     def whole(self) -> tuple[Answer, bytes]:
         """Head and body for the client.
 
         Raises:
-            ProviderFailed: it is HTML, or says to be JSON and is not.
+            ProviderFailed: it is HTML, says to be JSON and is not, or cannot be unpacked.
         """
-        unpacked = self.plain()
-        body = self.hidden(bytes(self.body) if unpacked is None else unpacked)
-        if self.is_html() or (b"json" in self._kind() and body and not _is_json(body)):
+        body = self.hidden(bytes(self.body))
+        broken = b"json" in self._kind() and body and not _is_json(body)
+        if self.garbled or broken or self.is_html():
             raise self.problem()
-        return self.head(len(body), unpacked=unpacked is not None), body
+        return self.head(len(body)), body
 
     def _kind(self) -> bytes:
         return self.answer.index.get(b"content-type", b"").lower()
@@ -89,8 +98,7 @@ class Failure:
 
     def problem(self) -> ProviderFailed:
         """The error that is told instead."""
-        unpacked = self.plain()
-        text = excerpt(self.hidden(bytes(self.body) if unpacked is None else unpacked))
+        text = excerpt(self.hidden(bytes(self.body)))
         kind = self._kind().decode("latin-1").partition(";")[0][:60] or "no content type"
         status = self.answer.status
         return ProviderFailed(
@@ -102,7 +110,6 @@ class Failure:
 
 def _is_json(body: bytes) -> bool:
     try:
-        msgspec.json.decode(body, type=msgspec.Raw)
         msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
