@@ -14,6 +14,8 @@ from serai.kernel.errors import BadRequest, NotFound
 from serai.wire.catalog import EndpointConfiguration, Integration
 
 _LOCATION = re.compile(r"[a-z0-9-]{1,40}")
+_URL = re.compile(r"https?://[!-~]+")
+_KEY = re.compile(r"[ -~\u00a0-\u00ff]*")
 _PROJECT = re.compile(r"[A-Za-z0-9.:_-]{1,100}")
 _ACCOUNT_FIELDS = ("client_email", "private_key")
 
@@ -139,6 +141,11 @@ def _base_url(
             f"{provider.integration.name[:60]!r} has none of its own: set it to the provider's "
             f"API, such as {provider.base_hint}."
         )
+    if not _URL.fullmatch(base):
+        raise BadRequest(
+            f"The base URL {base[:120]!r} of this connection is not a plain http(s) URL such as "
+            f"{provider.base_hint}."
+        )
     base = base.rstrip("/").removesuffix("/v1")
     if provider.family == "azure-ai" and re.fullmatch(
         r"https://[^/]*\.services\.ai\.azure\.com", base
@@ -154,9 +161,11 @@ def _host_prefix(location: str) -> str:
 
 def _credentials(secret: dict[str, str]) -> tuple[str, dict[str, Any]]:
     """The plain key, and a Google service account where the secret holds its key file."""
-    key = secret.get("apiKey", "")
+    key = secret.get("apiKey", "").strip()
     text = secret.get("serviceAccount") or secret.get("credentials") or key
     if not text.lstrip().startswith("{"):
+        if not _KEY.fullmatch(key):
+            raise BadRequest("spec.secret.apiKey of the connection holds a control character.")
         return key, {}
     try:
         account = json.loads(text)

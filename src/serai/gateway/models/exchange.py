@@ -238,6 +238,8 @@ class ModelExchange(Exchange):
             self.streamed = kind.startswith(_STREAMS)
         if answer.status >= 400 and not answer.empty:
             self.failure = Failure(answer, self._secret())
+            if answer.status == 401 and self.route is not None:
+                self.gateway.google_tokens.forget(self.route.api.service_account)
             return
         if self.collects and b"html" in kind and self.request.method == b"POST":
             self.fail(Failure(answer, b"").problem())

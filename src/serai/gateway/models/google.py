@@ -43,6 +43,10 @@ class GoogleTokens:
         token, ends = self._tokens.get(account, (b"", 0.0))
         return token if time.monotonic() < ends else None
 
+    def forget(self, account: str) -> None:
+        """The provider did not take the account's token: the next call buys another."""
+        self._tokens.pop(account, None)
+
     async def fetch(self, account: str) -> bytes:
         """A token.
 
