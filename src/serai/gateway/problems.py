@@ -140,11 +140,11 @@ def envelope(problem: SeraiError, request_id: str) -> bytes:
     return msgspec.json.encode(
         {
             "error": {
-                "origin": "platform",
                 **problem.details,
                 "code": problem.code,
                 "message": problem.message,
                 "status": problem.status,
+                "origin": problem.details.get("origin", "platform"),
                 "retryable": retryable(problem),
                 "request_id": request_id,
             },

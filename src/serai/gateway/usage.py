@@ -234,6 +234,8 @@ Meter = PlainMeter | PackedMeter
 
 def meter_for(kind: bytes, coding: bytes, *, strip: bool) -> Meter | None:
     """The meter for a content type (in lower case) and a content coding; None to count nothing."""
+    if kind == b"application/json" and not coding:
+        return AnswerMeter()
     meter: PlainMeter
     if kind.startswith(b"text/event-stream"):
         meter = StreamMeter(strip=strip and not coding)

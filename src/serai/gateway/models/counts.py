@@ -24,13 +24,15 @@ class Tally:
         if received is None and sent is None and total is None:
             return
         self.counted = True
-        self.input = self.input if received is None else _whole(received)
-        self.output = self.output if sent is None else _whole(sent)
+        if received is not None:
+            self.input = received if received.__class__ is int else _whole(received)
+        if sent is not None:
+            self.output = sent if sent.__class__ is int else _whole(sent)
         self.total = _whole(total) if total else self.input + self.output
 
 
 def _whole(number: int | float) -> int:
-    return int(min(number, 1e15))
+    return number if isinstance(number, int) else int(min(number, 1e15))
 
 
 class Counts(msgspec.Struct):
@@ -88,34 +90,44 @@ class _Holder(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """An answer, or an event of a stream: everything in it that may hold counts."""
+    """An answer: everything in it that may hold counts."""
 
     usage: Counts | None = None
     meta: Counts | None = None
     google: GoogleCounts | None = msgspec.field(default=None, name="usageMetadata")
-    choices: list[msgspec.Raw] | None = None
-    message: _Holder | str | None = None
-    response: _Holder | str | None = None
-    delta: _Holder | str | None = None
-    groq: _Holder | None = msgspec.field(default=None, name="x_groq")
     prompt_eval_count: Number = None
     eval_count: Number = None
 
     def add_to(self, tally: Tally) -> None:
         """Count whatever is there."""
-        for counts in (self.usage, self.meta, self.google):
-            if counts is not None:
-                counts.add_to(tally)
+        counts = self.usage or self.meta or self.google
+        if counts is not None:
+            counts.add_to(tally)
+        else:
+            tally.note(self.prompt_eval_count, self.eval_count)  # Ollama's
+
+
+class Event(Report):
+    """The same of a stream's event, where the counts may stand one step deeper."""
+
+    choices: list[msgspec.Raw] | None = None
+    message: _Holder | str | None = None
+    response: _Holder | str | None = None
+    delta: _Holder | str | None = None
+    groq: _Holder | None = msgspec.field(default=None, name="x_groq")
+
+    def add_to(self, tally: Tally) -> None:
+        """Count whatever is there."""
+        Report.add_to(self, tally)
         for holder in (self.message, self.response, self.delta, self.groq):
             if isinstance(holder, _Holder):
                 counts = holder.usage or holder.meta
                 if counts is not None:
                     counts.add_to(tally)
-        tally.note(self.prompt_eval_count, self.eval_count)  # Ollama's
 
 
 read_answer: Any = msgspec.json.Decoder(Report | list[Report] | None).decode
-read_event: Any = msgspec.json.Decoder(Report).decode
+read_event: Any = msgspec.json.Decoder(Event).decode
 _LAST = re.compile(rb'"(usage|usageMetadata|meta)"\s*:\s*\{')
 
 
@@ -129,7 +141,7 @@ def count_tail(tail: bytes, tally: Tally) -> None:
         if piece is None:
             continue
         try:
-            report: Report = read_event(b'{"%b":%b}' % (found[1], piece))
+            report: Event = read_event(b'{"%b":%b}' % (found[1], piece))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
         report.add_to(tally)

@@ -28,6 +28,7 @@ from serai.kernel.errors import BadRequest, PayloadTooLarge, SeraiError
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
 
+_STREAM_METERS = (StreamMeter, LineMeter)
 _BACKLOG = 64 * 1024
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
 
@@ -256,11 +257,6 @@ class ModelExchange(Exchange):
         account = plan.route.api.service_account
         return (self.gateway.google_tokens.cached(account) or b"") if account else plan.secret
 
-    def _frame(self, answer: Answer, out: list[bytes]) -> None:
-        super()._frame(answer, out)
-        if answer.status >= 400:
-            out.append(b"x-blaxel-source: provider\r\n")
-
     def answer_length(self, answer: Answer) -> int | None:
         return None if self.streamed and self.strip else answer.length
 
@@ -284,7 +280,7 @@ class ModelExchange(Exchange):
                 self.fail(failure.problem())
                 return
             failure.passing = True
-            Exchange.answered(self, failure.head(None))
+            self._pass_head(failure.head(None))
         Exchange.received(self, failure.release())
 
     def flush(self) -> None:
@@ -316,9 +312,14 @@ class ModelExchange(Exchange):
             except SeraiError as problem:
                 self.fail(problem)
                 return
-            Exchange.answered(self, answer)
+            self._pass_head(answer)
             Exchange.received(self, body)
         Exchange.settled(self)
+
+    def _pass_head(self, answer: Answer) -> None:
+        """Pass on the head of the provider's own error, marked as such."""
+        Exchange.answered(self, answer)
+        self.out.insert(-1, b"x-blaxel-source: provider\r\n")  # before the empty line
 
     def _unreadable(self, meter: AnswerMeter) -> None:
         """Tell of an answer that is no JSON although it says so; none of it has been sent."""
@@ -354,10 +355,11 @@ class ModelExchange(Exchange):
             return
         meter = self.meter
         tally = Tally() if meter is None else meter.tally
-        events = meter.events if isinstance(meter, StreamMeter | LineMeter) else 0
-        estimated = not self.ended and events > tally.output
-        if estimated:
-            tally.note(None, events)
+        estimated = False
+        if not self.ended and isinstance(meter, _STREAM_METERS):
+            estimated = meter.events > tally.output
+            if estimated:
+                tally.note(None, meter.events)
         self.gateway.on_model_usage(
             self.route,
             self.principal,
