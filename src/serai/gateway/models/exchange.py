@@ -87,7 +87,7 @@ class ModelExchange(Exchange):
             raise _refusal(route)
         self.route = route
         plan = self.plan = self.gateway.plans.find(route, target.rest)
-        self.collects = plan.rewrites() and self._is_json()
+        self.collects = plan.rewrites and self._is_json()
         self.heard = self.client.loop.time()
         if self.request.complete:
             self._send(plan)

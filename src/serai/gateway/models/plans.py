@@ -55,6 +55,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         model: what the body's ``model`` becomes; None leaves it alone.
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
+        rewrites: a JSON body must be read before it is sent.
     """
 
     route: ModelRoute
@@ -69,10 +70,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     model: str | None
     adds_model: bool
     completions: bool
-
-    def rewrites(self) -> bool:
-        """Whether a JSON body must be read before it is sent."""
-        return self.model is not None or self.completions
+    rewrites: bool
 
     def start(self, query: bytes | None) -> bytes:
         """The rest of the first line and the ``Host`` field, for a client's query."""
@@ -161,6 +159,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.model,
         place.adds_model,
         place.completions,
+        place.model is not None or place.completions,
     )
 
 
