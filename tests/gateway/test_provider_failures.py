@@ -11,27 +11,15 @@ import pytest
 from serai.catalog.provider_api import ProviderApi
 from serai.gateway.limits import Limits
 
+from .model_calls import ANSWER, CHAT, ask, body
 from .world import KEY, Client, Handler, Upstream, World, plain
 
-CHAT = "/main/models/llm/v1/chat/completions"
 SECRET = "sk-provider"
-USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-ANSWER = json.dumps({"id": "c1", "choices": [{"index": 0}], "usage": USAGE}).encode()
 
 
 @pytest.fixture
 def limits() -> Limits:
     return Limits(tick=0.02, model_body_timeout=0.4, model_response_timeout=1.5)
-
-
-def body(**fields: object) -> bytes:
-    return json.dumps({"model": "llm", "messages": []} | fields).encode()
-
-
-async def ask(client: Client, target: str = CHAT, content: bytes | None = None, **more):
-    headers = {"Content-Type": "application/json"} | more.pop("headers", {})
-    content = body() if content is None else content
-    return await client.ask(target, method="POST", body=content, headers=headers, **more)
 
 
 def sends(head: str, *pieces: bytes, close: bool = False) -> Handler:
@@ -139,9 +127,15 @@ async def test_unreadable_answers(
     assert (await ask(client)).body == ANSWER
 
 
-async def test_a_file_may_be_html(world: World, client: Client) -> None:
-    world.model.handler = plain(HTML, kind="text/html")
-    assert (await client.ask("/main/models/llm/v1/files/f1/content")).body == HTML
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("text/html", HTML), ("application/x-jsonl", b"{}\n{}\n"), ("application/json", b"{")],
+)
+async def test_a_file_may_be_anything(
+    world: World, client: Client, kind: str, content: bytes
+) -> None:
+    world.model.handler = plain(content, kind=kind)
+    assert (await client.ask("/main/models/llm/v1/files/f1/content")).body == content
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])

@@ -48,6 +48,7 @@ class ModelExchange(Exchange):
         "passed",
         "plan",
         "route",
+        "secret",
         "sent",
         "size",
         "streamed",
@@ -61,6 +62,7 @@ class ModelExchange(Exchange):
         self.collects = True
         self.size = 0
         self.heard = 0.0
+        self.secret = b""
         self.sent = False
         self.strip = False
         self.streamed = False
@@ -196,11 +198,13 @@ class ModelExchange(Exchange):
     def _go(self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool) -> None:
         """Send it, with an access token first fetched where the provider wants one."""
         account = plan.route.api.service_account
+        self.secret = plan.secret
         if account:
             token = self.gateway.google_tokens.cached(account)
             if token is None:
                 self.spawn(lambda: self._fetch_token(plan, head, body, chunked=chunked))
                 return
+            self.secret = token
             head += (b"authorization: Bearer ", token, b"\r\n")
         head += (b"\r\n", body)
         self.sent = True
@@ -237,12 +241,10 @@ class ModelExchange(Exchange):
         if kind != b"application/json":
             kind = kind.lower()
             self.streamed = kind.startswith(_STREAMS)
-        if answer.status >= 400 and not answer.empty:
-            self.failure = Failure(answer, self._secret())
-            if answer.status == 401 and self.route is not None:
-                self.gateway.google_tokens.forget(self.route.api.service_account)
+        if answer.status >= 400:
+            self._refused(answer)
             return
-        if self.collects and b"html" in kind and self.request.method == b"POST":
+        if b"html" in kind and self._expects_json():
             self.fail(Failure(answer, b"").problem())
             return
         if not answer.empty:
@@ -250,12 +252,18 @@ class ModelExchange(Exchange):
             self.meter = meter_for(kind, coding, strip=self.strip)
         Exchange.answered(self, answer)
 
-    def _secret(self) -> bytes:
-        plan = self.plan
-        if plan is None:
-            return b""
-        account = plan.route.api.service_account
-        return (self.gateway.google_tokens.cached(account) or b"") if account else plan.secret
+    def _expects_json(self) -> bool:
+        """Whether it is a question to a model, and not, say, the download of a file."""
+        return self.collects and self.request.method == b"POST"
+
+    def _refused(self, answer: Answer) -> None:
+        failure = Failure(answer, self.secret)
+        if answer.status == 401 and self.route is not None:
+            self.gateway.google_tokens.forget(self.route.api.service_account)
+        if answer.empty:
+            self._pass_head(failure.head(answer.length))
+        else:
+            self.failure = failure
 
     def answer_length(self, answer: Answer) -> int | None:
         return None if self.streamed and self.strip else answer.length
@@ -297,7 +305,7 @@ class ModelExchange(Exchange):
             rest = meter.end()
             if rest:
                 Exchange.received(self, rest)
-            if isinstance(meter, AnswerMeter) and meter.broken and not self.passed:
+            if isinstance(meter, AnswerMeter) and meter.broken and self._can_still_refuse():
                 self._unreadable(meter)
                 return
         Exchange.settled(self)
@@ -320,6 +328,9 @@ class ModelExchange(Exchange):
         """Pass on the head of the provider's own error, marked as such."""
         Exchange.answered(self, answer)
         self.out.insert(-1, b"x-blaxel-source: provider\r\n")  # before the empty line
+
+    def _can_still_refuse(self) -> bool:
+        return not self.passed and self._expects_json()
 
     def _unreadable(self, meter: AnswerMeter) -> None:
         """Tell of an answer that is no JSON although it says so; none of it has been sent."""
