@@ -29,7 +29,7 @@ test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: clients
-clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready ## Install the official SDKs and CLI, and an OpenID provider, for the tests that run them
+clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider and model clients, for the tests that run them
 
 .PHONY: lint
 lint: .venv/.dev ## Check style, types and layers
@@ -67,6 +67,7 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) --no-deps requirements/demo-llm.in -o requirements/demo-llm.lock
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
+	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
 
 .PHONY: clean
 clean: ## Remove environments and caches; state in .serai stays
@@ -87,6 +88,10 @@ $(CLIENTS)/py-0.4.24/.ready: requirements/clients.lock scripts/venv
 
 $(CLIENTS)/py-0.4.3/.ready: requirements/clients-0.4.3.lock scripts/venv
 	@scripts/venv $(@D) requirements/clients-0.4.3.lock
+	@touch $@
+
+$(CLIENTS)/providers/.ready: requirements/clients-providers.lock scripts/venv
+	@scripts/venv $(@D) requirements/clients-providers.lock
 	@touch $@
 
 $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-modules

@@ -10,11 +10,8 @@ import pytest
 
 from serai.gateway.limits import Limits
 
+from .model_calls import ANSWER, CHAT, USAGE, ask, body
 from .world import KEY, Client, World, certificate, plain
-
-CHAT = "/main/models/llm/v1/chat/completions"
-USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
-ANSWER = json.dumps({"id": "c1", "choices": [{"index": 0}], "usage": USAGE}).encode()
 
 
 @pytest.fixture
@@ -26,16 +23,6 @@ def limits() -> Limits:
         model_response_timeout=0.4,
         connect_timeout=0.5,
     )
-
-
-def body(**fields: object) -> bytes:
-    return json.dumps({"model": "llm", "messages": []} | fields).encode()
-
-
-async def ask(client: Client, target: str = CHAT, content: bytes | None = None, **more):
-    headers = {"Content-Type": "application/json"} | more.pop("headers", {})
-    content = body() if content is None else content
-    return await client.ask(target, method="POST", body=content, headers=headers, **more)
 
 
 async def test_answer_passes_and_is_counted(world: World, client: Client) -> None:
@@ -375,7 +362,8 @@ async def test_stream_breaks(world: World, client: Client) -> None:
     assert not rest.endswith(b"0\r\n\r\n")
     events = [line for line in rest.split(b"\r\n") if line.startswith(b"data: ")]
     assert json.loads(events[-1].strip()[6:])["error"]["code"] == "UPSTREAM_ERROR"
-    assert (world.usages[0].counted, world.usages[0].streamed) == (False, True)
+    usage = world.usages[0]
+    assert (usage.output_tokens, usage.estimated, usage.streamed) == (1, True, True)
 
 
 async def test_json_breaks(world: World, client: Client) -> None:

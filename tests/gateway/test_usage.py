@@ -3,10 +3,11 @@
 import itertools
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serai.gateway.usage import AnswerMeter, StreamMeter
+from serai.gateway.usage import AnswerMeter, LineMeter, StreamMeter
 
 GAPS = [b"\n\n", b"\r\n\r\n", b"\r\r"]
 texts = st.text(max_size=20)
@@ -77,3 +78,120 @@ def test_answer(received: int, sent: int, data: st.DataObject) -> None:
 def test_any_answer_passes(body: bytes) -> None:
     meter = AnswerMeter()
     assert meter.feed(body) + meter.end() == body
+
+
+SHAPES = [
+    ({"usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}, (3, 4, 7)),
+    ({"usage": {"input_tokens": 3, "output_tokens": 4}}, (3, 4, 7)),
+    ({"usage": {"prompt_tokens": 3, "total_tokens": 3}}, (3, 0, 3)),
+    (
+        {
+            "usage": {
+                "input_tokens": 3,
+                "cache_read_input_tokens": 10,
+                "cache_creation_input_tokens": 5,
+                "output_tokens": 4,
+            }
+        },
+        (18, 4, 22),
+    ),
+    (
+        {
+            "usageMetadata": {
+                "promptTokenCount": 3,
+                "toolUsePromptTokenCount": 1,
+                "candidatesTokenCount": 4,
+                "thoughtsTokenCount": 2,
+                "totalTokenCount": 10,
+            }
+        },
+        (4, 6, 10),
+    ),
+    (
+        {
+            "usage": {
+                "billed_units": {"input_tokens": 1, "output_tokens": 1},
+                "tokens": {"input_tokens": 3.0, "output_tokens": 4.0},
+            }
+        },
+        (3, 4, 7),
+    ),
+    ({"meta": {"billed_units": {"input_tokens": 3, "output_tokens": 4}}}, (3, 4, 7)),
+    ({"prompt_eval_count": 3, "eval_count": 4, "done": True}, (3, 4, 7)),
+    ({"x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}}, (3, 4, 7)),
+    (
+        {"type": "response.completed", "response": {"usage": {"input_tokens": 3}}},
+        (3, 0, 3),
+    ),
+    (
+        {
+            "type": "message-end",
+            "delta": {"usage": {"tokens": {"input_tokens": 3, "output_tokens": 4}}},
+        },
+        (3, 4, 7),
+    ),
+    (
+        {"event_type": "stream-end", "response": {"meta": {"tokens": {"input_tokens": 3}}}},
+        (3, 0, 3),
+    ),
+]
+
+
+WHOLE = {"usage", "usageMetadata", "meta", "eval_count"}
+
+
+@pytest.mark.parametrize(("report", "counts"), SHAPES)
+def test_every_shape_is_counted_whole_in_events_and_in_lines(
+    report: dict[str, object], counts: tuple[int, int, int]
+) -> None:
+    text = msgspec.json.encode(report)
+    for meter, content in (
+        (AnswerMeter(), text),
+        (AnswerMeter(), b'[{"a":1},' + text + b"]"),
+        (LineMeter(), b'{"a":1}\n' + text + b"\n"),
+        (LineMeter(), text),
+        (StreamMeter(strip=False), b"data: {}\n\ndata: " + text + b"\n\n"),
+    ):
+        if isinstance(meter, StreamMeter) and b'"usage' not in text:
+            continue  # no provider tells these in events
+        if isinstance(meter, AnswerMeter) and not report.keys() & WHOLE:
+            continue  # or these in whole answers
+        for index in range(0, len(content), 7):
+            meter.feed(content[index : index + 7])
+        meter.end()
+        tally = meter.tally
+        assert (tally.input, tally.output, tally.total) == counts, (meter, content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"usage":"much"}',
+        b'{"usage":{"prompt_tokens":"3"}}',
+        b'{"usage":{}}',
+        b'{"usage":null}',
+        b"[]",
+        b"null",
+        b'"usage"',
+    ],
+)
+def test_nonsense_counts_nothing_and_is_readable(content: bytes) -> None:
+    meter = AnswerMeter()
+    meter.feed(content)
+    meter.end()
+    assert (meter.tally.counted, meter.broken) == (False, False)
+
+
+@given(st.text(max_size=30), st.data())
+def test_a_long_answer_is_counted_by_its_end(text: str, data: st.DataObject) -> None:
+    """What a model says, even about usage, is never taken for a report."""
+    said = text + ',"usage":{"prompt_tokens":999},'
+    whole = {"a": "x" * 1_100_000, "usage": {"prompt_tokens": 3, "more": {"n": 1}}, "b": said}
+    meter = AnswerMeter()
+    body = msgspec.json.encode(whole)
+    cut = data.draw(st.integers(1, len(body)))
+    meter.feed(body[:cut])
+    meter.feed(body[cut:])
+    assert sum(map(len, meter.parts)) <= 128 * 1024
+    meter.end()
+    assert meter.tally.input == 3

@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 
+from serai.catalog.provider_api import ProviderApi
 from serai.gateway.gateway import Gateway
 from serai.gateway.limits import Limits
 from serai.gateway.protocol import gateway_protocol
@@ -289,7 +290,14 @@ class World:
         return route
 
     def add_model(
-        self, name: str, base_url: str, *, model: str | None = None, key: str = "sk-provider"
+        self,
+        name: str,
+        base_url: str,
+        *,
+        model: str | None = None,
+        key: str = "sk-provider",
+        api: ProviderApi | None = None,
+        **more: Any,
     ) -> None:
         self.routes.models["main", name] = ModelRoute(
             account_id="acc",
@@ -300,6 +308,8 @@ class World:
             base_url=base_url,
             api_key=key,
             model=model,
+            api=api or ProviderApi(),
+            **more,
         )
 
     async def client(self) -> Client:

@@ -7,7 +7,7 @@ from litestar import Response, get
 from litestar.types import ControllerRouterHandler
 
 from serai.api.exchange import AnyRequest, json_response
-from serai.catalog.providers import Provider, Providers, configurations
+from serai.catalog.providers import Called, Providers, configurations
 from serai.catalog.upstream_models import find_model, list_models
 from serai.identity.caller import caller_of
 from serai.resources.kinds import CONNECTIONS
@@ -20,7 +20,7 @@ def integration_operations(
 ) -> list[ControllerRouterHandler]:
     """Every operation on integrations but those that store connections."""
 
-    async def called(request: AnyRequest, name: str) -> tuple[Provider, str, dict[str, str]]:
+    async def called(request: AnyRequest, name: str) -> Called:
         workspace = caller_of(request).workspace
         store = context.store
         spec = await context.db.read(
@@ -28,8 +28,7 @@ def integration_operations(
                 "spec"
             ]
         )
-        provider, base = providers.of_connection(spec)
-        return provider, base, spec.get("secret") or {}
+        return providers.called(spec)
 
     @get(
         "/v0/integrations/{name:str}",
@@ -45,7 +44,7 @@ def integration_operations(
         opt={"body": None, "answer": list[dict[str, Any]], "errors": [502]},
     )
     async def list_connection_models(request: AnyRequest, name: str) -> Response[bytes]:
-        return json_response(msgspec.json.encode(await list_models(*await called(request, name))))
+        return json_response(msgspec.json.encode(await list_models(await called(request, name))))
 
     @get(
         "/v0/integrations/connections/{name:str}/models/{model_id:path}",
@@ -56,7 +55,7 @@ def integration_operations(
         request: AnyRequest, name: str, model_id: str
     ) -> Response[bytes]:
         wanted = str(model_id).lstrip("/")
-        model = await find_model(*await called(request, name), wanted)
+        model = await find_model(await called(request, name), wanted)
         return json_response(msgspec.json.encode(model))
 
     @get(
@@ -65,8 +64,8 @@ def integration_operations(
         opt={"body": None, "answer": list[EndpointConfiguration]},
     )
     async def get_endpoint_configurations(request: AnyRequest, name: str) -> Response[bytes]:
-        provider, base, _ = await called(request, name)
-        return json_response(msgspec.json.encode(configurations(provider, base)))
+        found = await called(request, name)
+        return json_response(msgspec.json.encode(configurations(found)))
 
     return [
         get_integration,

@@ -1,127 +1,46 @@
 """Providers that connections can name: where their API is, and how it is called."""
 
-from typing import Any, Literal
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from serai.catalog.built_in import Provider, built_in, chat_endpoints, openai_like
 from serai.catalog.files import CatalogueFiles, IntegrationsFile, OwnIntegration
+from serai.catalog.provider_api import ProviderApi, place_of
 from serai.kernel.errors import BadRequest, NotFound
-from serai.wire.catalog import (
-    EndpointConfiguration,
-    Integration,
-    IntegrationEndpoint,
-    IntegrationEndpointToken,
-)
+from serai.wire.catalog import EndpointConfiguration, Integration
 
-Auth = Literal["bearer", "x-api-key", "x-goog-api-key"]
-ANTHROPIC_VERSION = "2023-06-01"
+_LOCATION = re.compile(r"[a-z0-9-]{1,40}")
+_URL = re.compile(r"https?://[!-~]+")
+_KEY = re.compile(r"[ -~\u00a0-\u00ff]*")
+_PROJECT = re.compile(r"[A-Za-z0-9.:_-]{1,100}")
+_ACCOUNT_FIELDS = ("client_email", "private_key")
 
 
-class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider.
+class Called(msgspec.Struct, frozen=True):
+    """A provider as a connection calls it.
 
     Attributes:
-        base_url: origin and path of its API, without ``/v1``; ``None`` when only a connection's
-            ``spec.config.baseUrl`` can say.
-        auth: the header that carries the key.
-        models_path: where it lists its models.
-        integration: what clients see.
+        provider: what is known of it.
+        base_url: without a trailing slash or ``/v1``.
+        key: the secret to send; empty for none, or where ``api`` has a service account.
+        api: how to call it.
     """
 
-    integration: Integration
-    base_url: str | None = None
-    auth: Auth = "bearer"
-    models_path: str = "/v1/models"
+    provider: Provider
+    base_url: str
+    key: str
+    api: ProviderApi
 
-
-OPENAI_TOKENS = IntegrationEndpointToken(
-    sent="usage.prompt_tokens", received="usage.completion_tokens", total="usage.total_tokens"
-)
-
-
-def _endpoint(example: dict[str, Any], tokens: IntegrationEndpointToken) -> IntegrationEndpoint:
-    return IntegrationEndpoint(
-        method="POST", body=msgspec.json.encode(example).decode(), token=tokens
-    )
-
-
-def _chat() -> dict[str, IntegrationEndpoint]:
-    example = {"messages": [{"role": "user", "content": "Hello"}]}
-    return {"/v1/chat/completions": _endpoint(example, OPENAI_TOKENS)}
-
-
-def _openai_like(name: str, base_url: str | None = None) -> Provider:
-    return Provider(integration=Integration(name=name, endpoints=_chat()), base_url=base_url)
-
-
-def _anthropic() -> Provider:
-    example = {"max_tokens": 256, "messages": [{"role": "user", "content": "Hello"}]}
-    tokens = IntegrationEndpointToken(sent="usage.input_tokens", received="usage.output_tokens")
-    return Provider(
-        base_url="https://api.anthropic.com",
-        auth="x-api-key",
-        integration=Integration(
-            name="anthropic",
-            endpoints={"/v1/messages": _endpoint(example, tokens)},
-            headers={"anthropic-version": ANTHROPIC_VERSION},
-        ),
-    )
-
-
-def _gemini() -> Provider:
-    example = {"contents": [{"parts": [{"text": "Hello"}]}]}
-    tokens = IntegrationEndpointToken(
-        sent="usageMetadata.promptTokenCount",
-        received="usageMetadata.candidatesTokenCount",
-        total="usageMetadata.totalTokenCount",
-    )
-    path = "/v1beta/models/{model}:generateContent"
-    return Provider(
-        base_url="https://generativelanguage.googleapis.com",
-        auth="x-goog-api-key",
-        models_path="/v1beta/models",
-        integration=Integration(name="gemini", endpoints={path: _endpoint(example, tokens)}),
-    )
-
-
-def _cohere() -> Provider:
-    example = {"messages": [{"role": "user", "content": "Hello"}]}
-    tokens = IntegrationEndpointToken(
-        sent="usage.tokens.input_tokens", received="usage.tokens.output_tokens"
-    )
-    return Provider(
-        base_url="https://api.cohere.com",
-        integration=Integration(name="cohere", endpoints={"/v2/chat": _endpoint(example, tokens)}),
-    )
-
-
-def built_in() -> dict[str, Provider]:
-    """The providers every installation knows, by name."""
-    providers = [
-        _openai_like("openai", "https://api.openai.com"),
-        _openai_like("mistral", "https://api.mistral.ai"),
-        _openai_like("deepseek", "https://api.deepseek.com"),
-        _openai_like("xai", "https://api.x.ai"),
-        _openai_like("groq", "https://api.groq.com/openai"),
-        _openai_like("cerebras", "https://api.cerebras.ai"),
-        *map(
-            _openai_like,
-            (
-                "azure-ai-inference",
-                "azure-marketplace",
-                "azure-openai-service",
-                "hf_private_endpoint",
-                "hf_public_endpoint",
-                "huggingface",
-                "public_model",
-                "vertexai",
-            ),
-        ),
-        _anthropic(),
-        _gemini(),
-        _cohere(),
-    ]
-    return {provider.integration.name: provider for provider in providers}
+    def url(self, rest: str) -> str:
+        """The provider's URL for what would follow the model's name in its URL here."""
+        parts = urlsplit(self.base_url)
+        query = "&".join(f"{name}={value}" for name, value in self.api.query)
+        path = place_of(self.api, parts.path, rest, None).path
+        return f"{parts.scheme}://{parts.netloc}{path}" + (f"?{query}" if query else "")
 
 
 class Providers:
@@ -153,31 +72,44 @@ class Providers:
             )
         return provider.integration
 
-    def of_connection(self, spec: dict[str, Any]) -> tuple[Provider, str]:
-        """The provider of a connection, and the base URL it is called at.
+    def called(self, spec: dict[str, Any], runtime: dict[str, Any] | None = None) -> Called:
+        """How a connection's provider is called, for a model of this runtime.
 
-        An unknown integration with a base URL of its own is taken as OpenAI-compatible.
+        An unknown integration is taken as the runtime's type, else as OpenAI-compatible.
 
         Raises:
-            BadRequest: there is no base URL.
+            BadRequest: there is no base URL, or another part of the connection is unusable.
         """
+        runtime = runtime or {}
         name = spec["integration"]
-        provider = self.find(name) or _openai_like(name)
-        base = (spec.get("config") or {}).get("baseUrl") or provider.base_url
-        if not base:
-            raise BadRequest(
-                f"This connection has no spec.config.baseUrl, and the integration {name[:60]!r} "
-                "has none of its own: set it to the provider's API, such as "
-                "http://127.0.0.1:11434/v1."
-            )
-        return provider, base.rstrip("/").removesuffix("/v1")
+        provider = self.find(name) or self.find(runtime.get("type") or "") or openai_like(name)
+        config, secret = spec.get("config") or {}, spec.get("secret") or {}
+        key, account = _credentials(secret)
+        location = config.get("location") or config.get("region") or ""
+        base = _base_url(provider, config, runtime, location)
+        project = config.get("project") or config.get("projectId") or account.get("project_id")
+        return Called(
+            provider,
+            base,
+            "" if account else key,
+            ProviderApi(
+                family=provider.family,
+                auth="bearer" if account else provider.auth,
+                asks_usage=provider.asks_usage,
+                headers=_headers(provider, config, runtime),
+                query=_query(provider, config),
+                project=_checked("project", project or "", _PROJECT),
+                location=location or "us-central1",
+                service_account=json.dumps(account) if account else "",
+            ),
+        )
 
 
-def configurations(provider: Provider, base: str) -> list[EndpointConfiguration]:
+def configurations(called: Called) -> list[EndpointConfiguration]:
     """Every endpoint of a provider as a connection calls it."""
-    endpoints = provider.integration.endpoints or {}
+    endpoints = called.provider.integration.endpoints or {}
     return [
-        EndpointConfiguration(path=path, method=endpoint.method or "POST", url=base + path)
+        EndpointConfiguration(path=path, method=endpoint.method or "POST", url=called.url(path))
         for path, endpoint in endpoints.items()
     ]
 
@@ -185,5 +117,87 @@ def configurations(provider: Provider, base: str) -> list[EndpointConfiguration]
 def _own(own: OwnIntegration) -> Provider:
     fields = {field: getattr(own, field) for field in Integration.__struct_fields__}
     integration = Integration(**fields)
-    integration.endpoints = integration.endpoints or _chat()
+    integration.endpoints = integration.endpoints or chat_endpoints()
     return Provider(integration=integration, base_url=own.base_url)
+
+
+def _checked(field: str, value: str, allowed: re.Pattern[str]) -> str:
+    if value and not allowed.fullmatch(value):
+        raise BadRequest(f"spec.config.{field} {value[:60]!r} of the connection is not valid.")
+    return value
+
+
+def _base_url(
+    provider: Provider, config: dict[str, str], runtime: dict[str, Any], location: str
+) -> str:
+    named = runtime.get("endpointName") or ""
+    base = config.get("baseUrl") or config.get("endpoint") or (named if "://" in named else "")
+    if not base and provider.base_url:
+        _checked("location", location, _LOCATION)
+        base = provider.base_url.replace("{location}", _host_prefix(location))
+    if not base:
+        raise BadRequest(
+            f"This connection has no spec.config.baseUrl, and the integration "
+            f"{provider.integration.name[:60]!r} has none of its own: set it to the provider's "
+            f"API, such as {provider.base_hint}."
+        )
+    if not _URL.fullmatch(base):
+        raise BadRequest(
+            f"The base URL {base[:120]!r} of this connection is not a plain http(s) URL such as "
+            f"{provider.base_hint}."
+        )
+    base = base.rstrip("/").removesuffix("/v1")
+    if provider.family == "azure-ai" and re.fullmatch(
+        r"https://[^/]*\.services\.ai\.azure\.com", base
+    ):
+        base += "/models"
+    return base
+
+
+def _host_prefix(location: str) -> str:
+    """Vertex AI's regional hosts; the global one has no prefix."""
+    return "" if location == "global" else f"{location or 'us-central1'}-"
+
+
+def _credentials(secret: dict[str, str]) -> tuple[str, dict[str, Any]]:
+    """The plain key, and a Google service account where the secret holds its key file."""
+    key = secret.get("apiKey", "").strip()
+    text = secret.get("serviceAccount") or secret.get("credentials") or key
+    if not text.lstrip().startswith("{"):
+        if not _KEY.fullmatch(key):
+            raise BadRequest("spec.secret.apiKey of the connection holds a control character.")
+        return key, {}
+    try:
+        account = json.loads(text)
+    except (ValueError, RecursionError):
+        account = {}
+    if not all(isinstance(account.get(field), str) for field in _ACCOUNT_FIELDS):
+        raise BadRequest(
+            "The connection's secret looks like a Google service account's key file, but is not "
+            "JSON with client_email and private_key: paste the whole file."
+        )
+    return key, account
+
+
+def _headers(
+    provider: Provider, config: dict[str, str], runtime: dict[str, Any]
+) -> tuple[tuple[str, str], ...]:
+    headers = dict(provider.integration.headers or {})
+    organization = runtime.get("organization") or config.get("organization")
+    if organization and provider.integration.name == "openai":
+        headers["openai-organization"] = organization
+    for name, value in headers.items():
+        if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\x20-\x7e]*", value):
+            raise BadRequest(f"The header {name[:60]!r} of this connection is not valid.")
+    return tuple((name.lower(), value) for name, value in headers.items())
+
+
+def _query(provider: Provider, config: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    params = dict(provider.integration.params or {})
+    version = config.get("apiVersion")
+    if version and provider.family in {"azure-openai", "azure-ai"}:
+        params["api-version"] = version
+    for name, value in params.items():
+        if not re.fullmatch(r"[A-Za-z0-9._~-]+", name) or not re.fullmatch(r"[\w.~-]*", value):
+            raise BadRequest(f"The query parameter {name[:60]!r} of this connection is not valid.")
+    return tuple(params.items())

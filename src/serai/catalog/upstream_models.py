@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from typing import IO, Any
 
-from serai.catalog.providers import ANTHROPIC_VERSION, Provider
+from serai.catalog.providers import Called
 from serai.kernel.errors import BadGateway, BadRequest, NotFound
 
 TIMEOUT_SECONDS = 10.0
@@ -22,15 +22,15 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-async def list_models(provider: Provider, base: str, secret: dict[str, str]) -> list[Model]:
+async def list_models(called: Called) -> list[Model]:
     """What the provider lists, each with an ``id``.
 
     Raises:
         BadRequest: the provider refuses the connection's key, or knows no list of models.
         BadGateway: it cannot be reached, or answers something else than a list of models.
     """
-    url = base + provider.models_path
-    raw = await asyncio.to_thread(_fetch, url, _headers(provider, secret.get("apiKey", "")))
+    url = called.url(called.provider.models_path)
+    raw = await asyncio.to_thread(_fetch, url, _headers(called))
     try:
         return _models(json.loads(raw))
     except (ValueError, RecursionError):
@@ -41,25 +41,24 @@ async def list_models(provider: Provider, base: str, secret: dict[str, str]) -> 
         ) from None
 
 
-async def find_model(provider: Provider, base: str, secret: dict[str, str], wanted: str) -> Model:
+async def find_model(called: Called, wanted: str) -> Model:
     """One model of the list.
 
     Raises:
         NotFound: the provider lists no model of that id.
     """
-    for model in await list_models(provider, base, secret):
+    for model in await list_models(called):
         if model["id"] == wanted:
             return model
     raise NotFound(f"The provider lists no model {wanted[:120]!r}.", code="MODEL_NOT_FOUND")
 
 
-def _headers(provider: Provider, key: str) -> dict[str, str]:
-    headers = {"accept": "application/json"}
-    if provider.auth == "x-api-key":
-        headers["anthropic-version"] = ANTHROPIC_VERSION
-    if key:
-        value = f"Bearer {key}" if provider.auth == "bearer" else key
-        headers["authorization" if provider.auth == "bearer" else provider.auth] = value
+def _headers(called: Called) -> dict[str, str]:
+    headers = {"accept": "application/json"} | dict(called.api.headers)
+    auth = called.api.auth
+    if called.key:
+        value = f"Bearer {called.key}" if auth == "bearer" else called.key
+        headers["authorization" if auth == "bearer" else auth] = value
     return headers
 
 

@@ -1,14 +1,18 @@
 """Filling the route table from the store: derived state, repaired in full now and then."""
 
 import asyncio
+from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
+from serai.catalog.providers import Providers
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
 from serai.gateway.routes import ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
+from serai.kernel.errors import SeraiError
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kinds import CONNECTIONS, MODELS
@@ -17,26 +21,19 @@ from serai.store.database import Database
 from serai.store.reach import unbounded
 
 REPAIR_SECONDS = 30.0
-PROVIDER_URLS = {
-    "openai": "https://api.openai.com",
-    "mistral": "https://api.mistral.ai",
-    "deepseek": "https://api.deepseek.com",
-    "xai": "https://api.x.ai",
-    "groq": "https://api.groq.com/openai",
-    "cerebras": "https://api.cerebras.ai",
-}
-"""Providers whose own API has the OpenAI shape; others need ``spec.config.baseUrl``."""
-
 log = structlog.get_logger(__name__)
 
 
 class Discovery:
     """Keeps the gateway's routes equal to what the store and the running sandboxes say."""
 
-    def __init__(self, db: Database, store: DocumentStore, routes: RouteTable) -> None:
+    def __init__(
+        self, db: Database, store: DocumentStore, routes: RouteTable, providers: Providers
+    ) -> None:
         self._db = db
         self._store = store
         self._routes = routes
+        self._providers = providers
 
     def publish(self, sandbox: RunningSandbox) -> None:
         """Requests for this sandbox may be sent to its sockets."""
@@ -84,34 +81,54 @@ class Discovery:
         routes = {}
         for document in documents.every(conn, MODELS.name):
             route = self._model_route(conn, document, connections)
-            if route is not None:
-                routes[document.workspace, document.name] = route
+            # the same object as before, so that what is remembered of it stays
+            before = self._routes.models.get((document.workspace, document.name))
+            routes[document.workspace, document.name] = before if before == route else route
         return routes
 
     def _model_route(
         self, conn: Connection, model: Document, connections: dict[tuple[str, str], Document]
-    ) -> ModelRoute | None:
+    ) -> ModelRoute:
         spec = self._store.reveal(MODELS, model)["spec"]
-        names = spec.get("integrationConnections") or []
-        document = connections.get((model.workspace, names[0])) if names else None
-        if document is None or not spec["enabled"]:
-            return None
-        connection = self._store.reveal(CONNECTIONS, document)["spec"]
         runtime = spec.get("runtime") or {}
-        provider = runtime.get("type") or connection["integration"]
-        config = connection.get("config") or {}
-        base_url = config.get("baseUrl") or PROVIDER_URLS.get(connection["integration"])
-        if base_url is None:
-            return None
-        return ModelRoute(
+        route = ModelRoute(
             account_id=account_of_workspace(conn, model.workspace),
             workspace=model.workspace,
             name=model.name,
             resource_id=model.id,
+            provider=runtime.get("type") or "",
+            base_url="",
+            api_key="",
+            model=runtime.get("model") or None,
+            disabled=not spec["enabled"],
+        )
+        names = spec.get("integrationConnections") or []
+        document = connections.get((model.workspace, names[0])) if names else None
+        if document is not None:
+            return self._connected(route, document, runtime)
+        missing = (
+            f"it names the connection '{names[0]}', which does not exist"
+            if names
+            else ("its spec.integrationConnections names no connection")
+        )
+        return msgspec.structs.replace(route, unusable=missing)
+
+    def _connected(
+        self, route: ModelRoute, document: Document, runtime: dict[str, Any]
+    ) -> ModelRoute:
+        connection = self._store.reveal(CONNECTIONS, document)["spec"]
+        provider = route.provider or connection["integration"]
+        try:
+            called = self._providers.called(connection, runtime)
+        except SeraiError as problem:
+            unusable = f"its connection '{document.name}' does not work: {problem.message}"
+            return msgspec.structs.replace(route, provider=provider, unusable=unusable)
+        return msgspec.structs.replace(
+            route,
             provider=provider,
-            base_url=base_url.rstrip("/"),
-            api_key=(connection.get("secret") or {}).get("apiKey", ""),
-            model=runtime.get("model"),
+            base_url=called.base_url,
+            api_key=called.key,
+            api=called.api,
         )
 
 

@@ -38,7 +38,16 @@ _FORWARDED = frozenset(
     {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip"}
 )
 _MODEL_SECRETS = frozenset(
-    {b"accept-encoding", b"api-key", b"authorization", b"cookie", b"x-api-key", b"x-goog-api-key"}
+    {
+        b"accept-encoding",
+        b"api-key",
+        b"authorization",
+        b"cookie",
+        b"ocp-apim-subscription-key",
+        b"x-api-key",
+        b"x-auth-token",
+        b"x-goog-api-key",
+    }
 )
 
 _DROPPED_ALWAYS = _HOP | _PLATFORM | _OWN

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from serai.gateway.allowance import Allowance
 from serai.gateway.limits import Limits
-from serai.gateway.models import Origin, origin_of
+from serai.gateway.models.google import GoogleTokens
+from serai.gateway.models.plans import Plans
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import Target, split
@@ -99,7 +100,8 @@ class Gateway:
         self.isolate_previews = isolate_previews
         self.allowance = allowance
         self.pool = Pool(self.limits, tls)
-        self._origins: dict[str, Origin] = {}
+        self.plans = Plans()
+        self.google_tokens = GoogleTokens()
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)
@@ -121,13 +123,6 @@ class Gateway:
                     self._targets.clear()
                 self._targets[url] = target
             return target
-
-    def origin(self, base_url: str) -> Origin:
-        """The parsed base URL of a provider."""
-        origin = self._origins.get(base_url)
-        if origin is None:
-            origin = self._origins[base_url] = origin_of(base_url)
-        return origin
 
     def watch(self, connection: Watched) -> None:
         """Tick this connection until ``unwatch``."""

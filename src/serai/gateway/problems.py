@@ -10,7 +10,14 @@ from http import HTTPStatus
 
 import msgspec
 
-from serai.kernel.errors import BadGateway, GatewayTimeout, NotFound, SeraiError
+from serai.kernel.errors import (
+    BadGateway,
+    Forbidden,
+    GatewayTimeout,
+    NotFound,
+    SeraiError,
+    ServiceUnavailable,
+)
 
 
 class RouteNotFound(NotFound):
@@ -41,6 +48,30 @@ class UpstreamBroken(BadGateway):
     """The upstream took the request and then broke the connection or the protocol."""
 
     code = "UPSTREAM_ERROR"
+
+
+class ProviderFailed(BadGateway):
+    """A model provider answered something that no client of its API could read."""
+
+    code = "PROVIDER_ANSWER_UNREADABLE"
+
+
+class ProviderCredentialsRefused(BadGateway):
+    """The provider's token server did not take the connection's credentials."""
+
+    code = "PROVIDER_CREDENTIALS_REFUSED"
+
+
+class ModelDisabled(Forbidden):
+    """The model exists, with ``spec.enabled`` false (403)."""
+
+    code = "MODEL_DISABLED"
+
+
+class ModelUnusable(ServiceUnavailable):
+    """The model's settings lead nowhere; nothing was sent, and asking again is in vain (503)."""
+
+    code = "MODEL_NOT_USABLE"
 
 
 class UpstreamSlow(GatewayTimeout):
@@ -82,7 +113,26 @@ _RETRYABLE_STATUS = frozenset({408, 429, 503})
 
 def retryable(problem: SeraiError) -> bool:
     """Whether sending the same request again is both safe and sensible."""
+    if isinstance(problem, ModelUnusable):
+        return False
     return isinstance(problem, _ALWAYS_RETRYABLE) or problem.status in _RETRYABLE_STATUS
+
+
+_OF_PROVIDER = (
+    ProviderCredentialsRefused,
+    ProviderFailed,
+    UpstreamBroken,
+    UpstreamConnectFailed,
+    UpstreamConnectTimeout,
+    UpstreamSlow,
+)
+
+
+def of_provider(problem: SeraiError) -> SeraiError:
+    """Mark a problem as the model provider's where it is: its ``origin`` says so."""
+    if isinstance(problem, _OF_PROVIDER):
+        problem.details["origin"] = "provider"
+    return problem
 
 
 def envelope(problem: SeraiError, request_id: str) -> bytes:
@@ -94,7 +144,7 @@ def envelope(problem: SeraiError, request_id: str) -> bytes:
                 "code": problem.code,
                 "message": problem.message,
                 "status": problem.status,
-                "origin": "platform",
+                "origin": problem.details.get("origin", "platform"),
                 "retryable": retryable(problem),
                 "request_id": request_id,
             },

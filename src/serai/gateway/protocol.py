@@ -16,7 +16,7 @@ from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange
-from serai.gateway.models import ModelExchange
+from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.previews import PreviewExchange
 from serai.gateway.problems import RequestTimeout, render
 from serai.gateway.reading import ReadingProtocol

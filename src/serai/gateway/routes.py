@@ -6,6 +6,8 @@ gateway only reads it.
 
 import msgspec
 
+from serai.catalog.provider_api import ProviderApi
+
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A running sandbox.
@@ -28,7 +30,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A model behind an OpenAI-compatible server.
+    """A model at a provider.
 
     Attributes:
         account_id: account that pays.
@@ -37,8 +39,11 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         resource_id: internal id.
         provider: integration type, for example ``openai``.
         base_url: origin and path that ``/v1/…`` is appended to, no trailing slash.
-        api_key: the provider's key, sent as ``Authorization: Bearer``; empty for none.
-        model: the provider's model name, put into the body's ``model`` when set.
+        api_key: the provider's key; empty for none.
+        model: the provider's model name, put where its API has it when set.
+        api: how the provider is called.
+        disabled: its owner has switched it off.
+        unusable: why it cannot be called, for people; empty when it can.
     """
 
     account_id: str
@@ -49,6 +54,9 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str
     api_key: str
     model: str | None
+    api: ProviderApi = ProviderApi()
+    disabled: bool = False
+    unusable: str = ""
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

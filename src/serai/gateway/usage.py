@@ -1,13 +1,11 @@
-"""Reading token counts out of what model servers answer.
-
-Understood: the OpenAI shapes (``usage.prompt_tokens``, and ``usage.input_tokens`` of the
-responses API, also inside the final stream event's ``response``) and the Anthropic ones
-(``usage`` of a message, of ``message_start`` and of ``message_delta``).
-"""
+"""Reading token counts out of what model servers answer, while it passes."""
 
 import re
+import zlib
 
 import msgspec
+
+from serai.gateway.models.counts import Tally, count_tail, read_answer, read_event
 
 
 class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +21,8 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
         duration: seconds from there to the last byte.
         streamed: the answer was an event stream.
         counted: the server reported usage; otherwise the token numbers are 0 or incomplete.
+        estimated: the stream ended before its last report, so the output is at least one token
+            for each event that passed.
     """
 
     request_id: str
@@ -34,86 +34,59 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     streamed: bool
     counted: bool
+    estimated: bool = False
 
 
-class _Counts(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-class _Holder(msgspec.Struct):
-    usage: _Counts | None = None
-
-
-class _Event(msgspec.Struct):
-    usage: _Counts | None = None
-    choices: list[msgspec.Raw] | None = None
-    message: _Holder | None = None
-    response: _Holder | None = None
-
-
-_answer = msgspec.json.Decoder(_Holder).decode
-_event = msgspec.json.Decoder(_Event).decode
 _GAP = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
-_LARGEST_ANSWER = 8 * 1024 * 1024
+_LARGEST_ANSWER = 1024 * 1024
+_TAIL = 64 * 1024
 _LARGEST_EVENT = 1024 * 1024
-
-
-class Tally:
-    """Token counts seen so far."""
-
-    __slots__ = ("counted", "input", "output", "total")
-
-    def __init__(self) -> None:
-        self.counted = False
-        self.input = 0
-        self.output = 0
-        self.total = 0
-
-    def add(self, counts: _Counts) -> None:
-        """Take over what a report says; later reports of a stream replace earlier ones."""
-        self.counted = True
-        received = counts.prompt_tokens if counts.input_tokens is None else counts.input_tokens
-        sent = counts.completion_tokens if counts.output_tokens is None else counts.output_tokens
-        self.input = self.input if received is None else received
-        self.output = self.output if sent is None else sent
-        self.total = counts.total_tokens or self.input + self.output
+_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
 class AnswerMeter:
-    """Counts a JSON answer; keeps up to 8 MiB of it until its end."""
+    """Counts a JSON answer; keeps up to 1 MiB of it until its end, of longer ones the end."""
 
-    __slots__ = ("parts", "size", "tally")
+    __slots__ = ("broken", "parts", "size", "tally")
 
     def __init__(self) -> None:
         self.tally = Tally()
         self.parts: list[bytes] = []
         self.size = 0
+        self.broken = False
+        """The answer is complete and no JSON."""
 
     def feed(self, data: bytes) -> bytes:
         """Note a piece of the body; returns what the client is to get, which is the same."""
         self.size += len(data)
-        if self.size <= _LARGEST_ANSWER:
-            self.parts.append(data)
+        self.parts.append(data)
+        if self.size > _LARGEST_ANSWER and len(self.parts) > 1:
+            self.parts = [b"".join(self.parts)[-_TAIL:]]
         return data
 
     def end(self) -> bytes:
         """Count; returns what is still to be sent, which is nothing."""
-        if self.size <= _LARGEST_ANSWER:
-            self._count(self.parts[0] if len(self.parts) == 1 else b"".join(self.parts))
+        body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
+        if self.size > _LARGEST_ANSWER:
+            count_tail(body[-_TAIL:], self.tally)
+        else:
+            self._count(body)
         return b""
 
     def _count(self, body: bytes) -> None:
-        try:
-            counts = _answer(body).usage
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        if not body:
             return
-        if counts is not None:
-            self.tally.add(counts)
+        try:
+            found = read_answer(body)
+        except msgspec.ValidationError:
+            return
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            self.broken = True
+            return
+        for report in found if isinstance(found, list) else (found,):
+            if report is not None:
+                report.add_to(self.tally)
 
 
 class StreamMeter:
@@ -126,61 +99,152 @@ class StreamMeter:
     Only an event that is not complete yet is held back, and only while ``strip`` is on.
     """
 
-    __slots__ = ("held", "strip", "tally")
+    __slots__ = ("events", "held", "strip", "tally")
 
     def __init__(self, *, strip: bool) -> None:
         self.tally = Tally()
         self.strip = strip
-        self.held = b""
+        self.held = bytearray()
+        self.events = 0
 
     def feed(self, data: bytes) -> bytes:
         """Note a piece of the stream; returns what the client gets now."""
-        whole = self.held + data if self.held else data
-        if b'"usage"' not in whole and whole.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
-            self.held = b""
-            return whole if self.strip else data
-        passed = self._events(whole)
+        if not self.held and b'"usage' not in data and data.endswith(_ENDS):
+            self.events += data.count(b"\n\n") or 1
+            return data
+        passed = self._events(data)
         return passed if self.strip else data
 
-    def _events(self, whole: bytes) -> bytes:
+    def _events(self, data: bytes) -> bytes:
         out: list[bytes] = []
+        held = self.held
+        look = max(0, len(held) - 3)
+        held += data
         start = 0
-        for gap in _GAP.finditer(whole):
+        for gap in _GAP.finditer(held, look):
             # CR LF CR | LF may be cut between two reads: a gap at the very end is complete anyway
-            event = whole[start : gap.end()]
+            event = bytes(held[start : gap.end()])
             start = gap.end()
+            self.events += 1
             if not self._count(event):
                 out.append(event)
-        rest = whole[start:]
-        if len(rest) > _LARGEST_EVENT:
-            out.append(rest)
-            rest = b""
-        self.held = rest
+        del held[:start]
+        if len(held) > _LARGEST_EVENT:
+            out.append(bytes(held))
+            held.clear()
         return b"".join(out)
 
     def _count(self, event: bytes) -> bool:
         """Count one event; whether it is the one to drop."""
-        if b'"usage"' not in event:
+        if b'"usage' not in event:
             return False
         lines = [line[5:].lstrip() for line in _LINE.split(event) if line.startswith(b"data:")]
         try:
-            seen = _event(b"\n".join(lines))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            seen = read_event(b"\n".join(lines))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
-        for counts in (
-            seen.usage,
-            seen.message and seen.message.usage,
-            seen.response and seen.response.usage,
-        ):
-            if counts:
-                self.tally.add(counts)
+        seen.add_to(self.tally)
         return self.strip and seen.usage is not None and seen.choices == []
 
     def end(self) -> bytes:
         """What was held back of an event that never ended (a stream may end without a gap)."""
-        rest, self.held = self.held, b""
+        rest = bytes(self.held)
+        self.held.clear()
         dropped = bool(rest) and self._count(rest)
         return b"" if dropped or not self.strip else rest
 
 
-Meter = AnswerMeter | StreamMeter
+class LineMeter:
+    """Counts a stream of JSON documents, one a line (Cohere's first API, Ollama's own)."""
+
+    __slots__ = ("events", "held", "tally")
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.held = bytearray()
+        self.events = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Note a piece of the stream; returns what the client is to get, which is the same."""
+        self.held += data
+        if b"\n" in data:
+            *lines, rest = bytes(self.held).split(b"\n")
+            self.held[:] = rest
+            self.events += len(lines)
+            for line in lines:
+                self._count(line)
+        elif len(self.held) > _LARGEST_EVENT:
+            self.held.clear()
+        return data
+
+    def _count(self, line: bytes) -> None:
+        if b'"usage' in line or b'"meta"' in line or b'eval_count"' in line:
+            try:
+                read_event(line).add_to(self.tally)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                pass
+
+    def end(self) -> bytes:
+        """Count a last line without an end."""
+        self._count(bytes(self.held))
+        self.held.clear()
+        return b""
+
+
+PlainMeter = AnswerMeter | StreamMeter | LineMeter
+
+
+class PackedMeter:
+    """Counts an answer that the server has compressed although it was asked not to."""
+
+    __slots__ = ("inflate", "inner")
+
+    def __init__(self, inner: PlainMeter) -> None:
+        self.inner = inner
+        self.inflate: zlib._Decompress | None = zlib.decompressobj(47)
+
+    @property
+    def tally(self) -> Tally:
+        """What was counted."""
+        return self.inner.tally
+
+    def feed(self, data: bytes) -> bytes:
+        """Note a piece; it passes as it is. What unpacks to too much is not looked at."""
+        if self.inflate is not None:
+            try:
+                plain = self.inflate.decompress(data, _LARGEST_ANSWER)
+            except zlib.error:
+                self.inflate = None
+                return data
+            if self.inflate.unconsumed_tail:
+                self.inflate = None
+            elif plain:
+                self.inner.feed(plain)
+        return data
+
+    def end(self) -> bytes:
+        """Count."""
+        if self.inflate is not None:
+            self.inner.end()
+        return b""
+
+
+Meter = PlainMeter | PackedMeter
+
+
+def meter_for(kind: bytes, coding: bytes, *, strip: bool) -> Meter | None:
+    """The meter for a content type (in lower case) and a content coding; None to count nothing."""
+    if kind == b"application/json" and not coding:
+        return AnswerMeter()
+    meter: PlainMeter
+    if kind.startswith(b"text/event-stream"):
+        meter = StreamMeter(strip=strip and not coding)
+    elif kind.startswith((b"application/x-ndjson", b"application/stream+json")):
+        meter = LineMeter()
+    elif b"json" in kind:
+        meter = AnswerMeter()
+    else:
+        return None
+    if coding in (b"", b"identity"):
+        return meter
+    return PackedMeter(meter) if coding in (b"gzip", b"deflate") else None

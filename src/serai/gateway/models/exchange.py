@@ -1,0 +1,397 @@
+"""A model call on its way: collected or streamed to the provider, and metered on the way back."""
+
+import time
+from typing import TYPE_CHECKING
+
+from serai.gateway.exchange import Exchange
+from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
+from serai.gateway.models.bodies import rewrite
+from serai.gateway.models.counts import Tally
+from serai.gateway.models.failures import Failure, error_event, excerpt
+from serai.gateway.models.plans import Plan
+from serai.gateway.problems import (
+    ModelDisabled,
+    ModelUnusable,
+    ProviderFailed,
+    RequestTimeout,
+    UpstreamSlow,
+    WorkloadNotFound,
+    of_provider,
+)
+from serai.gateway.request import Request
+from serai.gateway.routes import ModelRoute
+from serai.gateway.targets import Target
+from serai.gateway.upstream import Answer
+from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
+from serai.kernel.errors import BadRequest, PayloadTooLarge, SeraiError
+
+if TYPE_CHECKING:
+    from serai.gateway.protocol import GatewayProtocol
+
+_STREAM_METERS = (StreamMeter, LineMeter)
+_BACKLOG = 64 * 1024
+_STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
+
+
+class ModelExchange(Exchange):
+    """One model call.
+
+    A JSON body that names the model is collected and rewritten; every other body streams.
+    """
+
+    __slots__ = (
+        "collects",
+        "ended",
+        "failure",
+        "heard",
+        "meter",
+        "passed",
+        "plan",
+        "route",
+        "secret",
+        "sent",
+        "size",
+        "streamed",
+        "strip",
+    )
+
+    def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
+        Exchange.__init__(self, client, request, target)
+        self.route: ModelRoute | None = None
+        self.plan: Plan | None = None
+        self.collects = True
+        self.size = 0
+        self.heard = 0.0
+        self.secret = b""
+        self.sent = False
+        self.strip = False
+        self.streamed = False
+        self.passed = False
+        self.ended = False
+        self.meter: Meter | None = None
+        self.failure: Failure | None = None
+
+    def admitted(self) -> None:
+        target = self.target
+        route = self.gateway.routes.models.get((target.workspace, target.name))
+        self.demand_access(route.account_id if route else None)
+        if route is None:
+            raise WorkloadNotFound(
+                f"No model '{target.name}' in workspace '{target.workspace}'. Create it first, or"
+                " check the name."
+            )
+        allowance = self.gateway.allowance
+        if allowance is not None and allowance.refusals:
+            spent = allowance.refusal(route.account_id, route.workspace)
+            if spent is not None:
+                raise spent
+        if route.disabled or route.unusable:
+            raise _refusal(route)
+        self.route = route
+        plan = self.plan = self.gateway.plans.find(route, target.rest)
+        self.collects = plan.rewrites and self._is_json()
+        self.heard = self.client.loop.time()
+        if self.request.complete:
+            self._send(plan)
+            return
+        if not self.collects:
+            self._begin_stream(plan)
+            return
+        self._check_announced()
+        if self.size > _BACKLOG:
+            self.client.resume_request()
+        if self.request.expects:
+            self.invite_body()
+
+    def _is_json(self) -> bool:
+        kind = self.request.index.get(b"content-type", b"application/json")
+        return kind == b"application/json" or b"json" in kind.lower()
+
+    def _check_announced(self) -> None:
+        length = self.request.index.get(b"content-length")
+        if length is not None and int(length) > self.gateway.limits.model_body_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> SeraiError:
+        limit = self.gateway.limits.model_body_bytes
+        return PayloadTooLarge(f"The JSON body of a model call may have at most {limit} bytes.")
+
+    # -- the request
+    def body(self, data: bytes) -> None:
+        if self.done:
+            return
+        self.size += len(data)
+        if self.plan is None:
+            self.backlog.append(data)
+            if self.size > _BACKLOG:
+                self.client.hold_request()  # until the caller is known
+            return
+        if not self.collects:
+            self._expect_answer()
+            Exchange.body(self, data)
+            return
+        self.backlog.append(data)
+        self.heard = self.client.loop.time() if self.size > 65536 else self.heard
+        if self.size > self.gateway.limits.model_body_bytes:
+            self.fail(self._too_large())
+
+    def end(self) -> None:
+        plan = self.plan
+        if plan is None or self.done:
+            return
+        if not self.collects:
+            self._expect_answer()
+            Exchange.end(self)
+            return
+        try:
+            self._send(plan)
+        except Exception as error:
+            self.fail(self._as_problem(error))
+
+    def _expect_answer(self) -> None:
+        self.heard = self.client.loop.time()
+        if not self.head_sent:
+            self.deadline = self.heard + self.gateway.limits.model_response_timeout
+
+    def _copied(self) -> Copied:
+        copied = copy_request(self.request.headers, DROPPED_FOR_MODEL)
+        if copied.host is None and self.request.http11:
+            raise BadRequest("An HTTP/1.1 request needs a Host header.")
+        return copied
+
+    def _begin_stream(self, plan: Plan) -> None:
+        copied = self._copied()
+        head = self._head(plan, copied)
+        if copied.chunked:
+            head.append(b"transfer-encoding: chunked\r\n")
+        elif copied.length is not None:
+            head += (b"content-length: ", copied.length, b"\r\n")
+        self.framed = copied.chunked
+        if self.framed:
+            self.backlog = [b"%x\r\n%b\r\n" % (len(data), data) for data in self.backlog]
+        self.backlog_size = self.size
+        self._go(plan, head, b"", chunked=copied.chunked)
+
+    def _send(self, plan: Plan) -> None:
+        body = self.backlog[0] if len(self.backlog) == 1 else b"".join(self.backlog)
+        self.backlog = []
+        copied = self._copied()
+        if body and self.collects:
+            rewritten = rewrite(
+                body, plan.model, adds=plan.adds_model, completions=plan.completions
+            )
+            body, self.strip = rewritten.body, rewritten.strip
+        head = self._head(plan, copied)
+        if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
+            head.append(b"content-length: %d\r\n" % len(body))
+        self._go(plan, head, body, chunked=False)
+
+    def _head(self, plan: Plan, copied: Copied) -> list[bytes]:
+        lines = [self.request.method, plan.start(self.credential.query), *copied.lines]
+        if plan.defaults:
+            index = self.request.index
+            lines += [line for name, line in plan.defaults if name not in index]
+        lines += (plan.fields, b"accept-encoding: identity\r\nx-request-id: ")
+        lines += (self.request_id.encode("ascii"), b"\r\n")
+        return lines
+
+    def _go(self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool) -> None:
+        """Send it, with an access token first fetched where the provider wants one."""
+        account = plan.route.api.service_account
+        self.secret = plan.secret
+        if account:
+            token = self.gateway.google_tokens.cached(account)
+            if token is None:
+                self.spawn(lambda: self._fetch_token(plan, head, body, chunked=chunked))
+                return
+            self.secret = token
+            head += (b"authorization: Bearer ", token, b"\r\n")
+        head += (b"\r\n", body)
+        self.sent = True
+        self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
+        self.dispatch(plan.address, b"".join(head), chunked=chunked)
+
+    async def _fetch_token(
+        self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool
+    ) -> None:
+        await self.gateway.google_tokens.fetch(plan.route.api.service_account)
+        if not self.done:
+            self._go(plan, head, body, chunked=chunked)
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if self.done or self.plan is None or self.request.complete:
+            return
+        limit = self.gateway.limits.model_body_timeout
+        if now - self.heard > limit and not self.client.flow.read_paused and not self.head_sent:
+            self.request.keep_alive = False
+            self.fail(RequestTimeout(f"Nothing of the body arrived for {limit:g} s."))
+
+    def timed_out(self) -> None:
+        limit = self.gateway.limits.model_response_timeout
+        self.fail(UpstreamSlow(f"The model server did not start to answer within {limit:g} s."))
+
+    def label(self) -> str:
+        return "model server"
+
+    # -- the answer
+    def answered(self, answer: Answer) -> None:
+        index = answer.index
+        kind = index.get(b"content-type", b"")
+        if kind != b"application/json":
+            kind = kind.lower()
+            self.streamed = kind.startswith(_STREAMS)
+        if answer.status >= 400:
+            self._refused(answer)
+            return
+        if b"html" in kind and self._expects_json():
+            self.fail(Failure(answer, b"").problem())
+            return
+        if not answer.empty:
+            coding = index.get(b"content-encoding", b"")
+            self.meter = meter_for(kind, coding, strip=self.strip)
+        Exchange.answered(self, answer)
+
+    def _expects_json(self) -> bool:
+        """Whether it is a question to a model, and not, say, the download of a file."""
+        return self.collects and self.request.method == b"POST"
+
+    def _refused(self, answer: Answer) -> None:
+        failure = Failure(answer, self.secret)
+        if answer.status == 401 and self.route is not None:
+            self.gateway.google_tokens.forget(self.route.api.service_account)
+        if answer.empty:
+            self._pass_head(failure.head(answer.length))
+        else:
+            self.failure = failure
+
+    def answer_length(self, answer: Answer) -> int | None:
+        return None if self.streamed and self.strip else answer.length
+
+    def received(self, data: bytes) -> None:
+        if self.failure is not None:
+            self._failing(self.failure, data)
+            return
+        if self.meter is not None:
+            data = self.meter.feed(data)
+        if self.chunked_out:
+            Exchange.received(self, data)
+        else:
+            self.out.append(data)
+
+    def _failing(self, failure: Failure, data: bytes) -> None:
+        """Hold an error answer while it is short; pass a long one on in pieces."""
+        if not failure.overflows(data) and not failure.passing:
+            return
+        if not failure.passing:
+            if failure.is_html():
+                self.fail(failure.problem())
+                return
+            failure.passing = True
+            self._pass_head(failure.head(None))
+        Exchange.received(self, failure.release())
+
+    def flush(self) -> None:
+        self.passed = self.passed or bool(self.out)
+        Exchange.flush(self)
+
+    def settled(self) -> None:
+        self.ended = True
+        if self.failure is not None:
+            self._failed(self.failure)
+            return
+        meter = self.meter
+        if meter is not None:
+            rest = meter.end()
+            if rest:
+                Exchange.received(self, rest)
+            if isinstance(meter, AnswerMeter) and meter.broken and self._can_still_refuse():
+                self._unreadable(meter)
+                return
+        Exchange.settled(self)
+
+    def _failed(self, failure: Failure) -> None:
+        self.upstream = None
+        if failure.passing:
+            Exchange.received(self, failure.hidden(bytes(failure.body)))
+        else:
+            try:
+                answer, body = failure.whole()
+            except SeraiError as problem:
+                self.fail(problem)
+                return
+            self._pass_head(answer)
+            Exchange.received(self, body)
+        Exchange.settled(self)
+
+    def _pass_head(self, answer: Answer) -> None:
+        """Pass on the head of the provider's own error, marked as such."""
+        Exchange.answered(self, answer)
+        self.out.insert(-1, b"x-blaxel-source: provider\r\n")  # before the empty line
+
+    def _can_still_refuse(self) -> bool:
+        return not self.passed and self._expects_json()
+
+    def _unreadable(self, meter: AnswerMeter) -> None:
+        """Tell of an answer that is no JSON although it says so; none of it has been sent."""
+        self.upstream = None
+        self.out = []
+        self.head_sent = self.chunked_out = False
+        text = excerpt(b"".join(meter.parts))
+        self.fail(
+            ProviderFailed(
+                f"The provider answered {self.status} with JSON that cannot be read: {text!r}.",
+                details={"provider_status": self.status},
+            )
+        )
+
+    def fail(self, problem: SeraiError) -> None:
+        super().fail(of_provider(problem))
+
+    def cut(self, problem: SeraiError) -> None:
+        if self.streamed and (self.chunked_out or not self.request.http11):
+            family = self.plan.route.api.family if self.plan else "openai"
+            last = error_event(family, problem, self.request_id)
+            meter = self.meter
+            if isinstance(meter, LineMeter):
+                last = last[last.index(b"data: ") + 6 : -1]
+            elif isinstance(meter, StreamMeter) and meter.held and not meter.strip:
+                last = b"\n\n" + last  # what was passed of an event must not swallow this one
+            Exchange.received(self, last)
+            self.flush()
+        super().cut(problem)
+
+    def closed(self) -> None:
+        if self.route is None or not self.sent:
+            return
+        meter = self.meter
+        tally = Tally() if meter is None else meter.tally
+        estimated = False
+        if not self.ended and isinstance(meter, _STREAM_METERS):
+            estimated = meter.events > tally.output
+            if estimated:
+                tally.note(None, meter.events)
+        self.gateway.on_model_usage(
+            self.route,
+            self.principal,
+            ModelUsage(
+                request_id=self.request_id,
+                status=self.status,
+                input_tokens=tally.input,
+                output_tokens=tally.output,
+                total_tokens=tally.total,
+                started=self.started,
+                duration=max(0.0, time.time() - self.started),
+                streamed=self.streamed,
+                counted=tally.counted,
+                estimated=estimated,
+            ),
+        )
+
+
+def _refusal(route: ModelRoute) -> SeraiError:
+    if route.disabled:
+        return ModelDisabled(
+            f"The model '{route.name}' is disabled; set its spec.enabled to true to use it."
+        )
+    return ModelUnusable(f"The model '{route.name}' cannot be called: {route.unusable}.")
