@@ -28,6 +28,8 @@ from serai.sandboxd.router import Router
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.system_routes import SystemRoutes
+from serai.sandboxd.terminal_routes import TerminalRoutes
+from serai.sandboxd.terminals import Terminals
 from serai.sandboxd.uploads import Uploads
 
 PR_SET_DUMPABLE = 4
@@ -117,27 +119,30 @@ def _enter(workdir: str) -> None:
         os.chdir("/")
 
 
-def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, ProcessTable]:
-    """All routes of one sandbox."""
+def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, ProcessTable, Terminals]:
+    """All routes of one sandbox, and what must be ended with it."""
     home, workdir = _text(config, "home", "/root"), _text(config, "workdir", "/")
     environment = config.get("environment")
     variables = dict(environment) if isinstance(environment, Mapping) else {}
     variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
     limits = config.get("limits")
     paths = Paths(home, workdir)
+    surroundings = Surroundings(variables, home, workdir)
     table = ProcessTable(
-        Surroundings(variables, home, workdir),
+        surroundings,
         paths,
         reaper,
         limits if isinstance(limits, Limits) else Limits(),
     )
+    terminals = Terminals(surroundings, reaper)
     router = Router()
     SystemRoutes(table).add_to(router)
     ProcessRoutes(table).add_to(router)
     SearchRoutes(paths, table.limits.keepalive).add_to(router)
     uploads = os.path.join(variables.get("TMPDIR") or "/tmp", ".serai-uploads")  # noqa: S108
     FileRoutes(paths, Uploads(uploads)).add_to(router)
-    return router, table
+    TerminalRoutes(terminals, paths).add_to(router)
+    return router, table, terminals
 
 
 async def _run(api: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
@@ -150,7 +155,7 @@ async def _run(api: socket.socket, port: socket.socket, config: Mapping[str, obj
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    router, table = build(config, reaper)
+    router, table, terminals = build(config, reaper)
     servers = [
         await loop.create_unix_server(lambda: Connection(router), sock=api, backlog=1024),
         await loop.create_unix_server(PortClient, sock=port, backlog=1024),
@@ -158,4 +163,5 @@ async def _run(api: socket.socket, port: socket.socket, config: Mapping[str, obj
     await stopped.wait()
     for server in servers:
         server.close()
+    terminals.shut_down()
     await table.shut_down()

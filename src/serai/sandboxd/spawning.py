@@ -89,9 +89,14 @@ def _start(argv: list[str], cwd: str, env: Mapping[str, str], out: int, err: int
     except ValueError as error:
         raise BadRequest(f"invalid request body: command or env: {error}") from error
     started.returncode = 0  # the reaper collects it, Popen must not
-    with contextlib.suppress(OSError), open(f"/proc/{started.pid}/oom_score_adj", "wb", 0) as file:
-        file.write(OOM_SCORE)
+    put_first_in_line(started.pid)
     return started.pid
+
+
+def put_first_in_line(pid: int) -> None:
+    """Let a process be the first to go when memory runs out."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
+        file.write(OOM_SCORE)
 
 
 class Reaper:

@@ -313,3 +313,23 @@ class PortList(Wire):
 
     pid: int
     ports: list[PortInfo]
+
+
+class TerminalInput(Wire, tag_field="type", tag="input"):
+    """Keys typed into a terminal."""
+
+    data: str
+
+
+class TerminalResize(Wire, tag_field="type", tag="resize"):
+    """A terminal's new size in character cells."""
+
+    cols: int
+    rows: int
+
+
+class TerminalOutput(Wire):
+    """What a terminal shows (``output``), or why there is none (``error``)."""
+
+    type: str
+    data: str
