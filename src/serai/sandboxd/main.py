@@ -18,13 +18,20 @@ import traceback
 from collections.abc import Mapping
 from typing import NoReturn
 
+from serai.sandboxd.code_routes import Coder, CodeRoutes
+from serai.sandboxd.code_tools import CodeTools
 from serai.sandboxd.file_routes import FileRoutes
+from serai.sandboxd.file_tools import FileTools
+from serai.sandboxd.files import Files
 from serai.sandboxd.http import Connection
+from serai.sandboxd.mcp import McpRoutes
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.process_routes import ProcessRoutes
+from serai.sandboxd.process_tools import ProcessTools
 from serai.sandboxd.processes import Limits, ProcessTable
 from serai.sandboxd.relay import PortClient
 from serai.sandboxd.router import Router
+from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.system_routes import SystemRoutes
@@ -135,13 +142,25 @@ def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, Process
         limits if isinstance(limits, Limits) else Limits(),
     )
     terminals = Terminals(surroundings, reaper)
-    router = Router()
-    SystemRoutes(table).add_to(router)
-    ProcessRoutes(table).add_to(router)
-    SearchRoutes(paths, table.limits.keepalive).add_to(router)
+    router, files = Router(), Files()
+    processes = ProcessRoutes(table)
+    coder = Coder(files, Runner(surroundings, reaper))
     uploads = os.path.join(variables.get("TMPDIR") or "/tmp", ".serai-uploads")  # noqa: S108
-    FileRoutes(paths, Uploads(uploads)).add_to(router)
-    TerminalRoutes(terminals, paths).add_to(router)
+    tools = [
+        *ProcessTools(table, processes).all(),
+        *FileTools(files, paths).all(),
+        *CodeTools(files, paths, coder).all(),
+    ]
+    for routes in (
+        SystemRoutes(table),
+        processes,
+        SearchRoutes(paths, table.limits.keepalive),
+        TerminalRoutes(terminals, paths),
+        CodeRoutes(coder, paths),
+        McpRoutes(tools),
+        FileRoutes(paths, Uploads(uploads)),
+    ):
+        routes.add_to(router)
     return router, table, terminals
 
 

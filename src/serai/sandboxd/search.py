@@ -3,11 +3,13 @@
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
 
+from serai.sandboxd.files import opened_at_once
 from serai.sandboxd.paths import text
 from serai.wire.sandbox_api import ContentMatch, FindMatch, FuzzyMatch
 
@@ -116,19 +118,21 @@ def search_content(scope: Scope, wanted: ContentQuery) -> list[ContentMatch]:
     return matches[: wanted.most]
 
 
-def _readable(path: str) -> str | None:
+def readable(path: str, limit: int = CONTENT_LIMIT) -> str | None:
+    """A text file's content; None for what is binary, longer than ``limit`` bytes or no file."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(_SNIFF)
-            if b"\0" in start or os.fstat(file.fileno()).st_size > CONTENT_LIMIT:
+        with open(path, "rb", opener=opened_at_once) as file:
+            info = os.fstat(file.fileno())
+            start = file.read(_SNIFF) if stat.S_ISREG(info.st_mode) else b"\0"
+            if b"\0" in start or info.st_size > limit:
                 return None
-            return (start + file.read(CONTENT_LIMIT)).decode("utf-8", "replace")
+            return (start + file.read(limit)).decode("utf-8", "replace")
     except OSError:
         return None
 
 
 def _search_file(root: str, path: str, wanted: ContentQuery, matches: list[ContentMatch]) -> None:
-    content = _readable(os.path.join(root, path))
+    content = readable(os.path.join(root, path))
     if content is None:
         return
     fold = (lambda s: s) if wanted.case_sensitive else str.lower

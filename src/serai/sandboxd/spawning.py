@@ -31,13 +31,21 @@ class Surroundings(msgspec.Struct, frozen=True):
         base = {"PATH": DEFAULT_PATH, "HOME": self.home}
         return {**base, **self.environment, **(extra or {})}
 
+    def forbids_keep_alive(self) -> bool:
+        """Whether no process may keep the sandbox awake."""
+        return self.environment.get("BL_DISABLE_KEEPALIVE", "").lower() in ("true", "1")
+
 
 class Child(msgspec.Struct, frozen=True):
-    """A started command: its pid (also its process group) and the read ends of its output."""
+    """A started command: its pid (also its process group) and our ends of its pipes.
+
+    ``stdin`` is -1 when its input is at its end from the beginning.
+    """
 
     pid: int
     stdout: int
     stderr: int
+    stdin: int = -1
 
 
 def shell(environment: Mapping[str, str]) -> list[str]:
@@ -48,8 +56,13 @@ def shell(environment: Mapping[str, str]) -> list[str]:
     return [program, *(environment.get("SHELL_ARGS") or "-c").split()]
 
 
-def spawn(command: str, cwd: str, env: Mapping[str, str], program: list[str]) -> Child:
-    """Run a command with a shell in a process group of its own, with stdin at its end.
+def spawn(
+    command: str, cwd: str, env: Mapping[str, str], program: list[str], *, stdin: bool = False
+) -> Child:
+    """Run a command with a shell in a process group of its own.
+
+    Args:
+        stdin: give it a pipe to read from; otherwise its input is at its end.
 
     Raises:
         Unprocessable: when the system refuses, naming the cause.
@@ -58,30 +71,40 @@ def spawn(command: str, cwd: str, env: Mapping[str, str], program: list[str]) ->
     if not os.path.isdir(cwd):
         problem = "is not a directory" if os.path.exists(cwd) else "does not exist"
         raise Unprocessable(f"failed to start process: working directory '{cwd}' {problem}")
-    out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    ours: list[int] = []
+    theirs: list[int] = []
     try:
-        pid = _start([*program, command], cwd, env, out[1], err[1])
+        _pipes(stdin, ours, theirs)
+        pid = _start([*program, command], cwd, env, theirs)
     except BaseException:
-        os.close(out[0])
-        os.close(err[0])
+        for fd in ours:
+            os.close(fd)
         raise
     finally:
-        os.close(out[1])
-        os.close(err[1])
-    os.set_blocking(out[0], False)
-    os.set_blocking(err[0], False)
-    return Child(pid, out[0], err[0])
+        for fd in theirs:
+            os.close(fd)
+    for fd in ours:
+        os.set_blocking(fd, False)
+    return Child(pid, *ours)
 
 
-def _start(argv: list[str], cwd: str, env: Mapping[str, str], out: int, err: int) -> int:
+def _pipes(stdin: bool, ours: list[int], theirs: list[int]) -> None:
+    """Our and the command's ends of its output, its errors and, when wanted, its input."""
+    for writes in (False, False, True)[: 2 + stdin]:
+        pair = os.pipe2(os.O_CLOEXEC)
+        ours.append(pair[writes])
+        theirs.append(pair[not writes])
+
+
+def _start(argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int]) -> int:
     try:
         started = subprocess.Popen(
             argv,
             cwd=cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
+            stdin=fds[2] if len(fds) > 2 else subprocess.DEVNULL,
+            stdout=fds[0],
+            stderr=fds[1],
             process_group=0,
         )
     except OSError as error:
@@ -158,5 +181,56 @@ class Pipe:
         """Stop reading."""
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Inlet:
+    """Our end of a command's input. Writers wait for each other, so that nothing mixes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._turn = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still be written."""
+        return self._fd >= 0
+
+    async def write(self, data: bytes, seconds: float) -> int:
+        """Write all of it; the number of bytes taken, fewer when the reader is gone.
+
+        Raises:
+            TimeoutError: when the command does not read for so many seconds; what it has read
+                by then is told as text.
+        """
+        async with self._turn:
+            done = 0
+            while done < len(data) and self.is_open:
+                try:
+                    done += os.write(self._fd, data[done : done + PIPE_READ])
+                except BlockingIOError:
+                    await self._ready(done, seconds)
+                except OSError:
+                    self.close()
+            return done
+
+    async def _ready(self, done: int, seconds: float) -> None:
+        ready = asyncio.Event()
+        fd = self._fd
+        self._loop.add_writer(fd, ready.set)
+        try:
+            await asyncio.wait_for(ready.wait(), seconds)
+        except TimeoutError:
+            raise TimeoutError(f"{done} bytes were taken") from None
+        finally:
+            if self._fd == fd:
+                self._loop.remove_writer(fd)
+
+    def close(self) -> None:
+        """Let the command read its end; may be repeated."""
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1

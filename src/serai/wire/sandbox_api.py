@@ -80,6 +80,7 @@ class ProcessRequest(Wire):
         restart_on_failure: run again after a non-zero exit.
         max_restarts: how often; negative means without end.
         keep_alive: the sandbox may not sleep while this runs.
+        stdin: give it an input that later calls write to.
     """
 
     command: str
@@ -92,6 +93,7 @@ class ProcessRequest(Wire):
     restart_on_failure: bool | None = None
     max_restarts: Small | None = None
     keep_alive: bool | None = None
+    stdin: bool | None = None
 
 
 class ProcessAnswer(Wire):
@@ -333,3 +335,37 @@ class TerminalOutput(Wire):
 
     type: str
     data: str
+
+
+class EditRequest(Wire):
+    """Body of ``PUT /codegen/fastapply/{path}``; ``model`` is accepted and changes nothing."""
+
+    code_edit: str
+    model: str | None = None
+
+
+class EditAnswer(Wire):
+    """A file before and after an edit; ``provider`` says who applied it."""
+
+    success: bool
+    path: str
+    original_content: str
+    updated_content: str
+    provider: str
+    message: str
+
+
+class RankedFile(Wire):
+    """A file with its score from 0 to 1."""
+
+    path: str
+    content: str
+    score: float
+
+
+class RankAnswer(Wire):
+    """Answer of ``GET /codegen/reranking/{path}``, best first."""
+
+    success: bool
+    files: list[RankedFile]
+    message: str
