@@ -19,7 +19,7 @@ import httptools
 import msgspec
 
 from serai.kernel.errors import SeraiError
-from serai.sandboxd.errors import HeadersTooLarge
+from serai.sandboxd.errors import AlreadyExists, HeadersTooLarge
 from serai.sandboxd.paths import text
 from serai.sandboxd.requests import Disconnected, Request, hung_up
 from serai.wire.sandbox_api import ErrorAnswer
@@ -87,7 +87,8 @@ def json_answer(value: object, status: int = 200) -> Response:
 
 def error_answer(error: SeraiError) -> Response:
     """An error in the envelope of this API."""
-    answer = json_answer(ErrorAnswer(error=text(error.message)), error.status)
+    code = error.code if isinstance(error, AlreadyExists) else msgspec.UNSET
+    answer = json_answer(ErrorAnswer(error=text(error.message), code=code), error.status)
     answer.headers = dict(error.headers)
     return answer
 

@@ -25,6 +25,7 @@ from serai.sandboxd.file_tools import FileTools
 from serai.sandboxd.files import Files
 from serai.sandboxd.http import Connection
 from serai.sandboxd.mcp import McpRoutes
+from serai.sandboxd.network_routes import NetworkRoutes
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.process_routes import ProcessRoutes
 from serai.sandboxd.process_tools import ProcessTools
@@ -37,6 +38,7 @@ from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.system_routes import SystemRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
+from serai.sandboxd.tree_routes import TreeRoutes
 from serai.sandboxd.uploads import Uploads
 
 PR_SET_DUMPABLE = 4
@@ -134,7 +136,7 @@ def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, Process
     variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
     limits = config.get("limits")
     paths = Paths(home, workdir)
-    surroundings = Surroundings(variables, home, workdir)
+    surroundings = Surroundings(variables, home)
     table = ProcessTable(
         surroundings,
         paths,
@@ -156,9 +158,11 @@ def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, Process
         processes,
         SearchRoutes(paths, table.limits.keepalive),
         TerminalRoutes(terminals, paths),
+        NetworkRoutes(),
         CodeRoutes(coder, paths),
         McpRoutes(tools),
-        FileRoutes(paths, Uploads(uploads)),
+        TreeRoutes(paths, files),
+        FileRoutes(paths, files, Uploads(uploads)),
     ):
         routes.add_to(router)
     return router, table, terminals

@@ -104,6 +104,7 @@ class ContentQuery(msgspec.Struct, frozen=True):
     case_sensitive: bool
     file_pattern: str
     most: int
+    around: int = 0
 
 
 def search_content(scope: Scope, wanted: ContentQuery) -> list[ContentMatch]:
@@ -139,15 +140,23 @@ def _search_file(root: str, path: str, wanted: ContentQuery, matches: list[Conte
     needle = fold(wanted.query)
     if needle not in fold(content):
         return
-    for number, line in enumerate(content.split("\n"), 1):
+    lines = content.split("\n")
+    for number, line in enumerate(lines, 1):
         at = fold(line).find(needle)
         if at < 0:
             continue
         column = len(fold(line)[:at].encode("utf-8", "replace")) + 1
-        shown = line.rstrip("\r")[:LINE_SHOWN]
-        matches.append(ContentMatch(path=text(path), line=number, column=column, text=shown))
+        match = ContentMatch(path=text(path), line=number, column=column, text=_shown(line))
+        if wanted.around:
+            near = lines[max(0, number - 1 - wanted.around) : number + wanted.around]
+            match.context = "\n".join(_shown(each) for each in near)
+        matches.append(match)
         if len(matches) >= wanted.most:
             return
+
+
+def _shown(line: str) -> str:
+    return line.rstrip("\r")[:LINE_SHOWN]
 
 
 def score(query: str, candidate: str) -> int:

@@ -26,17 +26,27 @@ from serai.wire.sandbox_api import ContentAnswer, FindAnswer, FuzzyAnswer, Watch
 
 MOST_RESULTS = 1000
 MOST_LINES = 10_000
+MOST_AROUND = 100
 _encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
 
 
-def _most(request: Request, default: int, ceiling: int) -> int:
-    value = request.query.get("maxResults") or str(default)
+def number_in(request: Request, name: str, default: int, ceiling: int) -> int:
+    """A number of the query, at most ``ceiling``.
+
+    Raises:
+        BadRequest: when it is none.
+    """
+    value = request.query.get(name) or str(default)
     number = whole_number(value)
     if number is None:
-        raise BadRequest(f"invalid maxResults: '{value}' is not a number of 0 or more")
+        raise BadRequest(f"invalid {name}: '{value}' is not a number of 0 or more")
     return min(number, ceiling)
+
+
+def _most(request: Request, default: int, ceiling: int) -> int:
+    return number_in(request, "maxResults", default, ceiling)
 
 
 async def _searched(
@@ -123,6 +133,7 @@ class SearchRoutes:
             request.query.get("caseSensitive", "") == "true",
             request.query.get("filePattern", ""),
             _most(request, 100, MOST_LINES) or MOST_LINES,
+            number_in(request, "contextLines", 0, MOST_AROUND),
         )
         matches = await _searched(
             request,

@@ -19,12 +19,25 @@ OOM_SCORE = b"500"
 """Commands go before the API when memory runs out."""
 
 
-class Surroundings(msgspec.Struct, frozen=True):
+class Surroundings:
     """What every command of this sandbox starts with."""
 
-    environment: Mapping[str, str]
-    home: str
-    workdir: str
+    def __init__(self, environment: Mapping[str, str], home: str) -> None:
+        self._given = dict(environment)
+        self._extra: Mapping[str, str] = {}
+        self.environment = self._given
+        self.home = home
+
+    def replace(self, extra: Mapping[str, str]) -> tuple[int, int]:
+        """Put variables over the given ones, in place of those put there earlier.
+
+        Returns:
+            How many were put, and how many of the earlier ones are gone.
+        """
+        gone = len(self._extra.keys() - extra.keys())
+        self._extra = dict(extra)
+        self.environment = {**self._given, **extra}
+        return len(extra), gone
 
     def variables(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         """The environment of one command: defaults, the sandbox's own, the request's."""

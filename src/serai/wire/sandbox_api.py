@@ -8,6 +8,7 @@ answer Structs do not omit defaults. Moments of processes are text such as
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 Small = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 """A whole number that clocks and counters can take."""
@@ -19,9 +20,10 @@ class Wire(msgspec.Struct, kw_only=True, rename="camel"):
 
 
 class ErrorAnswer(Wire):
-    """The body of every error."""
+    """The body of every error; ``code`` only where clients look for one."""
 
     error: str
+    code: str | UnsetType = UNSET
 
 
 class MessageAnswer(Wire):
@@ -38,11 +40,48 @@ class PathAnswer(Wire):
 
 
 class UpgradeStatus(Wire):
-    """State of the last upgrade of the sandbox API."""
+    """State of the last upgrade of the sandbox API; the step ``skipped`` replaced nothing."""
 
-    status: str = "idle"
-    step: str = "none"
+    status: Literal["idle", "completed", "failed"] = "idle"
+    step: Literal["none", "skipped"] = "none"
     version: str = ""
+    last_attempt: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
+class UpgradeRequest(Wire):
+    """Optional body of ``POST /upgrade``; nothing is ever loaded from ``base_url``."""
+
+    version: str | None = None
+    base_url: str | None = None
+
+
+class UpgradeAnswer(MessageAnswer):
+    """What an upgrade was asked to become."""
+
+    version: str
+    base_url: str
+
+
+class Metadata(Wire):
+    """The file that ``POST /environment/reload`` reads."""
+
+    generation: int = 0
+    environment: dict[str, str] = {}
+
+
+class ReloadAnswer(Wire):
+    """How many variables were set and taken away."""
+
+    generation: int
+    applied: int
+    removed: int
+
+
+class ArchiveStatus(Wire):
+    """Whether the sandbox is frozen for an archive: never, as none can be made from inside."""
+
+    state: Literal["active"] = "active"
 
 
 class Health(Wire):
@@ -179,6 +218,37 @@ class Directory(Wire):
     subdirectories: list[Subdirectory]
 
 
+class TreeFile(File):
+    """A file of a whole tree; its text where it was asked for and there is one."""
+
+    content: str | UnsetType = UNSET
+
+
+class Tree(Wire):
+    """A directory with everything below it; ``recursive`` tells it from a listing."""
+
+    path: str
+    name: str
+    files: list[TreeFile]
+    subdirectories: list[Subdirectory]
+    recursive: bool = True
+
+
+class CopyRequest(Wire):
+    """Body of ``POST /filesystem-copy``."""
+
+    source: str
+    destination: str
+    no_overwrite: bool | None = None
+
+
+class CopyAnswer(MessageAnswer):
+    """What was copied where."""
+
+    source: str
+    destination: str
+
+
 class FindMatch(Wire):
     """A path relative to the searched directory."""
 
@@ -209,12 +279,16 @@ class FuzzyAnswer(Wire):
 
 
 class ContentMatch(Wire):
-    """A line that holds the query; ``line`` and byte ``column`` count from 1."""
+    """A line that holds the query; ``line`` and byte ``column`` count from 1.
+
+    ``context`` is the line with its neighbours, where they were asked for.
+    """
 
     path: str
     line: int
     column: int
     text: str
+    context: str | UnsetType = UNSET
 
 
 class ContentAnswer(Wire):
@@ -369,3 +443,47 @@ class RankAnswer(Wire):
     success: bool
     files: list[RankedFile]
     message: str
+
+
+class MonitorRequest(Wire):
+    """Whom to tell about new ports: an ``http`` address inside the sandbox."""
+
+    callback: str
+
+
+class PortOpened(Wire):
+    """What a monitor's callback is sent."""
+
+    pid: int
+    port: int
+
+
+class TunnelRequest(Wire):
+    """Body of ``PUT /network/tunnel/config``: base64 of a :class:`TunnelConfig` as JSON."""
+
+    config: str
+
+
+class TunnelConfig(msgspec.Struct, kw_only=True):
+    """A WireGuard tunnel; keys are base64 of 32 bytes."""
+
+    local_ip: str
+    peer_endpoint: str
+    peer_public_key: str
+    private_key: str
+    mtu: Annotated[int, msgspec.Meta(ge=68, le=65535)] = 1420
+
+
+class DriveRequest(Wire):
+    """Body of ``POST /drives/mount``."""
+
+    drive_name: str
+    mount_path: str
+    drive_path: str | None = None
+    read_only: bool | None = None
+
+
+class DriveList(Wire):
+    """Mounted drives."""
+
+    mounts: list[DriveRequest]
