@@ -37,6 +37,12 @@ def _arguments() -> argparse.Namespace:
         default=defaults.keepalive,
         help="seconds of silence after which a stream says it is alive",
     )
+    parser.add_argument(
+        "--stdin-wait",
+        type=float,
+        default=defaults.stdin_wait,
+        help="seconds a command may leave its input unread",
+    )
     return parser.parse_args()
 
 
@@ -53,7 +59,11 @@ def main() -> None:
             "environment": {**os.environ, "HOME": arguments.home},
             "home": arguments.home,
             "workdir": arguments.workdir,
-            "limits": Limits(stop_grace=arguments.stop_grace, keepalive=arguments.keepalive),
+            "limits": Limits(
+                stop_grace=arguments.stop_grace,
+                keepalive=arguments.keepalive,
+                stdin_wait=arguments.stdin_wait,
+            ),
         },
     )
 

@@ -98,7 +98,8 @@ class _Merge:
             return
         tail = self._tail(lines)
         if tail is not None:
-            self._replace(tail, tail, region[: self._own_lines(lines, tail)])
+            at, size = tail
+            self._replace(at, at, region[:-size])
         elif is_last:
             self._replace(len(self._original), len(self._original), region)
         elif number == 0:
@@ -175,8 +176,8 @@ class _Merge:
         short = difflib.SequenceMatcher(None, new[:200], old[:200], autojunk=False)
         return short.ratio() >= _SIMILAR
 
-    def _tail(self, lines: list[str]) -> int | None:
-        """Where the region's last line is, when that is clear."""
+    def _tail(self, lines: list[str]) -> tuple[int, int] | None:
+        """Where the region's last lines are, and how many in a row, when that is clear."""
         last = lines[-1]
         if not _says_something(last):
             return None
@@ -186,11 +187,6 @@ class _Merge:
         at, size = places[0], 1
         while size < len(lines) and at > self._at and self._same[at - 1] == lines[-size - 1]:
             at, size = at - 1, size + 1
-        return at
-
-    def _own_lines(self, lines: list[str], tail: int) -> int:
-        """How many lines of the region come before the lines it shares with the file."""
-        size = 0
-        while size < len(lines) and self._same[tail : tail + size + 1] == lines[-size - 1 :]:
-            size += 1
-        return len(lines) - size
+        while not self._same[at]:  # blank lines stay with what is above them
+            at, size = at + 1, size - 1
+        return at, size

@@ -23,18 +23,27 @@ CHARACTERS_PER_TOKEN = 4
 _NAME_WEIGHT = 5
 _SATURATION, _LENGTH = 1.2, 0.75
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W\d_]+")
-_COMMON = frozenset(
-    re.findall(
-        r"\w+",
-        "a an and are as at be by do does for from how i in is it me my of on or that the this to"
-        " was we what when where which who why will with you",
-    )
-)
 
 
 def words(text: str) -> Iterator[str]:
-    """The words of a text; ``readHTTPBody`` and ``read_http_body`` are three words each."""
-    return (match.lower() for match in _WORD.findall(text))
+    """The stems of a text; ``readHTTPBody`` and ``read_http_body`` are three words each."""
+    return (_stem(match.lower()) for match in _WORD.findall(text))
+
+
+def _stem(word: str) -> str:
+    """A word without its commonest English endings."""
+    for ending in ("s", "ing", "ed", "e"):
+        if word.endswith(ending) and len(word) - len(ending) > 2 and not word.endswith("ss"):
+            word = word.removesuffix(ending)
+    return word
+
+
+_COMMON = frozenset(
+    words(
+        "a an and are as at be by do does for from how i in is it me my of on or that the this to"
+        " was we what when where which who why will with you"
+    )
+)
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -74,9 +83,9 @@ def candidates(scope: Scope) -> list[str]:
 def rank(found: list[Document], query: str, threshold: float, token_limit: int) -> list[RankedFile]:
     """The files that have most to do with the query, best first, as many as the limit allows."""
     asked = {word for word in words(query) if word not in _COMMON} or set(words(query))
-    if not asked or not found:
+    weights = {word: weight for word in sorted(asked) if (weight := _rarity(word, found))}
+    if not weights:
         return []
-    weights = {word: _rarity(word, found) for word in sorted(asked)}
     average = sum(each.size for each in found) / len(found) or 1.0
     scored = [(_score(each, weights, average), each) for each in found]
     scored.sort(key=lambda pair: (-pair[0], pair[1].path))
@@ -93,7 +102,10 @@ def rank(found: list[Document], query: str, threshold: float, token_limit: int) 
 
 
 def _rarity(word: str, found: list[Document]) -> float:
+    """What a word counts; nothing when it is nowhere, as it tells no file from another."""
     holding = sum(1 for each in found if each.counts[word])
+    if not holding:
+        return 0.0
     return math.log(1 + (len(found) - holding + 0.5) / (holding + 0.5)) + 0.1
 
 

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from serai.kernel.errors import BadRequest, SeraiError
 from serai.sandboxd.errors import Unprocessable
@@ -117,15 +118,16 @@ class TreeRoutes:
 
     async def head(self, request: Request) -> Answer:
         """What is at a path, as headers; without ``X-File-Type`` there is nothing."""
-        return await self._told(self._paths.locate(request.params["path"], request.raw_path))
+        path, raw = request.params["path"], request.raw_path
+        return await self._told(lambda: self._paths.locate(path, raw))
 
     async def head_tree(self, request: Request) -> Answer:
         """The same for a tree's path."""
-        return await self._told(self._place(request))
+        return await self._told(lambda: self._place(request))
 
-    async def _told(self, place: Location) -> Answer:
+    async def _told(self, find: Callable[[], Location]) -> Answer:
         try:
-            info = await in_thread(status_of, place)
+            info = await in_thread(status_of, find())
         except SeraiError:
             return Response(content_type=None)
         changed = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(info.st_mtime))
