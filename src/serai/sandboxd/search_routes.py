@@ -12,6 +12,7 @@ from serai.sandboxd.file_routes import in_thread, is_directory
 from serai.sandboxd.http import Answer, Stream, json_answer
 from serai.sandboxd.inotify import Watcher
 from serai.sandboxd.paths import Location, Paths, text
+from serai.sandboxd.processes import ProcessTable
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.search import (
@@ -65,9 +66,9 @@ async def _searched(
 class SearchRoutes:
     """Handlers that look for files and wait for their changes."""
 
-    def __init__(self, paths: Paths, keepalive: float) -> None:
+    def __init__(self, paths: Paths, table: ProcessTable) -> None:
         self._paths = paths
-        self._keepalive = keepalive
+        self._table = table
 
     def add_to(self, router: Router) -> None:
         """Register all routes."""
@@ -160,7 +161,7 @@ class SearchRoutes:
 
     async def _changes(self, watcher: Watcher) -> AsyncIterator[bytes]:
         while True:
-            await watcher.changed(self._keepalive)
+            await watcher.changed(self._table.limits.keepalive)
             if not watcher.queue:
                 yield b"[keepalive]\n"
             while watcher.queue:

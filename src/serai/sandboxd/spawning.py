@@ -23,6 +23,10 @@ class Surroundings:
     """What every command of this sandbox starts with."""
 
     def __init__(self, environment: Mapping[str, str], home: str) -> None:
+        self.settle(environment, home)
+
+    def settle(self, environment: Mapping[str, str], home: str) -> None:
+        """Begin with other ones."""
         self._given = dict(environment)
         self._extra: Mapping[str, str] = {}
         self.environment = self._given

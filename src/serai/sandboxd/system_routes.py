@@ -55,12 +55,16 @@ class SystemRoutes:
 
     def __init__(self, table: ProcessTable) -> None:
         self._table = table
-        self._started = time.monotonic()
-        self._started_at = rfc3339(now())
+        self.begin()
         self._arch = _ARCHITECTURES.get(os.uname().machine, os.uname().machine)
         self._runtime = f"python{platform.python_version()}"
         self._upgrades = 0
         self._upgrade = UpgradeStatus()
+
+    def begin(self) -> None:
+        """The sandbox's life begins now."""
+        self._started = time.monotonic()
+        self._started_at = rfc3339(now())
 
     def add_to(self, router: Router) -> None:
         """Register all routes."""
