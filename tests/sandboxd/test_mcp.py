@@ -92,6 +92,12 @@ def test_broken_messages(sandbox: Sandbox, message: object, status: int, code: i
     assert (answer.status, answer.json["error"]["code"]) == (status, code)
 
 
+def test_nesting_without_end(sandbox: Sandbox) -> None:
+    for path in ("/mcp", "/process", "/drives/mount"):
+        answer = sandbox.call("POST", path, '{"a":' * 100_000, HEADERS)
+        assert (answer.status, "nested" in answer.json["error"]) == (400, True), path
+
+
 def plain(schema: Any, *, nulls: bool) -> Any:
     """A schema without descriptions, which are nobody's contract."""
     if isinstance(schema, dict):

@@ -16,7 +16,7 @@ from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.running import Runner
 from serai.sandboxd.search import DEFAULT_EXCLUDED, Scope
-from serai.wire.sandbox_api import EditAnswer, EditRequest, RankAnswer, RankedFile
+from serai.wire.sandbox_files import EditAnswer, EditRequest, RankAnswer, RankedFile
 
 PROVIDER = "serai"
 EDIT_LIMIT = 1024 * 1024

@@ -18,11 +18,11 @@ from serai.sandboxd.paths import Location, Paths, text
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.uploads import MOST_PARTS, PartDraft, Uploads
-from serai.wire.sandbox_api import (
+from serai.wire.sandbox_api import PathAnswer
+from serai.wire.sandbox_files import (
     CompleteRequest,
     FileRequest,
     PartList,
-    PathAnswer,
     UploadList,
     UploadRequest,
     UploadStarted,

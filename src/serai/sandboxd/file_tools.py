@@ -8,7 +8,7 @@ from serai.sandboxd.file_routes import DIRECTORY_MODE, FILE_MODE, in_thread, is_
 from serai.sandboxd.files import TEXT_LIMIT, Files, parse_permissions, status_of
 from serai.sandboxd.paths import Paths, text
 from serai.sandboxd.tools import Tool
-from serai.wire.sandbox_api import FileWithContent
+from serai.wire.sandbox_files import FileWithContent
 from serai.wire.sandbox_tools import (
     DeleteInput,
     DirectoryOutput,

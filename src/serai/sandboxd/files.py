@@ -9,7 +9,7 @@ from serai.sandboxd.drafts import TEMPORARY, Draft
 from serai.sandboxd.errors import Unprocessable, reason, refused
 from serai.sandboxd.owners import Owners
 from serai.sandboxd.paths import Location, text
-from serai.wire.sandbox_api import Directory, File, FileWithContent, Subdirectory
+from serai.wire.sandbox_files import Directory, File, FileWithContent, Subdirectory
 
 TEXT_LIMIT = 100 * 1024 * 1024
 """Bytes of a file that may be read or written as JSON."""

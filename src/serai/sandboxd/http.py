@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httptools
 import msgspec
 
-from serai.kernel.errors import SeraiError
+from serai.kernel.errors import BadRequest, SeraiError
 from serai.sandboxd.errors import AlreadyExists, HeadersTooLarge
 from serai.sandboxd.paths import text
 from serai.sandboxd.requests import Disconnected, Request, hung_up
@@ -311,6 +311,8 @@ class Connection(asyncio.Protocol):
             return error_answer(error)
         except (Disconnected, asyncio.CancelledError):
             raise
+        except RecursionError:
+            return error_answer(BadRequest("invalid request body: it is nested too deeply"))
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             return json_answer(ErrorAnswer(error=f"internal error: {error}"), 500)

@@ -24,9 +24,7 @@ VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 _PARSE_ERROR, _INVALID_REQUEST, _NO_METHOD, _INVALID_PARAMS = -32700, -32600, -32601, -32602
 _SERVER = {"name": "Sandbox API Server", "version": __version__}
 _CAPABILITIES = {"logging": {}, "tools": {"listChanged": True}}
-_LEVELS = frozenset(
-    ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-)
+_LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _JSON = "application/json"
 _encode = msgspec.json.Encoder().encode
 
@@ -107,7 +105,7 @@ class McpRoutes:
             return {}
         if method == "logging/setLevel":
             if params.get("level") not in _LEVELS:
-                raise Fault(_INVALID_PARAMS, f"level: one of {', '.join(sorted(_LEVELS))}")
+                raise Fault(_INVALID_PARAMS, f"level: one of {', '.join(_LEVELS)}")
             return {}
         if method == "tools/list":
             return {"tools": self._descriptions}

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from serai.sandboxd.search import Scope, readable, walk
-from serai.wire.sandbox_api import RankedFile
+from serai.wire.sandbox_files import RankedFile
 
 FILE_LIMIT = 512 * 1024
 """Longer files are not looked at, in bytes."""

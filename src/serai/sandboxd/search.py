@@ -11,7 +11,7 @@ import msgspec
 
 from serai.sandboxd.files import opened_at_once
 from serai.sandboxd.paths import text
-from serai.wire.sandbox_api import ContentMatch, FindMatch, FuzzyMatch
+from serai.wire.sandbox_files import ContentMatch, FindMatch, FuzzyMatch
 
 DEFAULT_EXCLUDED = frozenset(
     "node_modules,vendor,.git,dist,build,target,__pycache__,.venv,.next,coverage".split(",")  # noqa: SIM905

@@ -23,7 +23,7 @@ from serai.sandboxd.search import (
     fuzzy,
     search_content,
 )
-from serai.wire.sandbox_api import ContentAnswer, FindAnswer, FuzzyAnswer, WatchEvent
+from serai.wire.sandbox_files import ContentAnswer, FindAnswer, FuzzyAnswer, WatchEvent
 
 MOST_RESULTS = 1000
 MOST_LINES = 10_000

@@ -34,7 +34,7 @@ from serai.sandboxd.trees import (
     kind_of,
     read_tree,
 )
-from serai.wire.sandbox_api import CopyAnswer, CopyRequest, TreeRequest
+from serai.wire.sandbox_files import CopyAnswer, CopyRequest, TreeRequest
 
 
 class TreeRoutes:

@@ -10,7 +10,7 @@ from serai.sandboxd.errors import AlreadyExists, Unprocessable, refused
 from serai.sandboxd.files import Files, opened_at_once
 from serai.sandboxd.paths import Location, text
 from serai.sandboxd.search import Found, Scope, name_filter, walk
-from serai.wire.sandbox_api import Subdirectory, Tree, TreeFile
+from serai.wire.sandbox_files import Subdirectory, Tree, TreeFile
 
 MOST_FILES, MOST_BYTES = 10_000, 32 * 1024 * 1024
 """What one answer holds when nothing is said."""

@@ -17,7 +17,7 @@ from serai.kernel.ids import new_uuid, token
 from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import refused
 from serai.sandboxd.files import remove_tree
-from serai.wire.sandbox_api import PartAnswer, PartReference, Upload, UploadedPart
+from serai.wire.sandbox_files import PartAnswer, PartReference, Upload, UploadedPart
 
 MOST_PARTS = 10_000
 _ID = re.compile(r"[0-9a-f-]{36}")

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from serai.wire.sandbox_api import Directory, ProcessAnswer, RankedFile, Small
+from serai.wire.sandbox_api import ProcessAnswer, Small
+from serai.wire.sandbox_files import Directory, RankedFile
 
 
 def _says(text: str) -> msgspec.Meta:
