@@ -159,6 +159,29 @@ def test_what_is_not_clear_is_refused(edit: str, says: str) -> None:
         apply_edit(PROGRAM + "return one\n\nreturn one\n", edit)
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        " " * 900_000,
+        "\t \t" * 200_000 + "existing",
+        "a\n" * 19_000,
+        "x = (\n" * 9_000 + ")\n" * 9_000,
+    ],
+)
+def test_hostile_edits_take_no_time(edit: str) -> None:
+    """Each took minutes or more where a comparison was not bounded."""
+    for original in ("a\n" * 19_000, "b\n" + "a\n" * 9_000 + "x = (\n" * 5_000, ""):
+        try:
+            apply_edit(original, f"{GAP}{edit}\n{GAP}")
+        except Unprocessable:
+            continue
+
+
+def test_files_of_very_many_lines_are_refused() -> None:
+    with pytest.raises(Unprocessable, match="20000 lines"):
+        apply_edit("a\n" * 20_001, f"{GAP}a\n{GAP}")
+
+
 LINES = st.lists(
     st.from_regex(r"[a-z]{4,8}\(\)", fullmatch=True), min_size=3, max_size=30, unique=True
 )

@@ -213,6 +213,14 @@ def test_files(sandbox: Sandbox, tmp_path: Path) -> None:
     assert gone["message"] == "Directory deleted successfully"
 
 
+def test_answers_stay_small(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 5_000_000)
+    assert "codegenReadFileRange" in refusal(sandbox, "fsReadFile", path=f"{tmp_path}/big")
+    sandbox.run("head -c 100000 /dev/zero | tr '\\0' x", name="loud")
+    listed = {each["name"]: each for each in call(sandbox, "processesList")["processes"]}
+    assert len(listed["loud"]["stdout"]) < 5000
+
+
 def test_code(sandbox: Sandbox) -> None:
     folder = sandbox.workdir / "code"
     folder.mkdir()

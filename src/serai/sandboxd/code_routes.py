@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import threading
 from collections.abc import Callable
 
 from serai.kernel.errors import BadRequest, PayloadTooLarge
@@ -56,13 +57,17 @@ class Coder:
         self, root: str, query: str, threshold: float, tokens: int, pattern: str
     ) -> list[RankedFile]:
         """Files below a directory by how much they have to do with a query."""
-        scope = Scope(root, DEFAULT_EXCLUDED, True, lambda: False)
-        paths = await in_thread(candidates, scope)
-        if pattern:
-            paths = await self._matching(paths, pattern)
-        return await in_thread(
-            lambda: rank(list(documents(scope, paths)), query, threshold, tokens)
-        )
+        halted = threading.Event()
+        scope = Scope(root, DEFAULT_EXCLUDED, True, halted.is_set)
+        try:
+            paths = await in_thread(candidates, scope)
+            if pattern:
+                paths = await self._matching(paths, pattern)
+            return await in_thread(
+                lambda: rank(list(documents(scope, paths)), query, threshold, tokens)
+            )
+        finally:
+            halted.set()
 
     async def _matching(self, paths: list[str], pattern: str) -> list[str]:
         """Paths that a regular expression matches, tried by a process that can be ended."""

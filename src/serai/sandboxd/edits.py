@@ -20,13 +20,19 @@ _MARKER = re.compile(
 )
 ANCHOR_LINES = 50
 """Lines of a region that are compared to find its place."""
+MOST_LINES = 20_000
+"""Lines of a file or an edit; comparing more would take long."""
+_REACH = 500
+"""Lines of a file that are searched for a region's next line."""
+_MARKER_LENGTH = 120
 _SIMILAR = 0.6
 _OPEN, _CLOSE = "([{", ")]}"
 
 
 def is_marker(line: str) -> bool:
     """Whether a line stands for unchanged code: a comment or an ellipsis that says so."""
-    match = _MARKER.fullmatch(line)
+    line = line.strip()
+    match = _MARKER.fullmatch(line) if len(line) <= _MARKER_LENGTH else None
     return match is not None and bool(match["open"] or match["dots"])
 
 
@@ -39,6 +45,8 @@ def apply_edit(original: str, edit: str) -> str:
     regions = _regions(edit)
     if len(regions) == 1:
         return edit
+    if max(text.count("\n") for text in (original, edit)) > MOST_LINES:
+        raise Unprocessable(f"a file of over {MOST_LINES} lines can only be written as a whole")
     merge = _Merge(original.splitlines())
     for number, region in enumerate(regions):
         if region:
@@ -142,7 +150,7 @@ class _Merge:
 
     def _end(self, lines: list[str], start: int, length: int) -> int:
         """One past the last line of the file that the region replaces."""
-        at, reach, depth = start + length, len(lines) + 20, 0
+        at, reach, depth = start + length, min(len(lines) + 20, _REACH), 0
         unplaced: list[str] = []
         for line in lines[length:]:
             closes = depth > 0 and not _says_something(line)
@@ -163,7 +171,7 @@ class _Merge:
 
     def _past_changed(self, unplaced: list[str], at: int) -> int:
         """Lines at the region's end that look like the file's next ones are their new text."""
-        for line in unplaced:
+        for line in unplaced[:ANCHOR_LINES]:
             if at >= len(self._same) or not self._is_new_form(line, self._same[at]):
                 break
             at += 1

@@ -21,6 +21,9 @@ from serai.wire.sandbox_tools import (
     WriteInput,
 )
 
+READ_LIMIT = 4 * 1024 * 1024
+"""Bytes of a file that a tool gives whole: its text is in the answer twice."""
+
 
 class FileTools:
     """Tools over the sandbox's files."""
@@ -58,7 +61,12 @@ class FileTools:
     async def read(self, wanted: PathInput) -> FileWithContent:
         """A file's text; here it also has a name."""
         place = self._paths.named(wanted.path)
-        await in_thread(status_of, place)
+        info = await in_thread(status_of, place)
+        if info.st_size > READ_LIMIT:
+            raise Unprocessable(
+                f"error reading file: {text(place.real)} is over {READ_LIMIT} bytes; read parts of"
+                " it with codegenReadFileRange"
+            )
         if await is_directory(place.real):
             raise Unprocessable(f"path is a directory: {text(place.real)}")
         answer = await in_thread(self._files.read, place)

@@ -5,7 +5,13 @@ from typing import Any
 from serai.kernel.errors import NotFound
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.process_routes import ProcessRoutes, describe
-from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process, ProcessTable
+from serai.sandboxd.processes import (
+    FULL_OUTPUT,
+    INLINE_OUTPUT,
+    KEEP_ALIVE_SECONDS,
+    Process,
+    ProcessTable,
+)
 from serai.sandboxd.tools import Tool
 from serai.wire.sandbox_api import ProcessAnswer, ProcessRequest
 from serai.wire.sandbox_tools import (
@@ -20,6 +26,8 @@ from serai.wire.sandbox_tools import (
 
 WAIT_SECONDS = 30
 """How long a waiting call waits when nothing is said."""
+LISTED_OUTPUT = 4 * 1024
+"""Newest bytes of each stream in the list of all processes."""
 MOST_SECONDS = 58
 """The longest wait: what stands between client and sandbox may cut a call at 60 seconds."""
 
@@ -47,13 +55,13 @@ class ProcessTools:
 
     async def everything(self, _: Nothing) -> ProcessesOutput:
         """All processes."""
-        found = [describe(each, limit=INLINE_OUTPUT, unfinished=None) for each in self._table]
+        found = [describe(each, limit=LISTED_OUTPUT, unfinished=None) for each in self._table]
         return ProcessesOutput(processes=found)
 
     async def execute(self, wanted: ExecuteInput) -> ExecuteOutput:
         """Start a command, and wait for it when asked to."""
         process, before = self._routes.begin(_request(wanted))
-        given = wanted.timeout if wanted.timeout and wanted.timeout > 0 else WAIT_SECONDS
+        given = _seconds(wanted)
         long = given > MOST_SECONDS
         if wanted.wait_for_completion or wanted.wait_for_ports:
             try:
@@ -91,6 +99,13 @@ class ProcessTools:
         """End it now."""
         self._routes.end_now(wanted.identifier)
         return StatusOutput(status="killed")
+
+
+def _seconds(wanted: ExecuteInput) -> int:
+    """How long to wait, if it were not for :data:`MOST_SECONDS`; 0 and less is without end."""
+    if wanted.timeout is None:
+        return KEEP_ALIVE_SECONDS if wanted.keep_alive else WAIT_SECONDS
+    return wanted.timeout if wanted.timeout > 0 else KEEP_ALIVE_SECONDS
 
 
 def _request(wanted: ExecuteInput) -> ProcessRequest:

@@ -19,6 +19,8 @@ from serai.wire.sandbox_files import RankedFile
 FILE_LIMIT = 512 * 1024
 """Longer files are not looked at, in bytes."""
 MOST_FILES = 5000
+TOTAL_LIMIT = 32 * 1024 * 1024
+"""Characters of all files together; what comes after them is not looked at."""
 CHARACTERS_PER_TOKEN = 4
 _NAME_WEIGHT = 5
 _SATURATION, _LENGTH = 1.2, 0.75
@@ -57,12 +59,14 @@ class Document(msgspec.Struct, frozen=True):
 
 def documents(scope: Scope, paths: Iterable[str]) -> Iterator[Document]:
     """The text files among some paths below the scope's root."""
+    left = TOTAL_LIMIT
     for path in paths:
-        if scope.halted():
+        if scope.halted() or left <= 0:
             return
         content = readable(os.path.join(scope.root, path), FILE_LIMIT)
         if content is None:
             continue
+        left -= len(content)
         counts = Counter(words(content))
         for word in words(path):
             counts[word] += _NAME_WEIGHT
