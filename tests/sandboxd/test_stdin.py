@@ -71,6 +71,14 @@ def test_a_command_that_does_not_read(tmp_path_factory: pytest.TempPathFactory) 
         assert sandbox.wait("slow")["stdout"].strip() == "65536"
 
 
+def test_the_end_of_a_command_ends_its_writers(sandbox: Sandbox) -> None:
+    sandbox.start("sleep 0.5", name="short", stdin=True)
+    started = time.monotonic()
+    answer = write(sandbox, "short", b"x" * 1_000_000)
+    assert (answer.status, "65536 of 1000000" in answer.json["error"]) == (409, True)
+    assert time.monotonic() - started < 10
+
+
 def test_writers_do_not_mix(sandbox: Sandbox) -> None:
     sandbox.start("sleep 0.3; cat", name="mixed", stdin=True)
     texts = [letter * 200_000 for letter in "abcd"]

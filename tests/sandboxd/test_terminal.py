@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from .client import Sandbox, eventually
+from .client import Sandbox, eventually, running
 
 
 class Shell:
@@ -230,6 +230,39 @@ async def test_there_are_only_so_many(shell: Open) -> None:
     async with shell(sessionId="over") as more:
         await more.type("echo room-$((1+1)); exit\n")
         await more.until("room-2")
+
+
+async def test_what_nobody_watches_ends(tmp_path: Path) -> None:
+    with running(tmp_path, "--terminal-idle", "0.6") as sandbox:
+        connector = aiohttp.UnixConnector(path=str(sandbox.api))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.ws_connect("http://x/terminal/ws?shell=/bin/sh") as socket:
+                one = Shell(socket)
+                await one.type("trap '' HUP; echo pid=$$,$((1+1))\n")
+                pid = (await one.until(",2")).rsplit("pid=", 1)[1].split(",")[0]
+                await asyncio.sleep(1.2)
+                assert Path(f"/proc/{pid}").exists(), "somebody watches"
+            eventually(lambda: not Path(f"/proc/{pid}/cmdline").exists())
+
+
+async def test_a_client_that_dies_while_it_waits(tmp_path: Path) -> None:
+    with running(tmp_path, "--terminal-idle", "0.6") as sandbox:
+        connector = aiohttp.UnixConnector(path=str(sandbox.api))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            socket = await session.ws_connect("http://x/terminal/ws?shell=/bin/sh")
+            one = Shell(socket)
+            await one.type("stty raw -echo; echo ready-$$,$((1+1)); exec sleep 100\n")
+            pid = (await one.until(",2")).rsplit("ready-", 1)[1].split(",")[0]
+            text = json.dumps({"type": "input", "data": "z" * 500_000})
+            sending = asyncio.ensure_future(_send_many(one, text, 8))
+            await asyncio.sleep(0.3)
+            assert not sending.done(), "its input waits"
+            sending.cancel()
+            assert socket._response.connection is not None
+            assert socket._response.connection.transport is not None
+            socket._response.connection.transport.abort()
+            await asyncio.sleep(0.1)
+            eventually(lambda: not Path(f"/proc/{pid}/cmdline").exists())
 
 
 HANDSHAKE = (

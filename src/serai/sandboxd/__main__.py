@@ -43,6 +43,12 @@ def _arguments() -> argparse.Namespace:
         default=defaults.stdin_wait,
         help="seconds a command may leave its input unread",
     )
+    parser.add_argument(
+        "--terminal-idle",
+        type=float,
+        default=defaults.terminal_idle,
+        help="seconds that a terminal is kept which nobody watches",
+    )
     return parser.parse_args()
 
 
@@ -63,6 +69,7 @@ def main() -> None:
                 stop_grace=arguments.stop_grace,
                 keepalive=arguments.keepalive,
                 stdin_wait=arguments.stdin_wait,
+                terminal_idle=arguments.terminal_idle,
             ),
         },
     )

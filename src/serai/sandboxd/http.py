@@ -148,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     def _check_hangup(self) -> None:
         """Tell a client that closed its half from one that is gone; nobody waits for the latter."""
-        if self.closed:
+        if self.closed or self.transport.get_protocol() is not self:
             return
         if hung_up(self.transport):
             self.transport.abort()

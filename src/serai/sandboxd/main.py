@@ -172,6 +172,7 @@ class Api:
         limits = config.get("limits")
         if isinstance(limits, Limits):
             self.table.limits = limits
+            self.terminals.idle = limits.terminal_idle
         temporary = variables.get("TMPDIR") or "/tmp"  # noqa: S108
         self.uploads.root = os.path.join(temporary, ".serai-uploads")
         self.system.begin()

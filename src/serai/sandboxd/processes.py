@@ -30,6 +30,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stop_grace: float = 10.0
     keepalive: float = 3.0
     stdin_wait: float = 30.0
+    terminal_idle: float = 600.0
     restart_delay: float = 1.0
     log_total: int = 32 * 1024 * 1024
     finished: int = 1000

@@ -17,6 +17,8 @@ def whole_number(text: str) -> int | None:
 
 def hung_up(transport: asyncio.BaseTransport) -> bool:
     """Whether the other side of a connection is gone altogether, unread data or not."""
+    if transport.is_closing():
+        return False
     poll = select.poll()
     poll.register(transport.get_extra_info("socket"), 0)
     return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))

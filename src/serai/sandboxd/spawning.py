@@ -208,6 +208,7 @@ class Inlet:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -234,11 +235,11 @@ class Inlet:
             return done
 
     async def _ready(self, done: int, seconds: float) -> None:
-        ready = asyncio.Event()
         fd = self._fd
-        self._loop.add_writer(fd, ready.set)
+        self._changed.clear()
+        self._loop.add_writer(fd, self._changed.set)
         try:
-            await asyncio.wait_for(ready.wait(), seconds)
+            await asyncio.wait_for(self._changed.wait(), seconds)
         except TimeoutError:
             raise TimeoutError(f"{done} bytes were taken") from None
         finally:
@@ -246,8 +247,9 @@ class Inlet:
                 self._loop.remove_writer(fd)
 
     def close(self) -> None:
-        """Let the command read its end; may be repeated."""
+        """Let the command read its end, and writers stop; may be repeated."""
         if self._fd >= 0:
             self._loop.remove_writer(self._fd)
             os.close(self._fd)
             self._fd = -1
+            self._changed.set()

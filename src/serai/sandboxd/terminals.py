@@ -29,9 +29,8 @@ READ_SIZE = 16 * 1024
 INPUT_LIMIT = 64 * 1024
 """Bytes not yet read by the shell, after which clients must wait."""
 MOST_TERMINALS = 32
-IDLE_SECONDS = 600.0
-"""How long a terminal that nobody watches and that prints nothing is kept."""
 LOOK_SECONDS = 30.0
+"""How often terminals are looked over, at most."""
 MOST_CELLS = 1000
 _SHELLS = ("/bin/zsh", "/bin/bash", "/bin/sh", "/bin/ash")
 _LAUNCH = 'cd "$1" && shift && exec "$@"'
@@ -211,7 +210,12 @@ class Terminal:
 
 
 class Terminals:
-    """All terminals of the sandbox by session id."""
+    """All terminals of the sandbox by session id.
+
+    One that nobody watches and that prints nothing is ended after ``idle`` seconds.
+    """
+
+    idle = 600.0
 
     def __init__(self, surroundings: Surroundings, reaper: Reaper) -> None:
         self._surroundings = surroundings
@@ -254,12 +258,12 @@ class Terminals:
     def _look_later(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK_SECONDS, self._look)
+            self._timer = loop.call_later(min(LOOK_SECONDS, self.idle / 2), self._look)
 
     def _look(self) -> None:
         """End what nobody watches; there is no timer while there are no terminals."""
         self._timer = None
-        limit = time.monotonic() - IDLE_SECONDS
+        limit = time.monotonic() - self.idle
         for terminal in tuple(self._open.values()):
             terminal.check_watchers()
             if not terminal.is_watched and terminal.active_at < limit:
