@@ -23,6 +23,10 @@ def test_a_sandbox_with_the_synchronous_api(python: Run) -> None:
     assert "done" in python("sandboxes_sync.py")
 
 
+def test_tools_code_and_input_of_a_sandbox(python: Run) -> None:
+    assert "done" in python("sandbox_api.py")
+
+
 def test_previews_sessions_and_schedules(python: Run) -> None:
     assert "done" in python("parts.py")
 

@@ -18,6 +18,10 @@ def test_a_sandbox_by_a_proxy_named_in_code(node: Run, server: Server) -> None:
     assert "done" in node("sandboxes.mjs", server.url)
 
 
+def test_tools_and_code_of_a_sandbox(node: Run) -> None:
+    assert "done" in node("sandbox_api.mjs")
+
+
 def test_a_model_by_environment(node: Run, model_server: ModelServer) -> None:
     assert "done" in node("models.mjs", model_server.url, "sk-of-the-provider")
 

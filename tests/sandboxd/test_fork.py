@@ -11,6 +11,7 @@ import pytest
 
 from .client import Sandbox, UnixConnection
 from .test_files import form
+from .test_terminal import HANDSHAKE, KEY, masked, read_until
 
 
 @pytest.fixture
@@ -73,10 +74,61 @@ def use_everything(box: Sandbox, directory: Path) -> None:
     box.call("GET", "/filesystem-multipart")
     assert box.call("POST", f"{base}/complete", {"parts": [part]}).status == 200
     box.call("DELETE", f"/filesystem/tree/{home}/t?recursive=true")
+    box.call("GET", f"/filesystem/tree/{home}?recursive=true&content=true")
+    box.call("HEAD", f"/filesystem/{home}/w")
+    copied = {"source": f"{home}/f.py", "destination": f"{home}/import.py", "noOverwrite": True}
+    assert box.call("POST", "/filesystem-copy", copied).status == 404
+    box.start("cat", name="fed", stdin=True)
+    assert box.call("POST", "/process/fed/stdin", "x").status == 200
+    pid = box.call("GET", "/process/fed").json["pid"]
+    box.call("POST", f"/network/process/{pid}/monitor", {"callback": "http://localhost:1/é"})
+    box.call("POST", f"/network/process/{pid}/monitor", {"callback": "http://localhost:1/x"})
+    box.call("DELETE", "/process/fed/stdin")
+    use_codegen(box, home)
+    use_terminal(box)
+    box.call("POST", "/upgrade", {"version": "x"})
+    box.call("POST", "/environment/reload")
+    box.call("PUT", "/network/tunnel/config", {"config": "e30="})
     watch = box.open("GET", f"/watch/filesystem/{home}/**")
     box.call("PUT", f"/filesystem/{home}/w", {"content": ""})
     assert b"CREATE" in watch.readline()
     watch.close()
+
+
+def use_codegen(box: Sandbox, home: str) -> None:
+    edit = {"codeEdit": "# ... existing code ...\nprint('é')\n"}
+    for _ in range(2):
+        assert box.call("PUT", f"/codegen/fastapply/{home}/e.py", edit).status == 200
+    edit = {"codeEdit": "# ... existing code ...\nnowhere\n# ... existing code ..."}
+    assert box.call("PUT", f"/codegen/fastapply/{home}/e.py", edit).status == 422
+    assert box.call("GET", f"/codegen/reranking/{home}?query=print&filePattern=py").status == 200
+    headers = {"Content-Type": "application/json", "Accept": "*/*"}
+    for name, arguments in (
+        ("processExecute", {"command": "true", "waitForCompletion": True}),
+        ("processExecute", {"command": 1}),
+        ("codegenGrepSearch", {"query": "print"}),
+        ("codegenEditFile", {"targetFile": "x", "instructions": "", **edit}),
+        ("codegenFileSearch", {"query": "e"}),
+        ("fsListDirectory", {"path": home}),
+    ):
+        params = {"name": name, "arguments": arguments}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        assert "result" in box.call("POST", "/mcp", message, headers).json
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+    assert len(box.call("POST", "/mcp", message, headers).json["result"]["tools"]) == 21
+
+
+def use_terminal(box: Sandbox) -> None:
+    assert box.call("GET", "/terminal").status == 200
+    with box.raw() as raw:
+        raw.sendall(HANDSHAKE.format(key=KEY).encode())
+        typed = b'{"type":"input","data":"echo done-$((1+1)); exit\\n"}'
+        raw.sendall(masked(1, typed) + masked(1, b"{") + masked(1, b"\xff"))
+        assert b"done-2" in read_until(raw, b"done-2")
+    with box.raw() as raw:
+        wrong = HANDSHAKE.replace("/bin/sh", "/nope").replace("=raw", "=no")
+        raw.sendall(wrong.format(key=KEY).encode())
+        assert b"fork/exec /nope" in read_until(raw, b"/nope")
 
 
 def test_nothing_is_imported_after_the_fork(forked: Sandbox, tmp_path: Path) -> None:

@@ -42,8 +42,7 @@ def test_unknown_routes_are_plain_text(sandbox: Sandbox) -> None:
         ("GET", "/nope"),
         ("PATCH", "/process"),
         ("GET", "/port/3000/x"),
-        ("GET", "/terminal"),
-        ("POST", "/mcp"),
+        ("DELETE", "/mcp"),
         ("GET", "/filesystem"),
     ]:
         answer = sandbox.call(method, path)

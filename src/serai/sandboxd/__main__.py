@@ -37,6 +37,18 @@ def _arguments() -> argparse.Namespace:
         default=defaults.keepalive,
         help="seconds of silence after which a stream says it is alive",
     )
+    parser.add_argument(
+        "--stdin-wait",
+        type=float,
+        default=defaults.stdin_wait,
+        help="seconds a command may leave its input unread",
+    )
+    parser.add_argument(
+        "--terminal-idle",
+        type=float,
+        default=defaults.terminal_idle,
+        help="seconds that a terminal is kept which nobody watches",
+    )
     return parser.parse_args()
 
 
@@ -53,7 +65,12 @@ def main() -> None:
             "environment": {**os.environ, "HOME": arguments.home},
             "home": arguments.home,
             "workdir": arguments.workdir,
-            "limits": Limits(stop_grace=arguments.stop_grace, keepalive=arguments.keepalive),
+            "limits": Limits(
+                stop_grace=arguments.stop_grace,
+                keepalive=arguments.keepalive,
+                stdin_wait=arguments.stdin_wait,
+                terminal_idle=arguments.terminal_idle,
+            ),
         },
     )
 

@@ -2,7 +2,7 @@
 
 import os
 
-from serai.kernel.errors import SeraiError
+from serai.kernel.errors import Conflict, SeraiError
 
 
 class Unprocessable(SeraiError):
@@ -17,6 +17,19 @@ class HeadersTooLarge(SeraiError):
 
     status = 431
     code = "HEADERS_TOO_LARGE"
+
+
+class AlreadyExists(Conflict):
+    """A copy may not replace what is there (409); the answer carries this code."""
+
+    code = "FILE_ALREADY_EXISTS"
+
+
+class Unavailable(SeraiError):
+    """Well asked, but this sandbox cannot do it (500, as the contract has it)."""
+
+    status = 500
+    code = "UNAVAILABLE"
 
 
 def reason(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""``/filesystem``: read, write, list and delete files, whole trees, and large uploads."""
+"""``/filesystem``: read, write, list and delete files, and large uploads."""
 
 import asyncio
 import os
@@ -18,12 +18,11 @@ from serai.sandboxd.paths import Location, Paths, text
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.uploads import MOST_PARTS, PartDraft, Uploads
-from serai.wire.sandbox_api import (
+from serai.wire.sandbox_api import PathAnswer
+from serai.wire.sandbox_files import (
     CompleteRequest,
     FileRequest,
     PartList,
-    PathAnswer,
-    TreeRequest,
     UploadList,
     UploadRequest,
     UploadStarted,
@@ -32,7 +31,7 @@ from serai.wire.sandbox_api import (
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
 SMALL_BODY = 4 * 1024 * 1024
-_JSON_LIMIT = 2 * TEXT_LIMIT
+JSON_LIMIT = 2 * TEXT_LIMIT
 """A text file's JSON form may be longer than the file: escapes."""
 
 P = ParamSpec("P")
@@ -78,32 +77,25 @@ def wants_bytes(request: Request) -> bool:
 class FileRoutes:
     """Handlers of ``/filesystem`` and ``/filesystem-multipart``."""
 
-    def __init__(self, paths: Paths, uploads: Uploads) -> None:
+    def __init__(self, paths: Paths, files: Files, uploads: Uploads) -> None:
         self._paths = paths
-        self._files = Files()
+        self._files = files
         self._uploads = uploads
 
     def add_to(self, router: Router) -> None:
-        """Register all routes; trees before files, whose pattern would take theirs."""
+        """Register all routes."""
         router.add("GET", "/filesystem-multipart", self.uploads)
         router.add("POST", "/filesystem-multipart/initiate{path}", self.initiate)
         router.add("PUT", "/filesystem-multipart/{id}/part", self.put_part)
         router.add("POST", "/filesystem-multipart/{id}/complete", self.complete)
         router.add("DELETE", "/filesystem-multipart/{id}/abort", self.abort)
         router.add("GET", "/filesystem-multipart/{id}/parts", self.parts)
-        for tree in ("/filesystem/tree", "/filesystem/tree{path}"):
-            router.add("GET", tree, self.get_tree)
-            router.add("PUT", tree, self.put_tree)
-            router.add("DELETE", tree, self.delete_tree)
         router.add("GET", "/filesystem{path}", self.get)
         router.add("PUT", "/filesystem{path}", self.put)
         router.add("DELETE", "/filesystem{path}", self.delete)
 
     def _place(self, request: Request) -> Location:
         return self._paths.locate(request.params["path"], request.raw_path)
-
-    def _tree_place(self, request: Request) -> Location:
-        return self._paths.absolute(request.params.get("path", "/"))
 
     async def get(self, request: Request) -> Answer:
         """A directory's listing, a file as JSON, or a file's bytes."""
@@ -127,7 +119,7 @@ class FileRoutes:
         if boundary is not None:
             await self._receive(request, boundary, place)
             return _done(place, "Binary file uploaded successfully")
-        wanted = await body_as(request, FileRequest, _JSON_LIMIT)
+        wanted = await body_as(request, FileRequest, JSON_LIMIT)
         if wanted.is_directory:
             mode = parse_permissions(wanted.permissions, DIRECTORY_MODE)
             await in_thread(self._files.make_directory, place.real, mode)
@@ -152,41 +144,7 @@ class FileRoutes:
     async def delete(self, request: Request) -> Answer:
         """Remove a file or a directory."""
         place = self._place(request)
-        return await self._remove(place, request.query.get("recursive") == "true")
-
-    async def _remove(self, place: Location, recursive: bool) -> Answer:
-        directory = await in_thread(self._files.delete, place, recursive)
-        kind = "Directory" if directory else "File"
-        return _done(place, f"{kind} deleted successfully")
-
-    async def get_tree(self, request: Request) -> Answer:
-        """One level of a directory."""
-        place = self._tree_place(request)
-        if not await is_directory(place.real):
-            raise BadRequest("path is not a directory")
-        return json_answer(await in_thread(self._files.listing, place))
-
-    async def put_tree(self, request: Request) -> Answer:
-        """Write many files below a directory; it is listed in return."""
-        place = self._tree_place(request)
-        wanted = await body_as(request, TreeRequest, _JSON_LIMIT)
-        await in_thread(self._write_tree, place, wanted.files)
-        return json_answer(await in_thread(self._files.listing, place))
-
-    def _write_tree(self, place: Location, files: dict[str, str]) -> None:
-        self._files.make_directory(place.real, DIRECTORY_MODE)
-        for name, content in files.items():
-            if not name.strip("/") or "\0" in name:
-                raise BadRequest(f"files: '{name}' is not a file name")
-            target = os.path.normpath(os.path.join(place.real, name.lstrip("/")))
-            self._files.write(target, content.encode(), FILE_MODE)
-
-    async def delete_tree(self, request: Request) -> Answer:
-        """Remove a directory."""
-        place = self._tree_place(request)
-        if not await is_directory(place.real):
-            raise Unprocessable(f"error deleting directory: {text(place.real)} is not a directory")
-        return await self._remove(place, request.query.get("recursive") == "true")
+        return await remove(self._files, place, request.query.get("recursive") == "true")
 
     async def uploads(self, request: Request) -> Answer:
         """All open upload sessions."""
@@ -242,6 +200,13 @@ async def _fill(form: FormReader, draft: Draft | PartDraft) -> object:
         return await in_thread(draft.commit)
     finally:
         await asyncio.shield(in_thread(draft.discard))
+
+
+async def remove(files: Files, place: Location, recursive: bool) -> Answer:
+    """Delete a file or directory and say which it was."""
+    directory = await in_thread(files.delete, place, recursive)
+    kind = "Directory" if directory else "File"
+    return _done(place, f"{kind} deleted successfully")
 
 
 def _done(place: Location, message: str) -> Answer:

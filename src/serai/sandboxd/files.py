@@ -9,7 +9,7 @@ from serai.sandboxd.drafts import TEMPORARY, Draft
 from serai.sandboxd.errors import Unprocessable, reason, refused
 from serai.sandboxd.owners import Owners
 from serai.sandboxd.paths import Location, text
-from serai.wire.sandbox_api import Directory, File, FileWithContent, Subdirectory
+from serai.wire.sandbox_files import Directory, File, FileWithContent, Subdirectory
 
 TEXT_LIMIT = 100 * 1024 * 1024
 """Bytes of a file that may be read or written as JSON."""
@@ -59,6 +59,11 @@ def modified(info: os.stat_result) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest // 1000:06d}Z"
 
 
+def opened_at_once(path: str, flags: int) -> int:
+    """Open without waiting: what was a file a moment ago may be a pipe without a writer now."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def status_of(place: Location) -> os.stat_result:
     """Follow links and say what is there.
 
@@ -99,7 +104,7 @@ class Files:
             Unprocessable: when it is too large for that or cannot be read.
         """
         try:
-            with open(place.real, "rb") as file:
+            with open(place.real, "rb", opener=opened_at_once) as file:
                 info = os.fstat(file.fileno())
                 content = file.read(TEXT_LIMIT + 1)
         except OSError as error:
@@ -120,6 +125,29 @@ class Files:
             group=base.group,
             content=content.decode("utf-8", "replace"),
         )
+
+    def text_of(self, place: Location, limit: int) -> str | None:
+        """A file's exact text, None when there is no file.
+
+        Raises:
+            Unprocessable: when it has over ``limit`` bytes, is no text or cannot be read.
+        """
+        name = text(place.real)
+        try:
+            with open(place.real, "rb", opener=opened_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise Unprocessable(f"error reading file: {name} is not a regular file")
+                content = file.read(limit + 1)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise refused("error reading file", "open", name, error) from error
+        if len(content) > limit:
+            raise Unprocessable(f"error reading file: {name} is over {limit} bytes")
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise Unprocessable(f"error reading file: {name} is not UTF-8 text") from None
 
     def listing(self, place: Location) -> Directory:
         """One level of a directory, hidden entries included.

@@ -10,7 +10,6 @@ just arriving.
 import asyncio
 import contextlib
 import http
-import select
 import sys
 import traceback
 from collections import deque
@@ -19,10 +18,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httptools
 import msgspec
 
-from serai.kernel.errors import SeraiError
-from serai.sandboxd.errors import HeadersTooLarge
+from serai.kernel.errors import BadRequest, SeraiError
+from serai.sandboxd.errors import AlreadyExists, HeadersTooLarge
 from serai.sandboxd.paths import text
-from serai.sandboxd.requests import Disconnected, Request
+from serai.sandboxd.requests import Disconnected, Request, hung_up
 from serai.wire.sandbox_api import ErrorAnswer
 
 HEADER_LIMIT = 256 * 1024
@@ -70,7 +69,14 @@ class Stream(msgspec.Struct):
     release: Callable[[], None] | None = None
 
 
-Answer = Response | Stream
+class Upgrade(msgspec.Struct):
+    """An answer that hands the connection over to another protocol (101)."""
+
+    protocol: asyncio.Protocol
+    headers: dict[str, str]
+
+
+Answer = Response | Stream | Upgrade
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
@@ -81,7 +87,8 @@ def json_answer(value: object, status: int = 200) -> Response:
 
 def error_answer(error: SeraiError) -> Response:
     """An error in the envelope of this API."""
-    answer = json_answer(ErrorAnswer(error=text(error.message)), error.status)
+    code = error.code if isinstance(error, AlreadyExists) else msgspec.UNSET
+    answer = json_answer(ErrorAnswer(error=text(error.message), code=code), error.status)
     answer.headers = dict(error.headers)
     return answer
 
@@ -111,6 +118,7 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._reading = True
         self._eof = False
+        self._switching = False
         self._header_bytes = 0
         self._active: Request | None = None
         self.closed = False
@@ -140,11 +148,9 @@ class Connection(asyncio.Protocol):
 
     def _check_hangup(self) -> None:
         """Tell a client that closed its half from one that is gone; nobody waits for the latter."""
-        if self.closed:
+        if self.closed or self.transport.get_protocol() is not self:
             return
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket"), 0)
-        if any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0)):
+        if hung_up(self.transport):
             self.transport.abort()
         else:
             asyncio.get_running_loop().call_later(HANGUP_SECONDS, self._check_hangup)
@@ -152,8 +158,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "protocol upgrade is not supported here")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._switch(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, HeadersTooLarge):
@@ -161,6 +167,15 @@ class Connection(asyncio.Protocol):
             else:
                 self._refuse(400, f"malformed HTTP request: {error}")
         self.update_reading()
+
+    def _switch(self, rest: bytes) -> None:
+        """The newest request asks for another protocol; ``rest`` is that protocol's already."""
+        request = self._waiting[-1] if self._waiting else None
+        if request is None or request.headers.get("upgrade", "").lower() != "websocket":
+            self._refuse(400, "protocol upgrade is not supported here, only to 'websocket'")
+            return
+        self._switching = request.upgrade = True
+        request.trailing, request.keep_alive = rest, False
 
     def on_message_begin(self) -> None:
         self._request = Request(self)
@@ -209,7 +224,7 @@ class Connection(asyncio.Protocol):
     def update_reading(self) -> None:
         """Pause the socket while enough is buffered, resume it when there is room."""
         buffered = self._request.buffered if self._request else 0
-        wanted = buffered < BODY_HIGH_WATER and len(self._waiting) < 2
+        wanted = buffered < BODY_HIGH_WATER and len(self._waiting) < 2 and not self._switching
         if self.closed or self._eof or wanted == self._reading or self.transport.is_closing():
             return
         self._reading = wanted
@@ -262,19 +277,32 @@ class Connection(asyncio.Protocol):
             traceback.print_exc(file=sys.stderr)
             self.transport.abort()
         self._task = self._active = None
-        if not keep or self._eof or self.closed:
+        if self.transport.get_protocol() is self and (not keep or self._eof or self.closed):
             self.transport.close()
 
     async def _serve_one(self, request: Request) -> bool:
         answer = await self._answer(request)
         if request.expects_continue:  # it may now send the body or not: do not guess
             request.keep_alive = False
+        if isinstance(answer, Upgrade):
+            await self._hand_over(request, answer)
+            return False
         if isinstance(answer, Stream):
             await self._send_stream(request, answer)
         else:
             await self._send(request, answer)
         await self._drain(request)
         return request.keep_alive
+
+    async def _hand_over(self, request: Request, answer: Upgrade) -> None:
+        await self.write(head(101, None, answer.headers, b"Connection: Upgrade\r\n"))
+        transport, protocol = self.transport, answer.protocol
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if request.trailing:
+            protocol.data_received(request.trailing)
+        if not transport.is_closing():
+            transport.resume_reading()
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -283,6 +311,8 @@ class Connection(asyncio.Protocol):
             return error_answer(error)
         except (Disconnected, asyncio.CancelledError):
             raise
+        except RecursionError:
+            return error_answer(BadRequest("invalid request body: it is nested too deeply"))
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             return json_answer(ErrorAnswer(error=f"internal error: {error}"), 500)

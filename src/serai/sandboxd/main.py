@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import ctypes
+import functools
 import gc
 import importlib
 import os
@@ -18,16 +19,27 @@ import traceback
 from collections.abc import Mapping
 from typing import NoReturn
 
+from serai.sandboxd.code_routes import Coder, CodeRoutes
+from serai.sandboxd.code_tools import CodeTools
 from serai.sandboxd.file_routes import FileRoutes
+from serai.sandboxd.file_tools import FileTools
+from serai.sandboxd.files import Files
 from serai.sandboxd.http import Connection
+from serai.sandboxd.mcp import McpRoutes
+from serai.sandboxd.network_routes import NetworkRoutes
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.process_routes import ProcessRoutes
+from serai.sandboxd.process_tools import ProcessTools
 from serai.sandboxd.processes import Limits, ProcessTable
 from serai.sandboxd.relay import PortClient
 from serai.sandboxd.router import Router
+from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.system_routes import SystemRoutes
+from serai.sandboxd.terminal_routes import TerminalRoutes
+from serai.sandboxd.terminals import Terminals
+from serai.sandboxd.tree_routes import TreeRoutes
 from serai.sandboxd.uploads import Uploads
 
 PR_SET_DUMPABLE = 4
@@ -59,7 +71,7 @@ def preload() -> None:
     loop = asyncio.SelectorEventLoop()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    build({}, Reaper())  # compiles the route patterns, which forks then share
+    _prepared()
     gc.collect()
     gc.freeze()
 
@@ -117,45 +129,77 @@ def _enter(workdir: str) -> None:
         os.chdir("/")
 
 
-def build(config: Mapping[str, object], reaper: Reaper) -> tuple[Router, ProcessTable]:
-    """All routes of one sandbox."""
-    home, workdir = _text(config, "home", "/root"), _text(config, "workdir", "/")
-    environment = config.get("environment")
-    variables = dict(environment) if isinstance(environment, Mapping) else {}
-    variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
-    limits = config.get("limits")
-    paths = Paths(home, workdir)
-    table = ProcessTable(
-        Surroundings(variables, home, workdir),
-        paths,
-        reaper,
-        limits if isinstance(limits, Limits) else Limits(),
-    )
-    router = Router()
-    SystemRoutes(table).add_to(router)
-    ProcessRoutes(table).add_to(router)
-    SearchRoutes(paths, table.limits.keepalive).add_to(router)
-    uploads = os.path.join(variables.get("TMPDIR") or "/tmp", ".serai-uploads")  # noqa: S108
-    FileRoutes(paths, Uploads(uploads)).add_to(router)
-    return router, table
+class Api:
+    """All of one sandbox's API, made before the fork so that forks share its memory."""
+
+    def __init__(self) -> None:
+        self.reaper = Reaper()
+        self.paths = Paths("/root", "/")
+        self.surroundings = Surroundings({}, "/root")
+        self.table = ProcessTable(self.surroundings, self.paths, self.reaper, Limits())
+        self.terminals = Terminals(self.surroundings, self.reaper)
+        self.uploads = Uploads("/tmp")  # noqa: S108
+        self.system = SystemRoutes(self.table)
+        self.router = Router()
+        files, processes = Files(), ProcessRoutes(self.table)
+        coder = Coder(files, Runner(self.surroundings, self.reaper))
+        tools = [
+            *ProcessTools(self.table, processes).all(),
+            *FileTools(files, self.paths).all(),
+            *CodeTools(files, self.paths, coder).all(),
+        ]
+        for routes in (
+            self.system,
+            processes,
+            SearchRoutes(self.paths, self.table),
+            TerminalRoutes(self.terminals, self.paths),
+            NetworkRoutes(),
+            CodeRoutes(coder, self.paths),
+            McpRoutes(tools),
+            TreeRoutes(self.paths, files),
+            FileRoutes(self.paths, files, self.uploads),
+        ):
+            routes.add_to(self.router)
+
+    def settle(self, config: Mapping[str, object]) -> None:
+        """Become the API of the one sandbox that a configuration tells about."""
+        home, workdir = _text(config, "home", "/root"), _text(config, "workdir", "/")
+        environment = config.get("environment")
+        variables = dict(environment) if isinstance(environment, Mapping) else {}
+        variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
+        self.paths.home, self.paths.workdir = home, workdir
+        self.surroundings.settle(variables, home)
+        limits = config.get("limits")
+        if isinstance(limits, Limits):
+            self.table.limits = limits
+            self.terminals.idle = limits.terminal_idle
+        temporary = variables.get("TMPDIR") or "/tmp"  # noqa: S108
+        self.uploads.root = os.path.join(temporary, ".serai-uploads")
+        self.system.begin()
 
 
-async def _run(api: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
+@functools.cache  # each fork settles its own copy
+def _prepared() -> Api:
+    return Api()
+
+
+async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
     executor = concurrent.futures.ThreadPoolExecutor(EXECUTOR_THREADS, "files")
     loop.set_default_executor(executor)
     _enter(_text(config, "workdir", "/"))
-    reaper = Reaper()
-    reaper.start(loop)
+    api = _prepared()
+    api.settle(config)
+    api.reaper.start(loop)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    router, table = build(config, reaper)
     servers = [
-        await loop.create_unix_server(lambda: Connection(router), sock=api, backlog=1024),
+        await loop.create_unix_server(lambda: Connection(api.router), sock=listener, backlog=1024),
         await loop.create_unix_server(PortClient, sock=port, backlog=1024),
     ]
     await stopped.wait()
     for server in servers:
         server.close()
-    await table.shut_down()
+    api.terminals.shut_down()
+    await api.table.shut_down()

@@ -22,7 +22,7 @@ class Location(msgspec.Struct, frozen=True):
     real: str
 
 
-class Paths(msgspec.Struct, frozen=True):
+class Paths(msgspec.Struct):
     """Resolution against one home and one working directory."""
 
     home: str

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from serai.kernel.errors import BadRequest, NotFound, SeraiError
+from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError, ServiceUnavailable
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.http import JSON_TYPE, Answer, Stream, error_answer, json_answer
 from serai.sandboxd.logs import DROPPED, STDERR, STDOUT, LineSplitter, Position
@@ -19,6 +19,7 @@ from serai.sandboxd.sockets import listeners
 from serai.wire.sandbox_api import (
     ExecEvent,
     MessageAnswer,
+    PathAnswer,
     ProcessAnswer,
     ProcessLogs,
     ProcessRequest,
@@ -26,6 +27,8 @@ from serai.wire.sandbox_api import (
 
 REQUEST_LIMIT = 16 * 1024 * 1024
 """Bytes of a process request, environment included."""
+STDIN_LIMIT = 4 * 1024 * 1024
+"""Bytes one call may write to an input."""
 EVENT_SIZE = 8 * 1024
 """Output bytes in one event of a streaming exec: its line stays under 64 KiB when escaped."""
 LIST_PIECE = 256 * 1024
@@ -116,6 +119,8 @@ class ProcessRoutes:
         router.add("GET", "/process/{id}/logs", self.logs)
         router.add("GET", "/process/{id}/logs/stream", self.stream)
         router.add("GET", "/process/{id}/wait", self.wait)
+        router.add("POST", "/process/{id}/stdin", self.write_stdin)
+        router.add("DELETE", "/process/{id}/stdin", self.close_stdin)
         router.add("DELETE", "/process/{id}", self.stop)
         router.add("DELETE", "/process/{id}/kill", self.kill)
 
@@ -137,12 +142,12 @@ class ProcessRoutes:
     async def start(self, request: Request) -> Answer:
         """Run a command; with ``Accept: text/event-stream`` its output comes as it is made."""
         wanted = decode_request(await request.body(REQUEST_LIMIT))
-        before = {s.inode for s in listeners("tcp")} if wanted.wait_for_ports else set()
         if "text/event-stream" in request.headers.get("accept", ""):
-            events = self._start_streaming(wanted, before)
+            events = self._start_streaming(wanted)
             return Stream(events, "application/x-ndjson", headers={"X-Accel-Buffering": "no"})
-        process = self._table.start(wanted)
-        await self._await_start(process, wanted, before)
+        process, before = self.begin(wanted)
+        seconds = wanted.timeout if wanted.timeout and wanted.timeout > 0 else None
+        await self.await_start(process, wanted, before, seconds)
         if not wanted.wait_for_completion:
             answer = describe(process, limit=INLINE_OUTPUT)
             if not process.ended.is_set():
@@ -150,11 +155,20 @@ class ProcessRoutes:
             return json_answer(answer)
         return json_answer(describe(process, limit=FULL_OUTPUT))
 
-    async def _await_start(
-        self, process: Process, wanted: ProcessRequest, before: set[str]
+    def begin(self, wanted: ProcessRequest) -> tuple[Process, set[str]]:
+        """Start a command; also the sockets that listened before it, when ports matter."""
+        before = {s.inode for s in listeners("tcp")} if wanted.wait_for_ports else set()
+        return self._table.start(wanted), before
+
+    @staticmethod
+    async def await_start(
+        process: Process, wanted: ProcessRequest, before: set[str], seconds: int | None
     ) -> None:
-        """Ports first, then completion, under one deadline; the process outlives it."""
-        seconds = wanted.timeout if wanted.timeout and wanted.timeout > 0 else None
+        """Ports first, then completion, under one deadline; the process outlives it.
+
+        Raises:
+            Unprocessable: when ``seconds`` pass first, or no port can open any more.
+        """
         doing = "waiting for ports " if wanted.wait_for_ports else ""
         try:
             async with asyncio.timeout(seconds):
@@ -166,9 +180,9 @@ class ProcessRoutes:
         except TimeoutError:
             raise Unprocessable(f"process timed out {doing}after {seconds} seconds") from None
 
-    def _start_streaming(self, wanted: ProcessRequest, before: set[str]) -> AsyncIterator[bytes]:
+    def _start_streaming(self, wanted: ProcessRequest) -> AsyncIterator[bytes]:
         try:
-            process = self._table.start(wanted)
+            process, before = self.begin(wanted)
         except BadRequest:
             raise
         except SeraiError as error:
@@ -281,20 +295,58 @@ class ProcessRoutes:
             pass
         return json_answer(describe(process, limit=INLINE_OUTPUT))
 
+    async def write_stdin(self, request: Request) -> Answer:
+        """Bytes for its input, as they are; answered when all are in its pipe."""
+        process = self._table.get(request.params["id"])
+        inlet = process.inlet()
+        data = await request.body(STDIN_LIMIT)
+        try:
+            done = await inlet.write(data, self._table.limits.stdin_wait)
+        except TimeoutError as error:
+            raise ServiceUnavailable(
+                f"process '{process.name}' does not read its stdin: {error} of {len(data)}"
+            ) from None
+        if done < len(data) or not inlet.is_open:
+            raise Conflict(
+                f"stdin of process '{process.name}' is closed: {done} of {len(data)} bytes were"
+                " taken"
+            )
+        return json_answer(PathAnswer(message="Data written to stdin"))
+
+    async def close_stdin(self, request: Request) -> Answer:
+        """Let it read the end of its input; may be repeated."""
+        self._table.get(request.params["id"]).inlet().close()
+        return json_answer(PathAnswer(message="Stdin closed"))
+
     async def stop(self, request: Request) -> Answer:
         """Ask a process to end; it is killed when it does not within the grace period."""
-        process = self._table.get(request.params["id"])
-        if process.status != "running":
-            raise NotFound(f"process with Identifier {request.params['id']} is not running")
-        process.stop()
+        self.end(request.params["id"])
         return json_answer(MessageAnswer(message="Process stopped successfully"))
+
+    def end(self, identifier: str) -> None:
+        """Ask a running process to end.
+
+        Raises:
+            NotFound: when there is none.
+        """
+        process = self._table.get(identifier)
+        if process.status != "running":
+            raise NotFound(f"process with Identifier {identifier} is not running")
+        process.stop()
 
     async def kill(self, request: Request) -> Answer:
         """End a process at once, or what a finished one left running in its group."""
-        identifier = request.params["id"]
+        self.end_now(request.params["id"])
+        return json_answer(MessageAnswer(message="Process killed successfully"))
+
+    def end_now(self, identifier: str) -> None:
+        """Kill a process.
+
+        Raises:
+            NotFound: when there is none, or nothing of it is left.
+        """
         if not self._table.get(identifier).kill():
             raise NotFound(f"failed to kill process with Identifier {identifier}: no such process")
-        return json_answer(MessageAnswer(message="Process killed successfully"))
 
 
 def _event(kind: str, data: str = "") -> bytes:

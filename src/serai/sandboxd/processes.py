@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from serai.kernel.errors import BadRequest, NotFound
+from serai.kernel.errors import BadRequest, Conflict, NotFound
 from serai.kernel.ids import token
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.logs import STDERR, STDOUT, LogBuffer
 from serai.sandboxd.paths import Paths
-from serai.sandboxd.spawning import Child, Pipe, Reaper, Surroundings, shell, spawn
+from serai.sandboxd.spawning import Child, Inlet, Pipe, Reaper, Surroundings, shell, spawn
 from serai.wire.sandbox_api import ProcessRequest, ProcessStatus
 
 INLINE_OUTPUT = 64 * 1024
@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     stop_grace: float = 10.0
     keepalive: float = 3.0
+    stdin_wait: float = 30.0
+    terminal_idle: float = 600.0
     restart_delay: float = 1.0
     log_total: int = 32 * 1024 * 1024
     finished: int = 1000
@@ -50,6 +52,8 @@ class Process:
         self.completed_at: float | None = None
         self.log = LogBuffer()
         self.ended = asyncio.Event()
+        self._wants_input = bool(request.stdin)
+        self._inlet: Inlet | None = None
         self._cwd = cwd
         self._env = table.surroundings.variables(request.env)
         self._table = table
@@ -62,11 +66,12 @@ class Process:
 
     def _run(self) -> None:
         program = shell(self._table.surroundings.environment)
-        child = spawn(self.command, self._cwd, self._env, program)
+        child = spawn(self.command, self._cwd, self._env, program, stdin=self._wants_input)
         self.group = child.pid
         self.started_at = time.time()
         self._alive = True
         self._pipes = self._listen(child)
+        self._inlet = Inlet(child.stdin) if self._wants_input else None
         self._table.reaper.watch(child.pid, self._exited)
 
     def _listen(self, child: Child) -> tuple[Pipe, Pipe]:
@@ -92,6 +97,8 @@ class Process:
     def _exited(self, code: int) -> None:
         for pipe in self._pipes:
             pipe.drain()
+        if self._inlet is not None:
+            self._inlet.close()
         self._alive = False
         self.exit_code = code if code >= 0 else -1
         if self.status == "running" and code != 0 and self._may_restart():
@@ -136,6 +143,18 @@ class Process:
         self._env = {}
         self.ended.set()
         self.log.wake()
+
+    def inlet(self) -> Inlet:
+        """Its input.
+
+        Raises:
+            Conflict: when it was not started with one.
+        """
+        if self._inlet is None:
+            raise Conflict(
+                f"process '{self.name}' has no open stdin: start it with \"stdin\": true"
+            )
+        return self._inlet
 
     def signal_group(self, number: int) -> bool:
         """Signal the command and all it started in its group; False when none is left."""
@@ -210,6 +229,11 @@ class ProcessTable:
     def _check(self, request: ProcessRequest) -> None:
         if not request.command:
             raise BadRequest("invalid request body: command is required and must not be empty")
+        if request.keep_alive and self.surroundings.forbids_keep_alive():
+            raise BadRequest(
+                "keepAlive is not available for this sandbox: BL_DISABLE_KEEPALIVE is set in its"
+                " environment"
+            )
         for port in request.wait_for_ports or ():
             if not 0 < port < 65536:
                 raise BadRequest(f"invalid request body: waitForPorts: {port} is not a port")

@@ -1,6 +1,7 @@
 """One HTTP request and its body, read on demand."""
 
 import asyncio
+import select
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import Protocol
@@ -12,6 +13,15 @@ from serai.kernel.errors import PayloadTooLarge
 def whole_number(text: str) -> int | None:
     """A number of up to 18 plain digits, None for any other text."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def hung_up(transport: asyncio.BaseTransport) -> bool:
+    """Whether the other side of a connection is gone altogether, unread data or not."""
+    if transport.is_closing():
+        return False
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket"), 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
 
 class Source(Protocol):
@@ -31,7 +41,10 @@ class Disconnected(Exception):
 
 
 class Request:
-    """One request. ``raw_path`` is as sent; ``path`` is percent-decoded, slashes untouched."""
+    """One request. ``raw_path`` is as sent; ``path`` is percent-decoded, slashes untouched.
+
+    ``upgrade`` says that it asks for a WebSocket; ``trailing`` is what came after it then.
+    """
 
     def __init__(self, connection: Source) -> None:
         self._connection = connection
@@ -48,6 +61,8 @@ class Request:
         self.keep_alive = True
         self.knows_chunks = True
         self.params: dict[str, str] = {}
+        self.upgrade = False
+        self.trailing = b""
 
     def add_url(self, data: bytes) -> None:
         """Part of the request target, from the parser."""

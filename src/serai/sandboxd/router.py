@@ -2,8 +2,8 @@
 
 Patterns are matched on the percent-decoded path with every slash kept. ``{name}`` is one
 segment; ``{path}`` at the end is the rest, including its leading slash. Unknown paths and wrong
-methods are both a plain-text 404, HEAD of a readable path is always 200, and OPTIONS is always
-204: that is how clients know this API.
+methods are both a plain-text 404, HEAD of a readable path is always 200 (some say more in
+headers), and OPTIONS is always 204: that is how clients know this API.
 """
 
 import functools
@@ -54,10 +54,9 @@ class Router:
         """Answer one request."""
         if request.method == "OPTIONS":
             return Response(status=204, content_type=None)
-        if request.method == "HEAD":
-            found = self._find("GET", request.path)
-            return Response(content_type=None) if found else not_found()
         found = self._find(request.method, request.path)
+        if found is None and request.method == "HEAD" and self._find("GET", request.path):
+            return Response(content_type=None)
         if found is None:
             return self._redirect(request)
         handler, request.params = found

@@ -3,13 +3,15 @@
 import fnmatch
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import Literal
 
 import msgspec
 
+from serai.sandboxd.files import opened_at_once
 from serai.sandboxd.paths import text
-from serai.wire.sandbox_api import ContentMatch, FindMatch, FuzzyMatch
+from serai.wire.sandbox_files import ContentMatch, FindMatch, FuzzyMatch
 
 DEFAULT_EXCLUDED = frozenset(
     "node_modules,vendor,.git,dist,build,target,__pycache__,.venv,.next,coverage".split(",")  # noqa: SIM905
@@ -102,6 +104,7 @@ class ContentQuery(msgspec.Struct, frozen=True):
     case_sensitive: bool
     file_pattern: str
     most: int
+    around: int = 0
 
 
 def search_content(scope: Scope, wanted: ContentQuery) -> list[ContentMatch]:
@@ -116,34 +119,44 @@ def search_content(scope: Scope, wanted: ContentQuery) -> list[ContentMatch]:
     return matches[: wanted.most]
 
 
-def _readable(path: str) -> str | None:
+def readable(path: str, limit: int = CONTENT_LIMIT) -> str | None:
+    """A text file's content; None for what is binary, longer than ``limit`` bytes or no file."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(_SNIFF)
-            if b"\0" in start or os.fstat(file.fileno()).st_size > CONTENT_LIMIT:
+        with open(path, "rb", opener=opened_at_once) as file:
+            info = os.fstat(file.fileno())
+            start = file.read(_SNIFF) if stat.S_ISREG(info.st_mode) else b"\0"
+            if b"\0" in start or info.st_size > limit:
                 return None
-            return (start + file.read(CONTENT_LIMIT)).decode("utf-8", "replace")
+            return (start + file.read(limit)).decode("utf-8", "replace")
     except OSError:
         return None
 
 
 def _search_file(root: str, path: str, wanted: ContentQuery, matches: list[ContentMatch]) -> None:
-    content = _readable(os.path.join(root, path))
+    content = readable(os.path.join(root, path))
     if content is None:
         return
     fold = (lambda s: s) if wanted.case_sensitive else str.lower
     needle = fold(wanted.query)
     if needle not in fold(content):
         return
-    for number, line in enumerate(content.split("\n"), 1):
+    lines = content.split("\n")
+    for number, line in enumerate(lines, 1):
         at = fold(line).find(needle)
         if at < 0:
             continue
         column = len(fold(line)[:at].encode("utf-8", "replace")) + 1
-        shown = line.rstrip("\r")[:LINE_SHOWN]
-        matches.append(ContentMatch(path=text(path), line=number, column=column, text=shown))
+        match = ContentMatch(path=text(path), line=number, column=column, text=_shown(line))
+        if wanted.around:
+            near = lines[max(0, number - 1 - wanted.around) : number + wanted.around]
+            match.context = "\n".join(_shown(each) for each in near)
+        matches.append(match)
         if len(matches) >= wanted.most:
             return
+
+
+def _shown(line: str) -> str:
+    return line.rstrip("\r")[:LINE_SHOWN]
 
 
 def score(query: str, candidate: str) -> int:

@@ -12,6 +12,7 @@ from serai.sandboxd.file_routes import in_thread, is_directory
 from serai.sandboxd.http import Answer, Stream, json_answer
 from serai.sandboxd.inotify import Watcher
 from serai.sandboxd.paths import Location, Paths, text
+from serai.sandboxd.processes import ProcessTable
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.search import (
@@ -22,21 +23,31 @@ from serai.sandboxd.search import (
     fuzzy,
     search_content,
 )
-from serai.wire.sandbox_api import ContentAnswer, FindAnswer, FuzzyAnswer, WatchEvent
+from serai.wire.sandbox_files import ContentAnswer, FindAnswer, FuzzyAnswer, WatchEvent
 
 MOST_RESULTS = 1000
 MOST_LINES = 10_000
+MOST_AROUND = 100
 _encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
 
 
-def _most(request: Request, default: int, ceiling: int) -> int:
-    value = request.query.get("maxResults") or str(default)
+def number_in(request: Request, name: str, default: int, ceiling: int) -> int:
+    """A number of the query, at most ``ceiling``.
+
+    Raises:
+        BadRequest: when it is none.
+    """
+    value = request.query.get(name) or str(default)
     number = whole_number(value)
     if number is None:
-        raise BadRequest(f"invalid maxResults: '{value}' is not a number of 0 or more")
+        raise BadRequest(f"invalid {name}: '{value}' is not a number of 0 or more")
     return min(number, ceiling)
+
+
+def _most(request: Request, default: int, ceiling: int) -> int:
+    return number_in(request, "maxResults", default, ceiling)
 
 
 async def _searched(
@@ -55,9 +66,9 @@ async def _searched(
 class SearchRoutes:
     """Handlers that look for files and wait for their changes."""
 
-    def __init__(self, paths: Paths, keepalive: float) -> None:
+    def __init__(self, paths: Paths, table: ProcessTable) -> None:
         self._paths = paths
-        self._keepalive = keepalive
+        self._table = table
 
     def add_to(self, router: Router) -> None:
         """Register all routes."""
@@ -123,6 +134,7 @@ class SearchRoutes:
             request.query.get("caseSensitive", "") == "true",
             request.query.get("filePattern", ""),
             _most(request, 100, MOST_LINES) or MOST_LINES,
+            number_in(request, "contextLines", 0, MOST_AROUND),
         )
         matches = await _searched(
             request,
@@ -149,7 +161,7 @@ class SearchRoutes:
 
     async def _changes(self, watcher: Watcher) -> AsyncIterator[bytes]:
         while True:
-            await watcher.changed(self._keepalive)
+            await watcher.changed(self._table.limits.keepalive)
             if not watcher.queue:
                 yield b"[keepalive]\n"
             while watcher.queue:

@@ -6,6 +6,7 @@ import struct
 
 import msgspec
 
+from serai.sandboxd.census import everyone
 from serai.wire.sandbox_api import PortInfo
 
 _LISTEN = {"tcp": "0A", "udp": "07"}
@@ -49,32 +50,16 @@ def _read(protocol: str, path: str) -> list[Listener]:
     return result
 
 
-def _stat(pid: int) -> tuple[str, int, int] | None:
-    """Name, parent and group of a process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:
-        return None
-    name = text[text.index("(") + 1 : text.rindex(")")]
-    fields = text[text.rindex(")") + 2 :].split()
-    return name, int(fields[1]), int(fields[2])
-
-
 def family(pid: int) -> dict[int, str]:
     """A process, its descendants and the members of its group: pid to name."""
-    everyone = {
-        int(entry): info
-        for entry in os.listdir("/proc")
-        if entry.isdecimal() and (info := _stat(int(entry))) is not None
-    }
-    members = {p for p, (_, _, group) in everyone.items() if p == pid or group == pid}
+    processes = everyone()
+    members = {p for p, seen in processes.items() if p == pid or seen.group == pid}
     grown = True
     while grown:
-        children = {p for p, (_, parent, _) in everyone.items() if parent in members}
+        children = {p for p, seen in processes.items() if seen.parent in members}
         grown = not children <= members
         members |= children
-    return {p: everyone[p][0] for p in sorted(members)}
+    return {p: processes[p].name for p in sorted(members)}
 
 
 def _inodes(pid: int) -> set[str]:

@@ -19,25 +19,50 @@ OOM_SCORE = b"500"
 """Commands go before the API when memory runs out."""
 
 
-class Surroundings(msgspec.Struct, frozen=True):
+class Surroundings:
     """What every command of this sandbox starts with."""
 
-    environment: Mapping[str, str]
-    home: str
-    workdir: str
+    def __init__(self, environment: Mapping[str, str], home: str) -> None:
+        self.settle(environment, home)
+
+    def settle(self, environment: Mapping[str, str], home: str) -> None:
+        """Begin with other ones."""
+        self._given = dict(environment)
+        self._extra: Mapping[str, str] = {}
+        self.environment = self._given
+        self.home = home
+
+    def replace(self, extra: Mapping[str, str]) -> tuple[int, int]:
+        """Put variables over the given ones, in place of those put there earlier.
+
+        Returns:
+            How many were put, and how many of the earlier ones are gone.
+        """
+        gone = len(self._extra.keys() - extra.keys())
+        self._extra = dict(extra)
+        self.environment = {**self._given, **extra}
+        return len(extra), gone
 
     def variables(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         """The environment of one command: defaults, the sandbox's own, the request's."""
         base = {"PATH": DEFAULT_PATH, "HOME": self.home}
         return {**base, **self.environment, **(extra or {})}
 
+    def forbids_keep_alive(self) -> bool:
+        """Whether no process may keep the sandbox awake."""
+        return self.environment.get("BL_DISABLE_KEEPALIVE", "").lower() in ("true", "1")
+
 
 class Child(msgspec.Struct, frozen=True):
-    """A started command: its pid (also its process group) and the read ends of its output."""
+    """A started command: its pid (also its process group) and our ends of its pipes.
+
+    ``stdin`` is -1 when its input is at its end from the beginning.
+    """
 
     pid: int
     stdout: int
     stderr: int
+    stdin: int = -1
 
 
 def shell(environment: Mapping[str, str]) -> list[str]:
@@ -48,8 +73,13 @@ def shell(environment: Mapping[str, str]) -> list[str]:
     return [program, *(environment.get("SHELL_ARGS") or "-c").split()]
 
 
-def spawn(command: str, cwd: str, env: Mapping[str, str], program: list[str]) -> Child:
-    """Run a command with a shell in a process group of its own, with stdin at its end.
+def spawn(
+    command: str, cwd: str, env: Mapping[str, str], program: list[str], *, stdin: bool = False
+) -> Child:
+    """Run a command with a shell in a process group of its own.
+
+    Args:
+        stdin: give it a pipe to read from; otherwise its input is at its end.
 
     Raises:
         Unprocessable: when the system refuses, naming the cause.
@@ -58,30 +88,40 @@ def spawn(command: str, cwd: str, env: Mapping[str, str], program: list[str]) ->
     if not os.path.isdir(cwd):
         problem = "is not a directory" if os.path.exists(cwd) else "does not exist"
         raise Unprocessable(f"failed to start process: working directory '{cwd}' {problem}")
-    out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+    ours: list[int] = []
+    theirs: list[int] = []
     try:
-        pid = _start([*program, command], cwd, env, out[1], err[1])
+        _pipes(stdin, ours, theirs)
+        pid = _start([*program, command], cwd, env, theirs)
     except BaseException:
-        os.close(out[0])
-        os.close(err[0])
+        for fd in ours:
+            os.close(fd)
         raise
     finally:
-        os.close(out[1])
-        os.close(err[1])
-    os.set_blocking(out[0], False)
-    os.set_blocking(err[0], False)
-    return Child(pid, out[0], err[0])
+        for fd in theirs:
+            os.close(fd)
+    for fd in ours:
+        os.set_blocking(fd, False)
+    return Child(pid, *ours)
 
 
-def _start(argv: list[str], cwd: str, env: Mapping[str, str], out: int, err: int) -> int:
+def _pipes(stdin: bool, ours: list[int], theirs: list[int]) -> None:
+    """Our and the command's ends of its output, its errors and, when wanted, its input."""
+    for writes in (False, False, True)[: 2 + stdin]:
+        pair = os.pipe2(os.O_CLOEXEC)
+        ours.append(pair[writes])
+        theirs.append(pair[not writes])
+
+
+def _start(argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int]) -> int:
     try:
         started = subprocess.Popen(
             argv,
             cwd=cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
+            stdin=fds[2] if len(fds) > 2 else subprocess.DEVNULL,
+            stdout=fds[0],
+            stderr=fds[1],
             process_group=0,
         )
     except OSError as error:
@@ -89,9 +129,14 @@ def _start(argv: list[str], cwd: str, env: Mapping[str, str], out: int, err: int
     except ValueError as error:
         raise BadRequest(f"invalid request body: command or env: {error}") from error
     started.returncode = 0  # the reaper collects it, Popen must not
-    with contextlib.suppress(OSError), open(f"/proc/{started.pid}/oom_score_adj", "wb", 0) as file:
-        file.write(OOM_SCORE)
+    put_first_in_line(started.pid)
     return started.pid
+
+
+def put_first_in_line(pid: int) -> None:
+    """Let a process be the first to go when memory runs out."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
+        file.write(OOM_SCORE)
 
 
 class Reaper:
@@ -155,3 +200,56 @@ class Pipe:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
+
+
+class Inlet:
+    """Our end of a command's input. Writers wait for each other, so that nothing mixes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can still be written."""
+        return self._fd >= 0
+
+    async def write(self, data: bytes, seconds: float) -> int:
+        """Write all of it; the number of bytes taken, fewer when the reader is gone.
+
+        Raises:
+            TimeoutError: when the command does not read for so many seconds; what it has read
+                by then is told as text.
+        """
+        async with self._turn:
+            done = 0
+            while done < len(data) and self.is_open:
+                try:
+                    done += os.write(self._fd, data[done : done + PIPE_READ])
+                except BlockingIOError:
+                    await self._ready(done, seconds)
+                except OSError:
+                    self.close()
+            return done
+
+    async def _ready(self, done: int, seconds: float) -> None:
+        fd = self._fd
+        self._changed.clear()
+        self._loop.add_writer(fd, self._changed.set)
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            raise TimeoutError(f"{done} bytes were taken") from None
+        finally:
+            if self._fd == fd:
+                self._loop.remove_writer(fd)
+
+    def close(self) -> None:
+        """Let the command read its end, and writers stop; may be repeated."""
+        if self._fd >= 0:
+            self._loop.remove_writer(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._changed.set()

@@ -1,20 +1,38 @@
-"""``/``, ``/health`` and ``/network``: the sandbox about itself."""
+"""``/``, ``/health``, ``/upgrade``, ``/environment`` and ``/archive``: the sandbox about itself."""
 
 import asyncio
 import os
 import platform
 import time
 
+import msgspec
+
 from serai import __version__
 from serai.kernel.clock import now, rfc3339
-from serai.kernel.errors import BadRequest
+from serai.kernel.errors import NotFound
+from serai.sandboxd.errors import Unavailable, reason
+from serai.sandboxd.file_routes import SMALL_BODY, body_as, in_thread
+from serai.sandboxd.files import opened_at_once
 from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.processes import ProcessTable
-from serai.sandboxd.requests import Request, whole_number
+from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
-from serai.sandboxd.sockets import ports_of
-from serai.wire.sandbox_api import Health, PortList, UpgradeStatus
+from serai.wire.sandbox_api import (
+    ArchiveStatus,
+    Health,
+    Metadata,
+    ReloadAnswer,
+    UpgradeAnswer,
+    UpgradeRequest,
+    UpgradeStatus,
+)
 
+UPGRADE_DELAY = 0.5
+"""Seconds between the answer to an upgrade and the upgrade, as clients know it."""
+METADATA = "/bl/metadata"
+METADATA_LIMIT = 1024 * 1024
+_NEWEST = ("", "latest", "develop", __version__)
+_BASE_URL = "https://github.com/blaxel-ai/sandbox/releases"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 WELCOME = {
     "message": "This is a Serai sandbox",
@@ -37,17 +55,27 @@ class SystemRoutes:
 
     def __init__(self, table: ProcessTable) -> None:
         self._table = table
-        self._started = time.monotonic()
-        self._started_at = rfc3339(now())
+        self.begin()
         self._arch = _ARCHITECTURES.get(os.uname().machine, os.uname().machine)
         self._runtime = f"python{platform.python_version()}"
+        self._upgrades = 0
+        self._upgrade = UpgradeStatus()
+
+    def begin(self) -> None:
+        """The sandbox's life begins now."""
+        self._started = time.monotonic()
+        self._started_at = rfc3339(now())
 
     def add_to(self, router: Router) -> None:
         """Register all routes."""
         for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
             router.add(method, "/", self.welcome)
         router.add("GET", "/health", self.health)
-        router.add("GET", "/network/process/{pid}/ports", self.ports)
+        router.add("POST", "/upgrade", self.upgrade)
+        router.add("POST", "/environment/reload", self.reload)
+        router.add("GET", "/archive/status", self.archive_status)
+        router.add("POST", "/archive/resume", self.archive_status)
+        router.add("POST", "/archive/export", self.export)
 
     async def welcome(self, request: Request) -> Answer:
         """Who answers here."""
@@ -67,18 +95,77 @@ class SystemRoutes:
                 arch=self._arch,
                 uptime=duration(uptime),
                 uptime_seconds=round(uptime, 3),
-                upgrade_count=0,
+                upgrade_count=self._upgrades,
                 started_at=self._started_at,
-                last_upgrade=UpgradeStatus(),
+                last_upgrade=self._upgrade,
                 keep_alive_processes=sum(1 for p in self._table if p.keep_alive),
             )
         )
 
-    async def ports(self, request: Request) -> Answer:
-        """What a process and its descendants listen on."""
-        pid = whole_number(request.params["pid"])
-        if pid is None:
-            raise BadRequest(f"invalid PID: '{request.params['pid']}' is not a number")
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(None, ports_of, pid)
-        return json_answer(PortList(pid=pid, ports=found))
+    async def upgrade(self, request: Request) -> Answer:
+        """Bring the API to a version. The newest there is comes with the platform.
+
+        So there is never anything to replace, and processes run on: asking for the newest
+        succeeds with the step ``skipped`` and is counted, asking for another version fails.
+        """
+        wanted = await body_as(request, UpgradeRequest, SMALL_BODY, optional=True)
+        version = wanted.version or "latest"
+        asyncio.get_running_loop().call_later(UPGRADE_DELAY, self._be_upgraded, version)
+        return json_answer(
+            UpgradeAnswer(
+                message="Upgrade initiated. Processes run on.",
+                version=version,
+                base_url=wanted.base_url or _BASE_URL,
+            )
+        )
+
+    def _be_upgraded(self, version: str) -> None:
+        status = UpgradeStatus(
+            status="completed", step="skipped", version=version, last_attempt=rfc3339(now())
+        )
+        if version in _NEWEST:
+            self._upgrades += 1
+        else:
+            status.status = "failed"
+            status.error = f"this platform provides version {__version__} only"
+        self._upgrade = status
+
+    async def reload(self, request: Request) -> Answer:
+        """Take the environment of later processes from the metadata file."""
+        path = self._table.surroundings.environment.get("BL_METADATA_PATH") or METADATA
+        found = await in_thread(_metadata, path)
+        applied, removed = self._table.surroundings.replace(found.environment)
+        return json_answer(
+            ReloadAnswer(generation=found.generation, applied=applied, removed=removed)
+        )
+
+    async def archive_status(self, request: Request) -> Answer:
+        """The sandbox is never frozen."""
+        return json_answer(ArchiveStatus())
+
+    async def export(self, request: Request) -> Answer:
+        """Refused: what changed on top of the image cannot be seen from inside."""
+        raise Unavailable(
+            "an archive cannot be made from inside the sandbox: take a snapshot with"
+            " POST /v0/sandboxes/{name}/snapshots"
+        )
+
+
+def _metadata(path: str) -> Metadata:
+    try:
+        with open(path, "rb", opener=opened_at_once) as file:
+            data = file.read(METADATA_LIMIT + 1)
+    except FileNotFoundError:
+        raise NotFound(f"metadata file {path} does not exist") from None
+    except OSError as error:
+        raise Unavailable(f"metadata file {path}: {reason(error)}") from error
+    if len(data) > METADATA_LIMIT:
+        raise Unavailable(f"metadata file {path} is over {METADATA_LIMIT} bytes")
+    try:
+        found = msgspec.json.decode(data, type=Metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unavailable(f"metadata file {path}: {error}") from error
+    for name, value in found.environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise Unavailable(f"metadata file {path}: '{name[:80]}' cannot be a variable")
+    return found

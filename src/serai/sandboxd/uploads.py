@@ -17,7 +17,7 @@ from serai.kernel.ids import new_uuid, token
 from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import refused
 from serai.sandboxd.files import remove_tree
-from serai.wire.sandbox_api import PartAnswer, PartReference, Upload, UploadedPart
+from serai.wire.sandbox_files import PartAnswer, PartReference, Upload, UploadedPart
 
 MOST_PARTS = 10_000
 _ID = re.compile(r"[0-9a-f-]{36}")
@@ -29,10 +29,10 @@ class Uploads:
     """All upload sessions of the sandbox, kept under ``root``."""
 
     def __init__(self, root: str) -> None:
-        self._root = root
+        self.root = root
 
     def _directory(self, upload_id: str) -> str:
-        path = os.path.join(self._root, upload_id)
+        path = os.path.join(self.root, upload_id)
         if not _ID.fullmatch(upload_id) or not os.path.isfile(os.path.join(path, "session.json")):
             raise NotFound(f"upload not found: {upload_id}")
         return path
@@ -46,7 +46,7 @@ class Uploads:
             initiated_at=rfc3339(now()),
             parts={},
         )
-        directory = os.path.join(self._root, upload.upload_id)
+        directory = os.path.join(self.root, upload.upload_id)
         try:
             os.makedirs(directory, 0o700)
             temporary = os.path.join(directory, "session.tmp")
@@ -72,7 +72,7 @@ class Uploads:
     def everything(self) -> list[Upload]:
         """All open sessions, oldest first."""
         found = []
-        for name in os.listdir(self._root) if os.path.isdir(self._root) else []:
+        for name in os.listdir(self.root) if os.path.isdir(self.root) else []:
             try:
                 found.append(self.load(name))
             except (NotFound, OSError, msgspec.DecodeError):

@@ -1,0 +1,121 @@
+"""``/network`` and ``/drives``: ports of processes, and what a sandbox is attached to."""
+
+import asyncio
+import base64
+import ipaddress
+
+import msgspec
+
+from serai.kernel.errors import BadRequest
+from serai.sandboxd.errors import Unavailable, Unprocessable
+from serai.sandboxd.file_routes import SMALL_BODY, body_as
+from serai.sandboxd.http import Answer, json_answer
+from serai.sandboxd.monitors import Monitors, parse_callback
+from serai.sandboxd.requests import Request, whole_number
+from serai.sandboxd.router import Router
+from serai.sandboxd.sockets import ports_of
+from serai.wire.sandbox_api import (
+    DriveList,
+    DriveRequest,
+    MonitorRequest,
+    PathAnswer,
+    PortList,
+    TunnelConfig,
+    TunnelRequest,
+)
+
+_KEY_BYTES = 32
+
+
+def _pid(request: Request) -> int:
+    pid = whole_number(request.params["pid"])
+    if pid is None:
+        raise BadRequest(f"invalid PID: '{request.params['pid']}' is not a number")
+    return pid
+
+
+class NetworkRoutes:
+    """Handlers about ports, tunnels and drives."""
+
+    def __init__(self) -> None:
+        self._monitors = Monitors()
+
+    def add_to(self, router: Router) -> None:
+        """Register all routes."""
+        router.add("GET", "/network/process/{pid}/ports", self.ports)
+        router.add("POST", "/network/process/{pid}/monitor", self.monitor)
+        router.add("DELETE", "/network/process/{pid}/monitor", self.end_monitor)
+        router.add("PUT", "/network/tunnel/config", self.tunnel)
+        router.add("DELETE", "/network/tunnel", self.end_tunnel)
+        router.add("GET", "/drives/mount", self.drives)
+        router.add("POST", "/drives/mount", self.mount)
+        router.add("DELETE", "/drives/mount{path}", self.unmount)
+
+    async def ports(self, request: Request) -> Answer:
+        """What a process and its descendants listen on."""
+        pid = _pid(request)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(None, ports_of, pid)
+        return json_answer(PortList(pid=pid, ports=found))
+
+    async def monitor(self, request: Request) -> Answer:
+        """Tell a server inside about each new port, those that are open already too."""
+        pid = _pid(request)
+        wanted = await body_as(request, MonitorRequest, SMALL_BODY)
+        self._monitors.add(pid, parse_callback(wanted.callback))
+        return json_answer(PathAnswer(message="Port monitoring started"))
+
+    async def end_monitor(self, request: Request) -> Answer:
+        """Tell nobody about this process's ports any more; may be repeated."""
+        self._monitors.remove(_pid(request))
+        return json_answer(PathAnswer(message="Port monitoring stopped"))
+
+    async def tunnel(self, request: Request) -> Answer:
+        """A checked refusal: sandboxes here have no tunnel device."""
+        wanted = await body_as(request, TunnelRequest, SMALL_BODY)
+        if not wanted.config:
+            raise BadRequest("invalid request body: config is required and must not be empty")
+        check_tunnel(wanted.config)
+        raise Unavailable("failed to apply tunnel config: sandboxes here have no tunnel device")
+
+    async def end_tunnel(self, request: Request) -> Answer:
+        """There is no tunnel to end."""
+        raise BadRequest("no WireGuard client is running")
+
+    async def drives(self, request: Request) -> Answer:
+        """Mounted drives: none, as none can be mounted."""
+        return json_answer(DriveList(mounts=[]))
+
+    async def mount(self, request: Request) -> Answer:
+        """A checked refusal: drives cannot be mounted in this release."""
+        wanted = await body_as(request, DriveRequest, SMALL_BODY)
+        if not wanted.drive_name or not wanted.mount_path:
+            raise BadRequest("invalid request body: driveName and mountPath are required")
+        raise Unavailable("Failed to mount drive: drives cannot be mounted in this release")
+
+    async def unmount(self, request: Request) -> Answer:
+        """There is no drive to take away."""
+        path = request.params["path"].rstrip("/")
+        if not path:
+            raise BadRequest("Mount path is required (must start with /)")
+        raise Unavailable(f"Failed to unmount drive: no drive is mounted at {path[:512]}")
+
+
+def check_tunnel(config: str) -> TunnelConfig:
+    """The tunnel that base64 text describes.
+
+    Raises:
+        Unprocessable: naming what is wrong with it.
+    """
+    try:
+        found = msgspec.json.decode(base64.b64decode(config, validate=True), type=TunnelConfig)
+        ipaddress.ip_interface(found.local_ip)
+        host, _, port = found.peer_endpoint.rpartition(":")
+        if not host or not 0 < (whole_number(port) or 0) < 65536:
+            raise ValueError("peer_endpoint must be host:port")
+        for name in ("peer_public_key", "private_key"):
+            if len(base64.b64decode(getattr(found, name), validate=True)) != _KEY_BYTES:
+                raise ValueError(f"{name} must be base64 of {_KEY_BYTES} bytes")
+    except (ValueError, msgspec.DecodeError) as error:
+        raise Unprocessable(f"invalid tunnel config: {error}") from error
+    return found
