@@ -219,7 +219,8 @@ def with_query(url: str, params: Json) -> str:
 
 @pytest.fixture(scope="package")
 def tenant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
-    server = Server(tmp_path_factory.mktemp("oauth") / "data").start()
+    data = tmp_path_factory.mktemp("oauth") / "data"
+    server = Server(data, SERAI_LOG_LEVEL="debug").start()
     tenant = Tenant(server)
     yield tenant
     tenant.close()
