@@ -116,6 +116,19 @@ def filled(path: str, value: str = NAME) -> str:
     return re.sub(r"{\w+}", lambda _: value, path)
 
 
+PROTOCOL = {
+    "/v0/login/device",
+    "/v0/oauth/introspect",
+    "/v0/oauth/revoke",
+    "/v0/oauth/token",
+}
+
+
+def is_oauth(answer: httpx.Response) -> bool:
+    """Whether an error is one of the OAuth protocol, which has a shape of its own."""
+    return answer.request.url.path in PROTOCOL and "error_description" in answer.json()
+
+
 def judge(answer: httpx.Response, what: str) -> str | None:
     """What is wrong with an answer, if anything."""
     told = f"{answer.request.method} {str(answer.request.url)[:140]} with {what}"
@@ -128,7 +141,8 @@ def judge(answer: httpx.Response, what: str) -> str | None:
     except ValueError:
         return f"{told}: {answer.status_code} is not JSON: {answer.text[:100]}"
     number = body.get("status_code", body.get("code", answer.status_code))
-    if not isinstance(body.get("error"), str) or not body.get("message"):
+    message = body.get("error_description" if is_oauth(answer) else "message")
+    if not isinstance(body.get("error"), str) or not message:
         return f"{told}: {answer.status_code} lacks error or message: {answer.text[:200]}"
     return None if number == answer.status_code else f"{told}: says {number}"
 

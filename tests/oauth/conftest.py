@@ -53,10 +53,9 @@ class Tenant(World):
         self.anyone = httpx.Client(base_url=server.url, trust_env=False, timeout=30)
         self._clients.append(self.anyone)
 
-    def answer(self, params: Json | list[tuple[str, str]], **more: Any) -> Json:
-        """What an application gets at its redirect URI when the person agrees to its request."""
-        pairs = list(params.items()) if isinstance(params, dict) else params
-        fields = {
+    def _agreement(self) -> Json:
+        """What the pages know when the person agrees now, in the first workspace."""
+        return {
             "user_id": self.person,
             "sign_in_id": None,
             "auth_time": int(time.time()),
@@ -65,28 +64,26 @@ class Tenant(World):
             "at": datetime.now(UTC),
         }
 
+    def answer(self, params: Json | list[tuple[str, str]], **more: Any) -> Json:
+        """What an application gets at its redirect URI when the person agrees to its request."""
+        pairs = list(params.items()) if isinstance(params, dict) else params
+        fields = self._agreement() | more
+
         def agree(conn: Any) -> str:
             request = authorization.read_request(conn, self.oauth, pairs)
-            scope = more.pop("scope", request.scope)
-            return authorization.approve(conn, self.oauth, request, scope=scope, **(fields | more))
+            scope = fields.pop("scope", request.scope)
+            return authorization.approve(conn, self.oauth, request, scope=scope, **fields)
 
         return query_of(self.write(agree))
 
     def agree_to_device(self, user_code: str, **more: Any) -> None:
         """The person lets a device in."""
-        fields = {
-            "user_id": self.person,
-            "sign_in_id": None,
-            "auth_time": int(time.time()),
-            "workspace": "main",
-            "bound": False,
-            "at": datetime.now(UTC),
-        }
+        fields = self._agreement() | more
 
         def agree(conn: Any) -> None:
             device = devices.find(conn, user_code, datetime.now(UTC))
             assert device is not None
-            devices.approve(conn, device, **(fields | more))
+            devices.approve(conn, device, **fields)
 
         self.write(agree)
 
@@ -143,6 +140,19 @@ class Tenant(World):
         status = self.anyone.get("/v0/profile", headers=headers).status_code
         assert status in {200, 401}
         return status == 200
+
+
+def asking(**more: Any) -> Json:
+    """An authorization request of the built-in client."""
+    params = {
+        "response_type": "code",
+        "client_id": "blaxel",
+        "redirect_uri": LOOPBACK,
+        "code_challenge": "c" * 43,
+        "code_challenge_method": "S256",
+        "state": "s&t=1",
+    }
+    return {name: value for name, value in (params | more).items() if value is not None}
 
 
 def pkce() -> tuple[str, dict[str, str]]:

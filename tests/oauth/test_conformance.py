@@ -157,7 +157,7 @@ def test_how_somebody_signed_in(tenant: Tenant, about: Json, app: Json) -> None:
             "id": session,
             "digest": session.encode(),
             "user_id": tenant.person,
-            "method": "password+totp",
+            "method": "password+code",
             "auth_time": 1,
             "user_agent": "",
             "address": "",

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from serai.identity import api_keys, grants
+from serai.identity import api_keys
 from serai.identity.api_keys import Holder
 from serai.identity.keys import new_secret
 from serai.identity.people import check_role
@@ -107,14 +107,13 @@ def change(
 
 
 def remove(conn: Connection, workspace: str, client_id: str) -> ServiceAccount:
-    """Delete one with all its keys and tokens.
+    """Delete one with all its keys.
 
     Raises:
         NotFound: see ``need``.
     """
     found = need(conn, workspace, client_id)
     api_keys.drop_all(conn, Holder("service_account", client_id))
-    grants.revoke_of_service_account(conn, client_id)
     conn.execute(delete(service_accounts).where(service_accounts.c.client_id == client_id))
     return found
 

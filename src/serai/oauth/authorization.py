@@ -196,7 +196,7 @@ def deny(request: AuthorizationRequest) -> str:
 def may_use(conn: Connection, client: Client, user_id: str) -> bool:
     """Whether an application serves a person: it serves those of its own account."""
     account = conn.execute(select(users.c.account_id).where(users.c.id == user_id)).scalar()
-    return account is not None and client.account_id in {"", account}
+    return account is not None and client.serves(account)
 
 
 def _collect(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], set[str]]:

@@ -61,6 +61,10 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it stands for the caller as a whole: nobody is asked about single scopes."""
         return self.kind != "registered"
 
+    def serves(self, account_id: str) -> bool:
+        """Whether it may act for people of an account: the built-in one for all, others for own."""
+        return self.kind == "built-in" or self.account_id == account_id
+
     def get_client_id(self) -> str:
         """Its public name."""
         return self.client_id

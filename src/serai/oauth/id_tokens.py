@@ -12,12 +12,8 @@ from serai.identity.access_tokens import SECONDS, AccessTokens
 from serai.identity.grants import Grant
 from serai.store.tables.sign_in import sign_ins
 
-METHODS = {
-    "password": "pwd",
-    "totp": "otp",
-    "recovery": "otp",
-}
-"""Ways of signing in to the words of RFC 8176."""
+METHODS = {"password": "pwd", "code": "otp"}
+"""Steps of signing in to the words of RFC 8176; what an upstream provider asked for is its own."""
 
 
 class SignIn(msgspec.Struct, frozen=True, kw_only=True):

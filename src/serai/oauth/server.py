@@ -122,7 +122,11 @@ class Provider(AuthorizationServer):
         return found
 
     def give(self, client: Client, scope: str, **fields: Any) -> Grant:
-        """A new grant, noted in the audit log; ``fields`` are those of ``grants.Grant``."""
+        """A new grant, noted in the audit log; ``fields`` are those of ``grants.Grant``.
+
+        What the client may not ask for any more, since somebody agreed, is left out.
+        """
+        scope = " ".join(word for word in scope.split() if word in client.scope)
         grant = grants.create(
             self.conn,
             self.at,

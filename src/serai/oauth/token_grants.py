@@ -231,7 +231,11 @@ def _seen(grant: Grant, origin: Origin) -> Grant:
 
 
 def _holder(grant_type: Any, grant: Grant) -> Principal | None:
-    return accounts.principal_of_grant(grant_type.server.conn, grant, grant.scope)
+    """Whose a grant is, if they have access, and the application is one of their account."""
+    holder = accounts.principal_of_grant(grant_type.server.conn, grant, grant.scope)
+    if holder is None or not grant_type.request.client.serves(holder.account_id):
+        return None
+    return holder
 
 
 TOKEN_GRANTS: list[tuple[Any, list[Any]]] = [
