@@ -26,11 +26,16 @@ CHALLENGE = (
 )
 
 
-def ask_device(world: World, program: str = "bl/<b>1.0</b>") -> dict[str, Any]:
+def ask_device(
+    world: World,
+    program: str = "bl/<b>1.0</b>",
+    client_id: str = "blaxel",
+    scope: str = "offline_access",
+) -> dict[str, Any]:
     """What a device does first."""
     answer = httpx.post(
         f"{world.server.url}/v0/login/device",
-        data={"client_id": "blaxel", "scope": "offline_access"},
+        data={"client_id": client_id, "scope": scope},
         headers={"User-Agent": program},
         trust_env=False,
     )
@@ -83,6 +88,20 @@ def test_a_device_is_denied(world: World, signed_in: Browser) -> None:
     asked = signed_in.submit("/device", "/device", user_code=device["user_code"].lower())
     assert "was denied" in shown(signed_in.submit(asked, "/device", answer="deny"))
     assert poll(world, device).json()["error"] == "access_denied"
+
+
+def test_applications_of_other_accounts_are_not_let_in(world: World, signed_in: Browser) -> None:
+    theirs, _ = world.new_account()
+    body = {"name": "Theirs", "redirect_uris": [BACK], "scopes": ["openid"], "confidential": False}
+    application = theirs.post("/v0/oauth/clients", json=body).json()["client_id"]
+    answer = signed_in.get(authorize(client_id=application, scope="openid"))
+    assert "another account" in said(answer)
+    device = ask_device(world, client_id=application, scope="openid")
+    answer = signed_in.submit("/device", "/device", user_code=device["user_code"])
+    assert "another account" in said(answer)
+    fields = signed_in.form("/device", "/device", user_code=device["user_code"])
+    forged = signed_in.post("/device", fields | {"answer": "approve", "workspace": "main"})
+    assert shown(forged, 403)
 
 
 def test_a_device_gets_one_workspace_or_all(world: World, new_browser: Callable[..., Browser],

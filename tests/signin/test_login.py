@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from identity.conftest import World
+from platform_server import KEY
 from serai.store.tables.governance import audit_entries
 from serai.store.tables.sign_in import passwords, sign_ins
 
@@ -138,7 +139,8 @@ def test_sign_ins_are_in_the_audit_log(
     browser.submit("/account", "/logout")
     entries = stored(world, audit_entries, "action", subject=person.id)
     assert entries == ["refuse_password", "sign_in", "sign_out"]
-    listed = world.admin.get("/v0/audit", params={"actor": person.email}).json()["data"]
+    admin = world.client(KEY, "main")
+    listed = admin.get("/v0/audit", params={"actor": person.email}).json()["data"]
     assert [entry["action"] for entry in listed] == ["sign_out", "sign_in", "refuse_password"]
     query = select(sign_ins.c.id).where(sign_ins.c.user_id == person.id)
     assert world.write(lambda conn: conn.execute(query).first()) is None

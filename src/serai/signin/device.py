@@ -5,10 +5,10 @@ from sqlalchemy import Connection
 
 from serai.identity import limits
 from serai.kernel.clock import now
-from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError
-from serai.oauth import devices
+from serai.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, SeraiError
+from serai.oauth import clients, devices
 from serai.oauth.devices import Device
-from serai.signin import clients, workspaces
+from serai.signin import workspaces
 from serai.signin.journal import note
 from serai.signin.scope_words import in_words
 from serai.signin.site import Visit
@@ -58,7 +58,7 @@ async def _shown(visit: Visit, code: str, problem: BadRequest | None = None) -> 
 
     def read(conn: Connection) -> tuple[list[str], str]:
         names = workspaces.names_of(conn, visit.person.id)
-        return names, clients.name_of(conn, visit.site.vault, device.client_id)
+        return names, _client_name(conn, visit, device)
 
     names, client = await visit.site.db.read(read)
     return visit.render(
@@ -72,6 +72,18 @@ async def _shown(visit: Visit, code: str, problem: BadRequest | None = None) -> 
         names=names[: workspaces.SHOWN_MAX],
         chosen=names[0],
     )
+
+
+def _client_name(conn: Connection, visit: Visit, device: Device) -> str:
+    """What the application on a device is called.
+
+    Raises:
+        Forbidden: it serves another account's people.
+    """
+    client = clients.find(conn, visit.site.vault, device.client_id)
+    if client is None or not client.serves(visit.person.account_id):
+        raise Forbidden("The application on that device belongs to another account than yours.")
+    return client.name
 
 
 async def _find(visit: Visit, code: str) -> Device:
@@ -102,6 +114,7 @@ async def _decide(visit: Visit, device: Device, *, approved: bool) -> None:
 
     def decide(conn: Connection) -> None:
         if approved:
+            _client_name(conn, visit, device)
             choice = workspaces.chosen(conn, visit)
             devices.approve(
                 conn,
