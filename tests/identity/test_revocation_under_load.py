@@ -1,20 +1,29 @@
-"""A key that is revoked while it is used a thousand times a second."""
+"""A key that is revoked while it is used: a thousand times a second, and in the very moment."""
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httpx
 import pytest
+from sqlalchemy import Connection
 
+from serai.identity.access_tokens import AccessTokens
+from serai.identity.accounts import open_account
+from serai.identity.authenticator import CredentialAuthenticator
+from serai.identity.signing_keys import KeyRing
 from serai.kernel.ids import token
+from serai.store.database import Database
+from serai.store.secrets import Vault
 
 from .conftest import World, done
 
+T = TypeVar("T")
 RATE = 1000
 SECONDS = 4
 REVOKE_AFTER = 1.7
@@ -81,3 +90,33 @@ def model_of(api: httpx.Client, port: str) -> str:
     spec = {"runtime": {"type": "openai", "model": "m"}, "integrationConnections": [name]}
     done(api.post("/v0/models", json={"metadata": {"name": name}, "spec": spec}))
     return name
+
+
+class HeldDatabase(Database):
+    """A database whose readers get what they have read only when ``go`` says so."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.was_read, self.go = asyncio.Event(), asyncio.Event()
+
+    async def read(self, fn: Callable[[Connection], T]) -> T:
+        result = await super().read(fn)
+        self.was_read.set()
+        await self.go.wait()
+        return result
+
+
+async def test_what_was_read_before_a_revocation_is_not_remembered_after_it(tmp_path: Path) -> None:
+    db, vault = HeldDatabase(tmp_path / "serai.db"), Vault.open(tmp_path / "master.key")
+    await asyncio.to_thread(db.open)
+    key = await db.write(lambda conn: open_account(conn, vault, "one", "a@b.example", "main"))
+    authenticator = CredentialAuthenticator(db, vault, AccessTokens(KeyRing(db, vault), "i", "a"))
+    verifying = asyncio.create_task(authenticator.verify(key))
+    await db.was_read.wait()
+    authenticator.forget()  # as every revocation does once it is stored
+    db.go.set()
+    await verifying
+    assert authenticator.cached(key) is None
+    await authenticator.verify(key)
+    assert authenticator.cached(key) is not None
+    db.close()

@@ -41,6 +41,7 @@ class CredentialAuthenticator:
         self._strange: set[str] = set()
         self._used: dict[str, str] = {}
         self._seen = -1
+        self._changes = 0
 
     def cached(self, token: str) -> Principal | None:
         """The principal of a credential verified within the last minute; never blocks."""
@@ -60,7 +61,10 @@ class CredentialAuthenticator:
         """
         if len(token) > TOKEN_MAX or is_mistyped(token):
             raise AuthenticationFailed(_explain(token))
+        before = self._changes
         verified = await (self._verify_jwt(token) if is_jwt(token) else self._verify_key(token))
+        if self._changes != before:
+            return verified.principal  # read before what changed meanwhile: not to be remembered
         if len(self._cache) >= CACHE_MAX:
             self._cache.clear()
         seconds = CACHE_SECONDS
@@ -113,6 +117,7 @@ class CredentialAuthenticator:
 
     def forget(self) -> None:
         """Drop what is remembered: call after any change of keys, users or memberships."""
+        self._changes += 1
         self._cache.clear()
         self._strange.clear()
 
