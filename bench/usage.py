@@ -21,7 +21,7 @@ from serai.metering.dimensions import DIMENSIONS, SANDBOX_RUNTIME
 from serai.metering.events import Series, UsageEvent
 from serai.metering.records import record
 from serai.metering.store import FILE, UsageStore
-from serai.metering.times import DAY, HOUR, month_of
+from serai.metering.times import HOUR, month_of
 from serai.metering.verification import verify
 
 RESOURCES = 4_000
@@ -70,37 +70,47 @@ def events_of(number: int, hour: int, account: str) -> Iterator[UsageEvent]:
 
 
 def _ingest(folder: Path) -> Row:
-    """Events per second of processor time, with 5 % repeated and all in random order."""
-    chance = random.Random(1)
-    hour = _first_hour()
+    """Events per second of processor time, as they come: by time, not quite, and 5 % repeated."""
+    hours = range(_first_hour(), _first_hour() + MEASURED // EVENTS_AN_HOUR // RESOURCES)
     events = [
         event
-        for number in range(MEASURED // EVENTS_AN_HOUR // 2)
-        for event in [
-            *events_of(number % RESOURCES, hour + number // RESOURCES * 2, "acc"),
-            *events_of(number % RESOURCES, hour + number // RESOURCES * 2 + 1, "acc"),
-        ]
+        for hour in hours
+        for number in range(RESOURCES)
+        for event in events_of(number, hour, "acc")
     ]
-    expected = sum(event.quantity for event in events)
-    told = events + chance.sample(events, int(len(events) * DUPLICATES))
-    chance.shuffle(told)
-    (folder / "ingest").mkdir()
-    store = UsageStore(folder / "ingest")
+    told = _jumbled(sorted(events, key=lambda event: event.start))
+    folder = folder / "ingest"
+    folder.mkdir()
+    store = UsageStore(folder)
     store.open()
     begin = time.process_time()
     for start in range(0, len(told), BATCH):
         batch = told[start : start + BATCH]
         store.submit(lambda conn, batch=batch: record(conn, batch)).result()  # type: ignore[misc]
     rate = len(told) / (time.process_time() - begin)
-    found = store.read_now(lambda conn: verify(conn, hour * HOUR, hour * HOUR + 40 * DAY))
-    summed = sqlite3.connect(folder / "ingest" / FILE).execute(
-        "SELECT sum(quantity) FROM usage_hours JOIN usage_series ON id = series_id WHERE NOT total"
-    )
-    if found.differences or summed.fetchone()[0] != expected:
-        raise RuntimeError("the sums are wrong")
+    found = store.read_now(lambda conn: verify(conn, hours[0] * HOUR, hours[-1] * HOUR + HOUR))
     store.close()
+    if found.differences or _summed(folder / FILE) != sum(event.quantity for event in events):
+        raise RuntimeError("the sums are wrong")
     name = "Events recorded per second of one core, 5 % repeated"
     return Row(name, rate, "/s", None, "50,000", rate >= 50_000)
+
+
+def _jumbled(events: list[UsageEvent]) -> list[UsageEvent]:
+    """Each up to a batch late, and some once more, up to two batches late."""
+    chance = random.Random(1)
+    placed = [(place + chance.random() * BATCH, event) for place, event in enumerate(events)]
+    again = chance.sample(range(len(events)), int(len(events) * DUPLICATES))
+    placed += [(place + chance.random() * 2 * BATCH, events[place]) for place in again]
+    return [event for _, event in sorted(placed, key=lambda both: both[0])]
+
+
+def _summed(path: Path) -> int:
+    conn = sqlite3.connect(path)
+    query = "SELECT sum(quantity) FROM usage_hours JOIN usage_series ON id = series_id"
+    (total,) = conn.execute(f"{query} WHERE NOT total").fetchone()
+    conn.close()
+    return int(total)
 
 
 def _answers(folder: Path, rounds: int) -> list[Row]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, update
 
 from serai.metering.dimensions import DIMENSIONS
 from serai.metering.events import Series, UsageEvent
@@ -216,12 +216,8 @@ def _series_ids(conn: Connection, amounts: Amounts) -> dict[Series, int]:
     if new:
         _insert_series(conn, new, amounts)
         rows |= _known_series(conn, [_key(series) for series in new])
-    ids: dict[Series, int] = {}
-    for key, row in rows.items():
-        series = keys[key]
-        ids[series] = row.id
-        _extend(conn, row, amounts[series])
-    return ids
+    _extend(conn, [(row, amounts[keys[key]]) for key, row in rows.items()])
+    return {keys[key]: row.id for key, row in rows.items()}
 
 
 def _known_series(conn: Connection, keys: list[str]) -> dict[str, Row[Any]]:
@@ -248,11 +244,23 @@ def _insert_series(conn: Connection, new: Iterable[Series], amounts: Amounts) ->
     conn.execute(statement.on_conflict_do_nothing(index_elements=["key"]), rows)
 
 
-def _extend(conn: Connection, row: Row[Any], hours: Iterable[int]) -> None:
-    first, last = min(row.first_hour, *hours), max(row.last_hour, *hours)
-    if (first, last) != (row.first_hour, row.last_hour):
-        change = update(usage_series).where(usage_series.c.id == row.id)
-        conn.execute(change.values(first_hour=first, last_hour=last))
+EXTEND = (
+    update(usage_series)
+    .where(usage_series.c.id == bindparam("series"))
+    .values(first_hour=bindparam("first"), last_hour=bindparam("last"))
+)
+
+
+def _extend(conn: Connection, used: Iterable[tuple[Row[Any], Iterable[int]]]) -> None:
+    """Widen the range of hours of series by those that they are used in."""
+    ranges = [(row, min(row.first_hour, *hours), max(row.last_hour, *hours)) for row, hours in used]
+    wider = [
+        {"series": row.id, "first": first, "last": last}
+        for row, first, last in ranges
+        if (first, last) != (row.first_hour, row.last_hour)
+    ]
+    if wider:
+        conn.execute(EXTEND, wider)
 
 
 def _save_events(conn: Connection, ids: dict[Series, int], events: list[UsageEvent]) -> None:

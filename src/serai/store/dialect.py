@@ -80,7 +80,8 @@ def upsert_many(
     head = f"INSERT INTO {table.name} ({', '.join(names)})"
     if conn.dialect.name == "sqlite":
         marks = ", ".join("?" * len(names))
-        conn.exec_driver_sql(f"{head} VALUES ({marks}) {tail}", list(rows))
+        by_key = sorted(rows)  # one after the other as they lie in the file
+        conn.exec_driver_sql(f"{head} VALUES ({marks}) {tail}", by_key)
         return
     types = [column.type.compile(conn.dialect) for column in table.columns]
     arrays = ", ".join(f"%s::{type_}[]" for type_ in types)

@@ -7,6 +7,7 @@ between the two tells it twice, so receivers must know a number that they have s
 import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
+from serai.store.dialect import insert_new
 from serai.store.tables.outbox import outbox
 
 
@@ -37,5 +38,6 @@ def delivered(conn: Connection, topic: str, up_to: int) -> None:
 
 def number_above(conn: Connection, topic: str, number: int) -> None:
     """Give later events numbers above this one: for an outbox restored from an older backup."""
-    conn.execute(insert(outbox).values(number=number, topic=topic, body=""))
+    if not insert_new(conn, outbox, {"number": number, "topic": topic, "body": ""}):
+        return
     conn.execute(delete(outbox).where(outbox.c.number == number, outbox.c.body == ""))
