@@ -57,7 +57,7 @@ from serai.identity.rights import check_rights
 from serai.images.operations import image_operations
 from serai.images.share_operations import share_operations
 from serai.kernel import instance
-from serai.kernel.clock import now
+from serai.kernel.clock import SteadyClock, now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
@@ -65,7 +65,7 @@ from serai.kernel.settings import Settings
 from serai.logs import configure_logs
 from serai.metering.delivery import SpanDelivery
 from serai.metering.dimensions import SANDBOX_RUNTIME
-from serai.metering.keeper import keep_metering
+from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.moving import move_from_platform
 from serai.metering.prices import PriceList
@@ -138,9 +138,9 @@ class Platform:
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
         booted = await self._open()
-        controller = SandboxController(
-            self.db, self.store, self.runtime, SandboxSpans(self.meter, self.usage), self.discovery
-        )
+        clock = await metering_clock(self.usage, now())
+        spans = SandboxSpans(self.meter, self.usage, clock)
+        controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
         reconciler = Reconciler(controller)
         await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)
@@ -157,7 +157,7 @@ class Platform:
                     self.usage,
                     self.meter,
                     self.delivery,
-                    now,
+                    clock.now,
                     retention_days=self.settings.usage_event_retention,
                 )
             ),
@@ -359,12 +359,13 @@ class Server(uvicorn.Server):
 class SandboxSpans:
     """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``."""
 
-    def __init__(self, meter: SpanMeter, usage: UsageStore) -> None:
+    def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
         self._meter = meter
         self._usage = usage
+        self._clock = clock
 
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
-        """The sandbox runs from ``at`` on."""
+        """The sandbox runs from now on: ``at`` by a clock that nobody sets."""
         resource = Metered(
             id=sandbox.id,
             account_id=sandbox.account_id,
@@ -372,11 +373,11 @@ class SandboxSpans:
             type="sandbox",
             name=sandbox.name,
         )
-        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, at)
+        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, self._clock.now())
 
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
-        """The sandbox ran until ``at``."""
-        close_span(conn, sandbox_id, SANDBOX_RUNTIME, at)
+        """The sandbox ran until now, see ``open``."""
+        close_span(conn, sandbox_id, SANDBOX_RUNTIME, self._clock.now())
 
     def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
         """After our own restart; what the outbox held is delivered."""

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from serai.kernel.clock import now
 from serai.metering.delivery import SpanDelivery
 from serai.metering.dimensions import SANDBOX_RUNTIME
-from serai.metering.keeper import keep_metering
+from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.records import mismatches
 from serai.metering.store import UsageStore
 from serai.store.tables.usage import usage_hours, usage_metadata, usage_series, usage_spans
@@ -102,6 +102,28 @@ async def test_ticks_go_on_until_cancelled_and_then_once_more(db, platform):
         await task
     ended = next(moments)
     assert await db.read(summed) == (ended - start).total_seconds() * 1000 - 1000
+
+
+async def test_a_clock_set_back_across_a_restart_takes_nothing_back(db):
+    begin = now()
+    await db.write(
+        lambda conn: METER.open(
+            conn,
+            resource_id="r",
+            account_id="acc",
+            workspace="main",
+            name="box",
+            memory_mb=1,
+            at=begin,
+        )
+    )
+    await db.write(lambda conn: METER.tick(conn, begin + timedelta(hours=1)))
+    clock = await metering_clock(db, begin - timedelta(minutes=30))
+    assert timedelta(minutes=59) < clock.now() - begin < timedelta(minutes=61)
+    await db.write(lambda conn: METER.close(conn, "r", clock.now()))
+    assert await db.read(summed) >= 3_600_000
+    far = await metering_clock(db, begin - timedelta(days=30))
+    assert far.now() < begin - timedelta(days=29)
 
 
 async def test_a_failing_database_delays_ticks_and_loses_nothing(db, platform):

@@ -1,15 +1,18 @@
 """Custom domains: their records are looked up in a real DNS server."""
 
 import itertools
+import time
 from typing import Any
 
 import httpx
 import pytest
 
 from network_dns import Zone
+from platform_server import today
 
 numbers = itertools.count()
 TARGET = "serai.example.net"
+ACTIVE = "custom_domain_active_time_hours"
 
 
 def unique() -> str:
@@ -94,6 +97,32 @@ def test_verification_asks_dns(api: httpx.Client, zone: Zone) -> None:
     assert right["lastVerifiedAt"].endswith("Z")
     del zone.records[record]
     assert verify(api, domain)["status"] == "failed"
+
+
+def test_a_domain_is_paid_for_while_it_is_verified(api: httpx.Client, zone: Zone) -> None:
+    account = api.get("/v0/accounts").json()[0]["id"]
+    domain = unique()
+    made = create(api, domain)
+
+    def used() -> float:
+        query = today(groupBy="billing_dimension", resourceName=domain)
+        data = api.get(f"/v0/accounts/{account}/metrics", params=query).json()["data"]
+        assert [row["billingDimension"] for row in data] in ([], [ACTIVE])
+        return sum(float(row["summary"]["usage"]) for row in data) * 3600
+
+    assert used() == 0
+    point(zone, made)
+    begin = time.monotonic()
+    verify(api, domain)
+    inner = time.monotonic()
+    time.sleep(1)
+    inner = time.monotonic() - inner
+    assert api.delete(f"/v0/customdomains/{domain}").status_code == 200
+    outer = time.monotonic() - begin
+    assert inner - 0.01 <= used() <= outer + 0.01
+    final = used()
+    time.sleep(0.2)
+    assert used() == final
 
 
 def test_addresses_count_where_no_cname_can_be(api: httpx.Client, zone: Zone) -> None:

@@ -1,5 +1,6 @@
 """Time as the wire wants it."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,3 +32,20 @@ def parse_rfc3339(text: str) -> datetime:
     """
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class SteadyClock:
+    """Time that passes as it really does, also while the system's clock is set back or forward.
+
+    Args:
+        start: what it shows now.
+    """
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._begun = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def now(self) -> datetime:
+        """The current moment, in UTC."""
+        passed = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - self._begun
+        return self._start + timedelta(microseconds=passed // 1000)

@@ -7,17 +7,34 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection
 
+from serai.kernel.clock import SteadyClock
 from serai.kernel.errors import ServiceUnavailable
 from serai.metering.delivery import SpanDelivery
 from serai.metering.records import RETENTION, events_since, prune
-from serai.metering.spans import TICK, SpanMeter
+from serai.metering.spans import TICK, SpanMeter, last_metered
 from serai.metering.store import UsageStore
-from serai.metering.times import DAY, millis
+from serai.metering.times import DAY, millis, moment_of
 
 log = structlog.get_logger(__name__)
 
+AHEAD_MAX = timedelta(days=1)
+"""How far usage may be ahead of the system's clock for its time to be gone on with."""
+
 FORGET = timedelta(days=30)
 """How long a closed span is known, for changes that are told late."""
+
+
+async def metering_clock(usage: UsageStore, now: datetime) -> SteadyClock:
+    """The clock of running time: from now on, but not before what is metered already.
+
+    So a clock set back while the server runs, or across its restart, neither charges a time twice
+    nor takes back what was charged. One that was far ahead is not followed for ever.
+    """
+    latest = moment_of(await usage.read(last_metered))
+    if latest > now:
+        ahead = (latest - now).total_seconds()
+        log.error("clock_behind_usage", seconds=ahead, followed=latest - now <= AHEAD_MAX)
+    return SteadyClock(latest if now < latest <= now + AHEAD_MAX else now)
 
 
 async def keep_metering(

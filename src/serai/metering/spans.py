@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, delete, func, insert, select, update
 
 from serai.metering.dimensions import DIMENSIONS
 from serai.metering.events import Series, UsageEvent
@@ -136,6 +136,11 @@ def open_rates(conn: Connection, dimension: str) -> dict[str, int]:
     """The rate of each open span of a dimension, by resource."""
     rows = conn.execute(_open().where(spans.c.dimension == dimension))
     return {row.resource_id: row.rate for row in rows}
+
+
+def last_metered(conn: Connection) -> int:
+    """Up to when any span is metered, milliseconds since 1970; 0 when there is none."""
+    return conn.execute(select(func.max(spans.c.metered_until))).scalar() or 0
 
 
 def steps(told: Iterable[tuple[int, int]], start: int) -> Iterator[tuple[int, int]]:
