@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, case, exists, func, select, tuple_
 
 from serai.metering.events import Series
 from serai.metering.query import MetricsQuery
@@ -141,19 +141,15 @@ class UsageReader:
         fixed = bucket_of(self._query.resolution, piece.start)
         bucket = _bucket(piece, self._query.resolution) if bucketed else None
         detailed = self._query.by_resource if bucketed else self._query.of_resource
-        table = _TABLES[piece.source]
+        conditions = [*self._conditions(piece, detailed), *chosen]
         numbers = [] if bucket is None else [bucket.label("bucket")]
-        summed = (
-            select(usage_series.c.id, *numbers, func.sum(_quantity(piece)).label("quantity"))
-            .join_from(usage_series, table, usage_series.c.id == table.c.series_id)
-            .where(*self._conditions(piece, detailed), *chosen, *_range(piece))
-            .group_by(usage_series.c.id, *numbers)
-            .subquery()
-        )
+        summed = _summed(piece, numbers, conditions).subquery()
         kinds = [usage_series.c.dimension, usage_series.c.provider, usage_series.c.model]
         by = [*columns, *kinds, *([] if bucket is None else [summed.c.bucket])]
         whole = summed.c.quantity if detailed else func.sum(summed.c.quantity)
         query = select(*by, whole).join_from(usage_series, summed, usage_series.c.id == summed.c.id)
+        if piece.source == EVENTS:
+            query = query.where(*conditions)
         day = piece.day
         for row in self._conn.execute(query if detailed else query.group_by(*by)):
             *values, quantity = row
@@ -242,15 +238,29 @@ def _range(piece: Piece) -> list[ColumnElement[bool]]:
     ]
 
 
+def _summed(
+    piece: Piece, numbers: Sequence[Any], conditions: Sequence[ColumnElement[bool]]
+) -> Select[Any]:
+    """Usage of a piece per series. Events are read once, by their time, whatever the series."""
+    table = _TABLES[piece.source]
+    query = select(
+        table.c.series_id.label("id"), *numbers, func.sum(_quantity(piece)).label("quantity")
+    ).where(*_range(piece))
+    if piece.source != EVENTS:
+        query = query.join_from(usage_series, table, usage_series.c.id == table.c.series_id)
+        query = query.where(*conditions)
+    return query.group_by(table.c.series_id, *numbers)
+
+
 def _used(piece: Piece) -> ColumnElement[bool]:
     """Whether a series, whose hours meet the piece, has usage in it: not only before and after."""
     table = _TABLES[piece.source]
-    rows = select(table.c.series_id).where(table.c.series_id == usage_series.c.id, *_range(piece))
+    rows = select(table.c.series_id).where(*_range(piece))
     if piece.source == EVENTS:
-        return exists(rows)
+        return usage_series.c.id.in_(rows)
     begins = usage_series.c.first_hour >= piece.start // HOUR
     ends = usage_series.c.last_hour < piece.end // HOUR
-    return begins | ends | exists(rows)
+    return begins | ends | exists(rows.where(table.c.series_id == usage_series.c.id))
 
 
 def _quantity(piece: Piece) -> ColumnElement[int]:
