@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 ASKED, SAID = 11, 5
 WORDS = ["Five", " words", " come", " from", " here"]
 TEXT = "".join(WORDS)
+BREAK = "Break off"
+"""A stream with this in its question breaks after the first event."""
 OPENAI = {"prompt_tokens": ASKED, "completion_tokens": SAID, "total_tokens": ASKED + SAID}
 NEW = {
     "input_tokens": ASKED,
@@ -177,7 +179,11 @@ class _Handler(BaseHTTPRequestHandler):
         found = STREAMED if streams else WHOLE
         for ending, make in found.items():
             if url.path.endswith(ending):
-                (self._stream if streams else self._whole)(make(body))  # type: ignore[operator]
+                answer: Any = make(body)  # type: ignore[operator]
+                if streams:
+                    self._stream(answer, breaks=BREAK in str(body))
+                else:
+                    self._whole(answer)
                 return
         self._whole({"error": {"message": f"no such path: {self.path}"}}, 404)
 
@@ -189,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def _stream(self, events: Iterator[tuple[str, Any]]) -> None:
+    def _stream(self, events: Iterator[tuple[str, Any]], *, breaks: bool) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
@@ -199,6 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
             text = (f"event: {name}\n" if name else "") + f"data: {data}\n\n"
             self.wfile.write(f"{len(text):x}\r\n{text}\r\n".encode())
             self.wfile.flush()
+            if breaks:
+                self.close_connection = True
+                return
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -3,10 +3,13 @@
 Models are named ``p-TYPE``.
 """
 
+import contextlib
 import os
+from collections.abc import Callable, Iterable
 
 import anthropic
 import cohere
+import httpx
 import openai
 from google import genai
 from mistralai.client import Mistral
@@ -101,6 +104,44 @@ def mistral() -> None:
     assert "".join(word for word in words if word) == TEXT
 
 
+def told(kind: type[Exception], stream: Callable[[], Iterable[object]]) -> str:
+    """The message of the error that ends a stream."""
+    try:
+        list(stream())
+    except kind as error:
+        return str(error)
+    raise SystemExit(f"no {kind.__name__} from a broken stream")
+
+
+def broken_streams() -> None:
+    """Each SDK understands the last event of a stream that breaks."""
+    broken = [{"role": "user", "content": "Break off"}]
+    headers = {"X-Blaxel-Authorization": f"Bearer {KEY}"}
+    one = openai.OpenAI(api_key=KEY, base_url=f"{url('openai')}/v1").chat.completions
+    two = anthropic.Anthropic(api_key=KEY, base_url=url("anthropic"), default_headers=headers)
+    options = {"base_url": url("gemini"), "headers": headers}
+    three = genai.Client(api_key=KEY, http_options=options)
+    messages = (
+        told(openai.APIError, lambda: one.create(model="m", messages=broken, stream=True)),
+        told(
+            anthropic.APIStatusError,
+            lambda: two.messages.create(model="m", max_tokens=9, messages=broken, stream=True),
+        ),
+        told(
+            genai.errors.APIError,
+            lambda: three.models.generate_content_stream(model="m", contents="Break off"),
+        ),
+    )
+    for message in messages:
+        assert "closed the connection" in message, messages
+    events = []
+    four = cohere.ClientV2(api_key=KEY, base_url=url("cohere"))
+    with contextlib.suppress(httpx.RemoteProtocolError):  # the connection is cut after it
+        for event in four.chat_stream(model="m", messages=broken):
+            events.append(event)
+    assert events[-1].delta.finish_reason == "ERROR", events
+
+
 def main() -> None:
     for kind in OPENAI_LIKE:
         openai_chat(kind)
@@ -110,6 +151,7 @@ def main() -> None:
     gemini()
     cohere_chat()
     mistral()
+    broken_streams()
     print("done")
 
 
