@@ -42,6 +42,8 @@ _LINE = re.compile(rb"\r\n|\n|\r")
 _LARGEST_ANSWER = 1024 * 1024
 _TAIL = 64 * 1024
 _LARGEST_EVENT = 1024 * 1024
+_ONE_EVENT = 512
+"""What is shorter is taken for one event without a look."""
 _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 
 
@@ -110,7 +112,7 @@ class StreamMeter:
     def feed(self, data: bytes) -> bytes:
         """Note a piece of the stream; returns what the client gets now."""
         if not self.held and b'"usage' not in data and data.endswith(_ENDS):
-            self.events += data.count(b"\n\n") or 1
+            self.events += 1 if len(data) < _ONE_EVENT else data.count(b"\n\n") or 1
             return data
         passed = self._events(data)
         return passed if self.strip else data

@@ -120,7 +120,7 @@ def broken_streams() -> None:
     one = openai.OpenAI(api_key=KEY, base_url=f"{url('openai')}/v1").chat.completions
     two = anthropic.Anthropic(api_key=KEY, base_url=url("anthropic"), default_headers=headers)
     options = {"base_url": url("gemini"), "headers": headers}
-    three = genai.Client(api_key=KEY, http_options=options).models
+    three = genai.Client(api_key=KEY, http_options=options)
     messages = (
         told(openai.APIError, lambda: one.create(model="m", messages=broken, stream=True)),
         told(
@@ -129,7 +129,7 @@ def broken_streams() -> None:
         ),
         told(
             genai.errors.APIError,
-            lambda: three.generate_content_stream(model="m", contents="Break off"),
+            lambda: three.models.generate_content_stream(model="m", contents="Break off"),
         ),
     )
     for message in messages:

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from serai.gateway.exchange import Exchange
-from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
+from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request, status_start
 from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.counts import Tally
 from serai.gateway.models.failures import Failure, error_event, excerpt
@@ -45,7 +45,6 @@ class ModelExchange(Exchange):
         "failure",
         "heard",
         "meter",
-        "passed",
         "plan",
         "route",
         "secret",
@@ -66,7 +65,6 @@ class ModelExchange(Exchange):
         self.sent = False
         self.strip = False
         self.streamed = False
-        self.passed = False
         self.ended = False
         self.meter: Meter | None = None
         self.failure: Failure | None = None
@@ -291,10 +289,6 @@ class ModelExchange(Exchange):
             self._pass_head(failure.head(None))
         Exchange.received(self, failure.release())
 
-    def flush(self) -> None:
-        self.passed = self.passed or bool(self.out)
-        Exchange.flush(self)
-
     def settled(self) -> None:
         self.ended = True
         if self.failure is not None:
@@ -330,7 +324,9 @@ class ModelExchange(Exchange):
         self.out.insert(-1, b"x-blaxel-source: provider\r\n")  # before the empty line
 
     def _can_still_refuse(self) -> bool:
-        return not self.passed and self._expects_json()
+        """Nothing of the answer has been sent: what waits begins with its status line."""
+        waits = bool(self.out) and self.out[0] is status_start(self.status)
+        return waits and self._expects_json()
 
     def _unreadable(self, meter: AnswerMeter) -> None:
         """Tell of an answer that is no JSON although it says so; none of it has been sent."""
