@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from platform_server import KEY, Server
 
-from .test_sandboxes import create
+from .test_sandboxes import create, run, until
 
 pytestmark = pytest.mark.sandbox
 
@@ -52,9 +52,8 @@ async def test_over_the_public_address(terminal: str, api: httpx.Client) -> None
             async with asyncio.timeout(20):
                 while (await socket.receive()).type == aiohttp.WSMsgType.TEXT:
                     pass
-    body = {"command": "pgrep -x sleep || echo none", "waitForCompletion": True}
-    answer = api.post("/main/sandboxes/shell/process", json=body).json()
-    assert answer["stdout"] == "none\n", "what the shell left behind has ended with it"
+    # what the shell left behind ends with it
+    until(lambda: run(api, "shell", "pgrep -x sleep || echo none")["stdout"] == "none\n")
 
 
 async def test_only_with_a_credential(terminal: str) -> None:

@@ -1,4 +1,4 @@
-"""Helper programs of the API itself, which no process list shows."""
+"""Programs the API runs for itself, which no process list shows."""
 
 import asyncio
 import contextlib
