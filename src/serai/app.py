@@ -3,13 +3,8 @@
 import asyncio
 import gc
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from socket import socket
 
 import msgspec
 import structlog
@@ -33,7 +28,6 @@ from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
-from serai.compute.ports import RunningSandbox
 from serai.compute.reconciler import Reconciler
 from serai.connect.authority import Authority
 from serai.connect.banner import banner
@@ -61,7 +55,7 @@ from serai.identity.signing_keys import KeyRing
 from serai.images.operations import image_operations
 from serai.images.share_operations import share_operations
 from serai.kernel import instance
-from serai.kernel.clock import SteadyClock, now
+from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
@@ -71,15 +65,14 @@ from serai.logs import configure_logs
 from serai.mail.delivery import hand_over
 from serai.mail.mailer import Mailer
 from serai.mail.password_mail import password_mail
+from serai.metered import SandboxSpans, model_call
 from serai.metering.delivery import SpanDelivery
-from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.keeper import keep_metering, metering_clock
-from serai.metering.models import ModelCall, UsageBuffer
+from serai.metering.models import UsageBuffer
 from serai.metering.moving import move_from_platform
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
-from serai.metering.times import moment_of
 from serai.network.assembly import Network
 from serai.network.domains import DOMAINS
 from serai.oauth.assembly import oauth_operations
@@ -90,22 +83,20 @@ from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
-from serai.resources.spans import Metered, close_span, open_span
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.unavailable import UnavailableRuntime
+from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
 from serai.storage.operations import drive_files, storage_operations
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
-from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 
 DRAIN_SECONDS = 5
-METERED = "usage is counted by the platform itself, and no row of it is told"
 log = structlog.get_logger("serai")
 
 
@@ -252,7 +243,7 @@ class Platform:
             return sandbox_route(sandbox) if sandbox is not None else None
 
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
-            self.calls.add(_model_call(route, usage))
+            self.calls.add(model_call(route, usage))
 
         def on_sandbox_activity(route: SandboxRoute) -> None:
             controller.touch(route.resource_id)
@@ -383,85 +374,6 @@ class Platform:
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-class Server(uvicorn.Server):
-    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once."""
-
-    async def serve_until_signal(self, ready: Callable[[], None]) -> None:
-        """Listen, call ``ready``, and answer until SIGTERM or SIGINT, then drain."""
-        self._ready = ready
-        await self.serve()
-
-    async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen, then say so."""
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle signals on the loop; uvicorn's own way raises them again at the end."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-
-class SandboxSpans:
-    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``.
-
-    Usage is the platform's own to count, whoever's request starts or stops something.
-    """
-
-    def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
-        self._meter = meter
-        self._usage = usage
-        self._clock = clock
-
-    @unbounded(METERED)
-    def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
-        """The sandbox runs from now on: ``at`` by a clock that nobody sets."""
-        resource = Metered(
-            id=sandbox.id,
-            account_id=sandbox.account_id,
-            workspace=sandbox.workspace,
-            type="sandbox",
-            name=sandbox.name,
-        )
-        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, self._clock.now())
-
-    @unbounded(METERED)
-    def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
-        """The sandbox ran until now, see ``open``."""
-        close_span(conn, sandbox_id, SANDBOX_RUNTIME, self._clock.now())
-
-    def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
-        """After our own restart; what the outbox held is delivered."""
-        ended = self._usage.read_now(lambda u: self._meter.ended(u, SANDBOX_RUNTIME, alive))
-        for sandbox_id, last_tick in ended:
-            close_span(conn, sandbox_id, SANDBOX_RUNTIME, moment_of(last_tick))
-
-
-def _model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
-    return ModelCall(
-        account_id=route.account_id,
-        workspace=route.workspace,
-        resource_id=route.resource_id,
-        model_name=route.name,
-        request_id=usage.request_id,
-        started=usage.started,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        total_tokens=usage.total_tokens,
-        counted=usage.counted,
-        status=usage.status,
-        provider=route.provider,
-    )
 
 
 def _mailer(settings: Settings, db: Database, vault: Vault) -> Mailer | None:

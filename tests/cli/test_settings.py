@@ -149,6 +149,8 @@ NAMES = ("PORT", "HOST", "PUBLIC_URL", "WORKSPACE", "BANNER", "LOG_LEVEL", "DATA
 
 
 @example("DATA_DIR", "\0")
+@example("DATA_DIR", "x" * 256)
+@example("DATA_DIR", "x/" * 2000)
 @example("DATA_DIR", "~nobody-of-this-name/x")
 @given(st.sampled_from(NAMES), st.text(max_size=8) | st.from_regex(r"https?://.{0,9}"))
 def test_any_text_is_taken_or_explained(

@@ -125,7 +125,7 @@ def _execution_writes(
         base,
         status_code=200,
         operation_id="CreateJobExecution",
-        opt={"body": JobExecutionRequest, "answer": CreatedJobExecution},
+        opt={"body": JobExecutionRequest, "answer": CreatedJobExecution, "errors": (429,)},
     )
     async def create_job_execution(request: AnyRequest, job: str) -> Response[bytes]:
         workspace, at = caller_of(request).workspace, now()

@@ -16,6 +16,8 @@ from serai.kernel.smtp import parse_smtp_url
 
 FILE = "serai.toml"
 PREFIX = "SERAI_"
+PATH_MAX, NAME_MAX = 3840, 255
+"""Bytes of a directory's path, with room for what lies in it, and of each part of one."""
 SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
@@ -150,10 +152,11 @@ def _path(raw: Any) -> Path | None:
         return None
     try:
         path = Path(raw).expanduser()
-        os.fsencode(path)
+        encoded = os.fsencode(path)
     except (RuntimeError, UnicodeEncodeError):
         return None
-    return path
+    is_short = len(encoded) <= PATH_MAX and all(len(x) <= NAME_MAX for x in encoded.split(b"/"))
+    return path if is_short else None
 
 
 def _default_data_dir(environ: Mapping[str, str]) -> Path:

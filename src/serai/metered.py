@@ -1,0 +1,72 @@
+"""What compute and the gateway do, told to metering in its own words."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from serai.compute.ports import RunningSandbox
+from serai.gateway.routes import ModelRoute
+from serai.gateway.usage import ModelUsage
+from serai.kernel.clock import SteadyClock
+from serai.metering.dimensions import SANDBOX_RUNTIME
+from serai.metering.models import ModelCall
+from serai.metering.spans import SpanMeter
+from serai.metering.store import UsageStore
+from serai.metering.times import moment_of
+from serai.resources.spans import Metered, close_span, open_span
+from serai.store.reach import unbounded
+
+METERED = "usage is counted by the platform itself, and no row of it is told"
+
+
+class SandboxSpans:
+    """Tells metering what compute starts and stops; see ``compute.ports.UsageSpans``.
+
+    Usage is the platform's own to count, whoever's request starts or stops something.
+    """
+
+    def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
+        self._meter = meter
+        self._usage = usage
+        self._clock = clock
+
+    @unbounded(METERED)
+    def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
+        """The sandbox runs from now on: ``at`` by a clock that nobody sets."""
+        resource = Metered(
+            id=sandbox.id,
+            account_id=sandbox.account_id,
+            workspace=sandbox.workspace,
+            type="sandbox",
+            name=sandbox.name,
+        )
+        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, self._clock.now())
+
+    @unbounded(METERED)
+    def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
+        """The sandbox ran until now, see ``open``."""
+        close_span(conn, sandbox_id, SANDBOX_RUNTIME, self._clock.now())
+
+    def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
+        """After our own restart; what the outbox held is delivered."""
+        ended = self._usage.read_now(lambda u: self._meter.ended(u, SANDBOX_RUNTIME, alive))
+        for sandbox_id, last_tick in ended:
+            close_span(conn, sandbox_id, SANDBOX_RUNTIME, moment_of(last_tick))
+
+
+def model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
+    """A call that the gateway made, as usage."""
+    return ModelCall(
+        account_id=route.account_id,
+        workspace=route.workspace,
+        resource_id=route.resource_id,
+        model_name=route.name,
+        request_id=usage.request_id,
+        started=usage.started,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        total_tokens=usage.total_tokens,
+        counted=usage.counted,
+        status=usage.status,
+        provider=route.provider,
+    )

@@ -1,0 +1,36 @@
+"""The HTTP server of one process."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socket import socket
+
+import uvicorn
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once."""
+
+    async def serve_until_signal(self, ready: Callable[[], None]) -> None:
+        """Listen, call ``ready``, and answer until SIGTERM or SIGINT, then drain."""
+        self._ready = ready
+        await self.serve()
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals on the loop; uvicorn's own way raises them again at the end."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
