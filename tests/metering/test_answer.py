@@ -13,6 +13,7 @@ from serai.metering.models import ModelCall, UsageBuffer
 from serai.metering.prices import PriceList
 from serai.metering.query import GROUPINGS
 from serai.store.tables import identity
+from serai.store.tables.usage import usage_events
 
 from .told import ToldMeter
 
@@ -250,3 +251,19 @@ async def test_the_hosted_list_price_can_be_told_besides(db):
     assert answer["data"][0]["summary"] == {"cost": 0.0, "listCost": 0.000023}
     assert [point["listCost"] for point in answer["data"][0]["timeseries"]] == [0.0, 0.000023, 0.0]
     assert "listCost" not in str(await asked(db, now, prices=prices))
+
+
+async def test_an_hour_that_goes_on_is_read_from_its_sum(db):
+    """However many events it has: the answer about now must not grow with them."""
+
+    def run(conn):
+        opened(conn, at=NOW - timedelta(minutes=20))
+        METER.tick(conn, NOW)
+
+    await db.write(run)
+    before = await asked(db, groupBy="billing_dimension", start=NOW - timedelta(days=2))
+    exact = await asked(db, now=NOW + timedelta(seconds=1), groupBy="billing_dimension", end=NOW)
+    await db.write(lambda conn: conn.execute(usage_events.delete()))
+    after = await asked(db, groupBy="billing_dimension", start=NOW - timedelta(days=2))
+    assert before == after
+    assert before["summary"]["totalUsage"] == exact["summary"]["totalUsage"] == 1200

@@ -14,7 +14,7 @@ from serai.metering.money import diffused, published, units
 from serai.metering.prices import HOSTED_LIST, PriceList
 from serai.metering.query import MetricsQuery, encode_cursor
 from serai.metering.records import events_since
-from serai.metering.times import DAY, EPOCH, SECOND, millis, moment_of
+from serai.metering.times import DAY, EPOCH, HOUR, SECOND, millis, moment_of, rounded_up
 from serai.metering.usage import Amount, Key, Scope, UsageReader
 from serai.metering.windows import Piece, bucket_start, buckets, plan
 from serai.wire.billing import (
@@ -181,4 +181,6 @@ class _Shown:
 
 def _plan(query: MetricsQuery, prices: PriceList, now_ms: int) -> list[Piece]:
     changes = [(day - EPOCH.date()).days * DAY for day in prices.changes]
-    return plan(query.start, query.end, query.resolution, changes, events_since(now_ms))
+    # No usage is later than now: of an hour that goes on, the sum so far is the window's part.
+    end = query.end if query.end < now_ms else rounded_up(query.end, HOUR)
+    return plan(query.start, end, query.resolution, changes, events_since(now_ms))
