@@ -192,12 +192,12 @@ def test_a_stream_that_breaks_is_not_mistaken_for_a_whole_one(
         api.post(url, json=ask("break"))
 
 
-def assert_gateway_error(answer: httpx.Response, status: int) -> None:
+def assert_gateway_error(answer: httpx.Response, status: int, origin: str = "platform") -> None:
     """The envelope of the data plane."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
     assert error["status"] == status
-    assert error["origin"] == "platform"
+    assert error["origin"] == origin
     assert error["message"]
     assert answer.headers["x-blaxel-source"] == "platform"
 
@@ -207,14 +207,15 @@ def test_a_provider_that_is_down(api: httpx.Client) -> None:
         probe.bind(("127.0.0.1", 0))
         name = add_model(api, f"http://127.0.0.1:{probe.getsockname()[1]}/v1")
     answer = api.post(f"/main/models/{name}/v1/chat/completions", json=ask("hello"))
-    assert_gateway_error(answer, 502)
+    assert_gateway_error(answer, 502, "provider")
 
 
 def test_a_model_needs_a_connection(api: httpx.Client) -> None:
     name = f"model-{next(numbers)}"
     api.post("/v0/models", json={"metadata": {"name": name}, "spec": {}})
     answer = api.post(f"/main/models/{name}/v1/chat/completions", json=ask("hello"))
-    assert_gateway_error(answer, 404)
+    assert_gateway_error(answer, 503)
+    assert "integrationConnections" in answer.json()["error"]["message"]
 
 
 def test_bad_bodies_do_not_reach_the_provider(api: httpx.Client, provider: str) -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from serai.billing.budgets import MAX_BUDGETS, Budget, Threshold
 from serai.billing.webhooks import Message
@@ -75,13 +75,17 @@ def change_budget(conn: Connection, budget: Budget, secret: str | None, vault: V
     values = _values(budget)
     if secret is not None:
         values["secret"] = vault.seal(secret.encode(), budget.id)
-    conn.execute(update(budgets).where(budgets.c.id == budget.id).values(values))
+    conn.execute(update(budgets).where(*_own(budget)).values(values))
 
 
 def drop_budget(conn: Connection, budget: Budget) -> None:
     """Forget a budget and what it told or was about to tell."""
     conn.execute(delete(alerts).where(alerts.c.budget_id == budget.id))
-    conn.execute(delete(budgets).where(budgets.c.id == budget.id))
+    conn.execute(delete(budgets).where(*_own(budget)))
+
+
+def _own(budget: Budget) -> tuple[ColumnElement[bool], ...]:
+    return budgets.c.id == budget.id, budgets.c.account_id == budget.account_id
 
 
 def find_alerts(

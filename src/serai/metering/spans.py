@@ -127,9 +127,14 @@ def series_of(row: Row[Any]) -> Series:
     )
 
 
-def open_spans(conn: Connection, account_id: str) -> list[Row[Any]]:
-    """The open spans of one account."""
-    return list(conn.execute(_open().where(spans.c.account_id == account_id)))
+def open_spans(
+    conn: Connection, account_id: str, workspaces: Collection[str] | None = None
+) -> list[Row[Any]]:
+    """The open spans of one account, or of some of its workspaces."""
+    query = _open().where(spans.c.account_id == account_id)
+    if workspaces is not None:
+        query = query.where(spans.c.workspace.in_(sorted(workspaces)))
+    return list(conn.execute(query))
 
 
 def open_rates(conn: Connection, dimension: str) -> dict[str, int]:

@@ -13,6 +13,7 @@ from serai.metering.query import MetricsQuery
 from serai.metering.spans import open_spans, series_of
 from serai.metering.times import DAY, HOUR, hourly, moment_of
 from serai.metering.windows import DAILY, DAYS, EVENTS, HOURLY, HOURS, WEEKLY, Piece, bucket_of
+from serai.store.reach import unbounded
 from serai.store.tables.usage import usage_days, usage_events, usage_hours, usage_series
 
 Key = tuple[str, ...]
@@ -151,7 +152,7 @@ class UsageReader:
         if piece.source == EVENTS:
             query = query.where(*conditions)
         day = piece.day
-        for row in self._conn.execute(query if detailed else query.group_by(*by)):
+        for row in self._rows(piece, query if detailed else query.group_by(*by)):
             *values, quantity = row
             number = fixed if bucket is None else values.pop()
             dimension, provider, model = values[-3:]
@@ -165,7 +166,14 @@ class UsageReader:
         for piece in self._pieces:
             conditions = self._conditions(piece, self._query.by_resource)
             query = select(*columns, *more).where(*conditions, _used(piece)).group_by(*columns)
-            yield from self._conn.execute(query if first is None else self._cut(query, first))
+            yield from self._rows(piece, query if first is None else self._cut(query, first))
+
+    def _rows(self, piece: Piece, query: Any) -> Sequence[Any]:
+        """Events are found by their time before their series is known, and only then chosen."""
+        if piece.source != EVENTS:
+            return self._conn.execute(query).all()
+        with unbounded("of the events, only those of the account's series are told"):
+            return self._conn.execute(query).all()
 
     def _cut(self, query: Any, first: int) -> Any:
         """The first groups behind ``query.after``, in the order that Python has for text too."""
@@ -190,7 +198,7 @@ class UsageReader:
         return conditions
 
     def _open_tails(self, now_ms: int) -> Iterator[tuple[Series, int, int]]:
-        for row in open_spans(self._conn, self._scope.account_id):
+        for row in open_spans(self._conn, self._scope.account_id, self._scope.workspaces):
             series = series_of(row)
             start = max(row.metered_until, self._query.start)
             if self._sees(series):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from serai.api.scopes import RESOURCE_SCOPES
 from serai.oauth import redirects, scopes
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 from serai.store.tables.identity import service_accounts, workspaces
 from serai.store.tables.oauth import oauth_clients
@@ -120,6 +121,7 @@ BUILT_IN = Client(
 )
 
 
+@unbounded("which application a request speaks of comes before who asks")
 def find(conn: Connection, vault: Vault, client_id: str) -> Client | None:
     """The client of that id, of any kind."""
     if client_id == BUILT_IN_ID:
