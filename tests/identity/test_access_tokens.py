@@ -240,3 +240,15 @@ def test_a_missing_user_has_no_token(world: World) -> None:
     answer = ask(world, token, "/v0/agents")
     assert answer.status_code == 400, answer.text
     assert answer.json()["error"] == "WORKSPACE_REQUIRED"
+
+
+def test_what_a_bound_grant_ends_elsewhere_is_written_down(world: World) -> None:
+    other, first = world.new_account()
+    second = done(other.post("/v0/workspaces", json={"name": f"{first}-two"}))["name"]
+    ended = world.sign(world.claims(world.grant(other, workspace=first)))
+    token = world.access_token(other, workspace=second, bound=True)
+    assert ask(world, ended).status_code == 200
+    assert world.client(token).delete("/v0/profile/grants").status_code == 200
+    refused(ask(world, ended), 401, "AUTHENTICATION_FAILED")
+    entries = done(other.get("/v0/audit", params={"workspace": first}))["data"]
+    assert any(entry["action"] == "revoke" for entry in entries)

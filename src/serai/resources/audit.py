@@ -12,6 +12,7 @@ from serai.resources.actor import Actor
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.masking import MASK
+from serai.store.reach import unbounded
 from serai.store.tables.governance import audit_entries
 from serai.wire.governance import AuditChange
 
@@ -36,6 +37,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return cls(kind=document.kind, name=document.name, parent=document.parent, id=document.id)
 
 
+@unbounded("what was done is written down where it happened, also beyond the caller's reach")
 def record(
     conn: Connection,
     actor: Actor,
