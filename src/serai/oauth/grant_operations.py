@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Response, delete, get
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, current_origin
 from serai.identity import grants
@@ -12,11 +12,10 @@ from serai.identity.caller import caller_of
 from serai.identity.context import IdentityContext
 from serai.identity.operations.answers import answer
 from serai.identity.principal import Principal
-from serai.kernel.clock import now, rfc3339
+from serai.kernel.clock import now
 from serai.kernel.errors import Forbidden, NotFound
 from serai.oauth import clients, trail
 from serai.store.secrets import Vault
-from serai.store.tables.oauth import oauth_grants
 from serai.wire.oauth import ProfileGrant
 
 ALL = "/v0/profile/grants"
@@ -51,10 +50,8 @@ def grant_operations(context: IdentityContext) -> list[ControllerRouterHandler]:
 
 def listing(conn: Connection, vault: Vault, caller: Principal) -> list[ProfileGrant]:
     """The living grants of a person, the last used first."""
-    c = oauth_grants.c
-    alive = (c.user_id == caller.subject, c.revoked_at.is_(None), c.expires_at > rfc3339(now()))
-    rows = conn.execute(select(oauth_grants).where(*alive).order_by(c.last_used_at.desc(), c.id))
-    return [_shown(conn, vault, row, caller) for row in rows.all()]
+    rows = grants.listing(conn, caller.subject, now())
+    return [_shown(conn, vault, row, caller) for row in rows]
 
 
 async def _end(
