@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from serai.runtime import processes
-from serai.runtime.messages import Answer, Birth, Setup, Trace, Unframer, frame
+from serai.runtime.messages import Answer, Birth, Errand, Setup, Trace, Unframer, Wish, frame
 from serai.runtime.port import RuntimeProblem
 
 _GREETING_SECONDS = 30
@@ -77,19 +77,34 @@ class Channel:
             LauncherGone: the launcher died meanwhile.
             RuntimeProblem: the sandbox could not be started.
         """
+        trace = (await self._ask(birth)).trace
+        if trace is None:
+            raise RuntimeProblem("the sandbox launcher gave an answer without a sandbox")
+        return trace
+
+    async def send(self, errand: Errand) -> str:
+        """Have an errand run; answers what it found. ``errand.request`` is chosen here.
+
+        Raises:
+            LauncherGone: the launcher died meanwhile.
+            RuntimeProblem: the errand failed.
+        """
+        return (await self._ask(errand)).found
+
+    async def _ask(self, wish: Wish) -> Answer:
         number = next(self._requests)
         future = self._expect(number)
         try:
-            await self._send(frame(msgspec.structs.replace(birth, request=number)))
+            await self._send(frame(msgspec.structs.replace(wish, request=number)))
             answer = await future
         except OSError as error:
             self._broken = True
             raise LauncherGone("the sandbox launcher ended") from error
         finally:
             self._waiting.pop(number, None)
-        if answer.trace is None:
+        if answer.problem:
             raise RuntimeProblem(answer.problem)
-        return answer.trace
+        return answer
 
     async def close(self) -> None:
         """End the launcher; sandboxes stay."""

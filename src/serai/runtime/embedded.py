@@ -13,7 +13,7 @@ import msgspec
 from serai.runtime import cgroups, host, image, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.masks import Masks
-from serai.runtime.messages import Birth, Limits, Setup, Trace
+from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
 from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
@@ -233,6 +233,20 @@ class EmbeddedRuntime:
             with contextlib.suppress(LauncherGone):
                 return await (await self._launcher()).bear(birth)
         return await (await self._launcher()).bear(birth)
+
+    async def _send(self, kind: str, trace: Trace | None, details: dict[str, str]) -> str:
+        """Have the launcher run an errand, in or for the sandbox of ``trace``; what it found."""
+        errand = Errand(
+            request=0,
+            kind=kind,
+            pid=trace.pid if trace else 0,
+            started=trace.started if trace else 0,
+            details=details,
+        )
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(LauncherGone):
+                return await (await self._launcher()).send(errand)
+        return await (await self._launcher()).send(errand)
 
     def _end(self, trace: Trace) -> None:
         if not is_running(trace):

@@ -18,8 +18,8 @@ from typing import NoReturn, cast
 import msgspec
 
 from serai.runtime import birth as births
-from serai.runtime import linux, privileges
-from serai.runtime.messages import Answer, Birth, Setup, Unframer, frame
+from serai.runtime import errands, linux, privileges
+from serai.runtime.messages import Answer, Birth, Setup, Unframer, Wish, frame
 
 
 class Launcher:
@@ -55,18 +55,18 @@ class Launcher:
     def _hear(self) -> bool:
         data = os.read(self._channel, 65536)
         for body in self._incoming.feed(data):
-            self._fork(msgspec.json.decode(body, type=Birth))
+            self._fork(msgspec.json.decode(body, type=Wish))
         return bool(data)
 
-    def _fork(self, birth: Birth) -> None:
+    def _fork(self, wish: Wish) -> None:
         result, answer = os.pipe()
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _attend(self._place, birth, answer)
+            _attend(self._place, wish, answer)
         os.close(answer)
-        self._results[result] = (birth.request, bytearray())
+        self._results[result] = (wish.request, bytearray())
         self._poll.register(result, select.POLLIN)
 
     def _collect(self, descriptor: int) -> None:
@@ -82,15 +82,20 @@ class Launcher:
         _write_all(self._channel, bytes(answer) or frame(lost))
 
 
-def _attend(place: births.Place, birth: Birth, answer: int) -> NoReturn:
+def _attend(place: births.Place, wish: Wish, answer: int) -> NoReturn:
     try:
         os.setsid()
-        trace = births.attend(place, birth)
-        _write_all(answer, frame(Answer(request=birth.request, trace=trace)))
+        _write_all(answer, frame(_grant(place, wish)))
     except BaseException as error:
         traceback.print_exc()
-        _write_all(answer, frame(Answer(request=birth.request, problem=str(error) or repr(error))))
+        _write_all(answer, frame(Answer(request=wish.request, problem=str(error) or repr(error))))
     os._exit(0)
+
+
+def _grant(place: births.Place, wish: Wish) -> Answer:
+    if isinstance(wish, Birth):
+        return Answer(request=wish.request, trace=births.attend(place, wish))
+    return Answer(request=wish.request, found=errands.run(place, wish))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

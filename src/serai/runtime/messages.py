@@ -48,7 +48,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     python_prefix: str
 
 
-class Birth(msgspec.Struct, frozen=True, kw_only=True):
+class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     """Start one sandbox in ``directory``, answering on the two sockets.
 
     ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
@@ -67,6 +67,25 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True):
     home: str
     workdir: str
     masks: dict[str, str]
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
+    """Do something in or for a running sandbox, in a fork of the launcher.
+
+    Attributes:
+        kind: which errand, a name in ``serai.runtime.errands``.
+        pid, started: the sandbox's first process, as its Trace has it; pid 0 for none.
+        details: what the errand needs, as it says itself.
+    """
+
+    request: int
+    kind: str
+    pid: int
+    started: int
+    details: dict[str, str]
+
+
+Wish = Birth | Errand
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,10 +113,14 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The launcher's answer: a trace, or the problem as text. Request 0 is its greeting."""
+    """The launcher's answer: a trace, or what an errand found, or the problem as text.
+
+    Request 0 is its greeting.
+    """
 
     request: int
     trace: Trace | None = None
+    found: str = ""
     problem: str = ""
     facts: tuple[str, ...] = ()
 

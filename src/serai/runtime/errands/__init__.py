@@ -1,0 +1,26 @@
+"""What a fork of the launcher can do in or for a sandbox that already runs.
+
+Each errand is a function ``(place, errand) -> str`` in a module of its own, imported by the
+launcher before it forks: inside a sandbox's namespaces nothing may be imported any more.
+"""
+
+from collections.abc import Callable, Mapping
+
+from serai.runtime import processes
+from serai.runtime.birth import Place
+from serai.runtime.messages import Errand
+
+Runner = Callable[[Place, Errand], str]
+
+ERRANDS: Mapping[str, Runner] = {}
+
+
+def run(place: Place, errand: Errand) -> str:
+    """Run the errand; answers what it found.
+
+    Raises:
+        OSError: the sandbox has ended, or a step failed, as text.
+    """
+    if errand.pid and processes.start_time(errand.pid) != errand.started:
+        raise OSError("the sandbox has ended")
+    return ERRANDS[errand.kind](place, errand)
