@@ -6,6 +6,18 @@ from typing import Protocol
 import msgspec
 
 
+class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How programs in a sandbox find their way out.
+
+    Attributes:
+        environment: variables that tell them of a proxy and of certificates to trust.
+        authority: certificates (PEM) to add to those that the image trusts.
+    """
+
+    environment: Mapping[str, str]
+    authority: str
+
+
 class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     """All a runtime needs to know to start one sandbox.
 
@@ -15,6 +27,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         image: image reference, for example ``blaxel/base-image:latest``.
         memory_mb: memory limit in MiB; CPU cores are ``memory_mb / 2048``.
         environment: variables of every process inside, unmasked.
+        network: ``None`` leaves it with loopback only.
     """
 
     id: str
@@ -22,6 +35,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     memory_mb: int
     environment: Mapping[str, str]
+    network: NetworkPlan | None = None
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +88,9 @@ class Runtime(Protocol):
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the sandbox of this handle still runs (also after our own restart)."""
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
 
     async def stop(self, handle: SandboxHandle) -> None:
         """End every process of the sandbox; its files stay."""

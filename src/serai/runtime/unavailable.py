@@ -30,6 +30,9 @@ class UnavailableRuntime:
         """Nothing runs."""
         return False
 
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Nothing runs."""
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Nothing runs."""
 
