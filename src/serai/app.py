@@ -26,6 +26,7 @@ from serai.compute.controller import SandboxController
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
+from serai.compute.networks import SandboxNetworks
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
 from serai.compute.reconciler import Reconciler
@@ -75,6 +76,7 @@ from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
 from serai.network.assembly import Network
 from serai.network.domains import DOMAINS
+from serai.networked import egress_service, start_egress
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
@@ -144,10 +146,13 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        self.network = Network(
+            settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
+        )
+        self.egress = egress_service(settings, self.network.settings.egress)
+        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir, egress=self.egress.socket)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
-        self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
         label = settings.oidc_label if self.upstream else None
@@ -163,7 +168,11 @@ class Platform:
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
+        closed = not self.network.settings.egress.internet
+        networks = SandboxNetworks(self.store, self.egress, closed=closed)
+        controller = SandboxController(
+            self.db, self.store, self.runtime, spans, self.discovery, networks
+        )
         reconciler = Reconciler(controller)
         await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)
@@ -190,6 +199,7 @@ class Platform:
                 )
             ),
             asyncio.create_task(self.billing.run()),
+            asyncio.create_task(networks.keep(controller.live, self.runtime)),
         ]
         gateway = self._gateway(controller)
         server = Server(self._config(gateway, self._application(controller, parts)))
@@ -225,6 +235,7 @@ class Platform:
         self.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
+        await start_egress(self.egress)
         try:
             await self.runtime.start()
         except RuntimeProblem as problem:
@@ -370,6 +381,7 @@ class Platform:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
+        await self.egress.close()
         self.passwords.close()
         self.usage.close()
         self.db.close()

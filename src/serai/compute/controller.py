@@ -11,6 +11,7 @@ from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
 from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveSandbox, LiveTable
+from serai.compute.networks import SandboxNetworks
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
@@ -37,12 +38,14 @@ class SandboxController:
         runtime: Runtime,
         spans: UsageSpans,
         routes: Routes,
+        networks: SandboxNetworks,
     ) -> None:
         self.db = db
         self.store = store
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
+        self.networks = networks
         self.live = LiveTable()
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
@@ -173,6 +176,7 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
+        self.networks.tell(document)
         handle = await self.runtime.create(self._plan(document))
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
@@ -192,6 +196,7 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            network=self.networks.plan(body),
         )
 
     def _started(
@@ -238,6 +243,7 @@ class SandboxController:
             )
             if anew is not None:
                 return await self._start_anew(document, anew)
+            self.networks.tell(document)
             live = self.live.by_id.get(document.id)
             if live is not None:
                 live.expires_at, live.idle = expiry.at, expiry.idle
@@ -323,6 +329,7 @@ class SandboxController:
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
+        self.networks.forget(document.id)
         self._background.start(self._remove_files(document.id, handle))
         return ended
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy import Connection
 
+from serai.compute.network_rules import check_network
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest, Conflict
@@ -54,6 +55,7 @@ def prepare_sandbox(body: Body) -> None:
             runtime.pop(field, None)
     check_memory(runtime)
     check_envs(runtime)
+    check_network(spec.get("network") or {})
     _check_extra_args(runtime.get("extraArgs") or {})
     expiry_of(body, datetime.now().astimezone())
     retention_of(body)

@@ -85,6 +85,7 @@ class Reconciler:
         if not await self.controller.runtime.alive(row.handle):
             await self.controller.db.write(lambda conn: self._stopped(conn, row.id, ended=None))
             return True
+        self.controller.networks.tell(document)
         running = records.running(row, row.handle)
         self.controller.announce(running, document, row)
         log.info("sandbox_adopted", workspace=row.workspace, sandbox=row.name)

@@ -10,6 +10,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from itertools import pairwise
 from pathlib import Path
 
 Address = IPv4Address | IPv6Address
@@ -82,7 +83,7 @@ def own_addresses() -> frozenset[Address]:
     found: set[Address] = set()
     try:
         lines = Path("/proc/net/fib_trie").read_text().splitlines()
-        for line, following in zip(lines, lines[1:], strict=False):
+        for line, following in pairwise(lines):
             if "host LOCAL" in following:
                 found.add(ip_address(line.split()[-1]))
     except (OSError, ValueError):

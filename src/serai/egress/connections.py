@@ -130,6 +130,22 @@ class Connections:
                     return Seen("")
             wanted, wait = len(data) + 1, _PATIENCE_SECONDS
 
+    async def _serve_dns(self, gate: Gate, inner: socket.socket) -> None:
+        """Questions by TCP, each behind its length in two bytes (RFC 7766)."""
+        stream = await accepted(inner.dup())
+        try:
+            while True:
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    length = int.from_bytes(await stream.reader.readexactly(2), "big")
+                    question = await stream.reader.readexactly(length)
+                answer = await self._answers.answer(question, gate)
+                if answer is None:
+                    return
+                stream.writer.write(len(answer).to_bytes(2, "big") + answer)
+                await stream.writer.drain()
+        finally:
+            await _finish(stream)
+
     # TLS
 
     async def _serve_tls(
@@ -348,11 +364,11 @@ async def _peek(inner: socket.socket, wanted: int, seconds: float) -> bytes:
     """
     loop = asyncio.get_running_loop()
     inner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(inner.fileno(), lambda: ready.done() or ready.set_result(None))
+    ready = asyncio.Event()
+    loop.add_reader(inner.fileno(), ready.set)
     try:
         async with asyncio.timeout(seconds):
-            await ready
+            await ready.wait()
     finally:
         loop.remove_reader(inner.fileno())
         inner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)

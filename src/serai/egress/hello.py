@@ -74,7 +74,8 @@ def _read_hello(body: bytes) -> Hello:
         return Hello()
     (total,) = struct.unpack_from("!H", body, at)
     at, end = at + 2, at + 2 + total
-    name, protocols = "", ()
+    name = ""
+    protocols: tuple[str, ...] = ()
     while at + 4 <= min(end, len(body)):
         kind, length = struct.unpack_from("!HH", body, at)
         value = body[at + 4 : at + 4 + length]

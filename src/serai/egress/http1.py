@@ -16,7 +16,6 @@ from serai.egress.upstreams import Unreachable
 _HEAD_SECONDS = 60.0
 _IDLE_SECONDS = 120.0
 _MAX_HEAD = 64 * 1024
-_Event = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 
 Connect = Callable[[str, int], Awaitable[Stream]]
 """Opens a connection to a host and port, or raises ``Unreachable`` or ``Refused``."""
@@ -181,7 +180,7 @@ class Http1:
             await upstream.send(part)
         if isinstance(part, h11.EndOfMessage):
             await upstream.send(part)
-        elif part is not h11.PAUSED:
+        elif isinstance(part, h11.ConnectionClosed):
             upstream.stream.close()
 
     async def _receive(

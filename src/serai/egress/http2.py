@@ -6,7 +6,8 @@ reader slows its sender down and little is held here.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from h2.config import H2Configuration
@@ -225,9 +226,7 @@ class Http2:
             journal.received += len(data)
         if which == 0 and channel.body is not None:
             channel.body += data
-            self._sides[0].acknowledge_received_data(
-                event.flow_controlled_length, channel.inner
-            )
+            self._sides[0].acknowledge_received_data(event.flow_controlled_length, channel.inner)
             return
         padding = event.flow_controlled_length - len(data)
         if padding:
@@ -328,7 +327,7 @@ class Http2:
 
 def _side(*, client: bool) -> H2Connection:
     side = H2Connection(H2Configuration(client_side=client, header_encoding=None))
-    settings: dict[SettingCodes | int, int] = {
+    settings = {
         SettingCodes.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
         SettingCodes.MAX_CONCURRENT_STREAMS: _MAX_STREAMS,
         SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADERS,
@@ -339,5 +338,5 @@ def _side(*, client: bool) -> H2Connection:
     return side
 
 
-def _pairs(headers: Sequence[object] | None) -> Headers:
-    return [(bytes(name), bytes(value)) for name, value in headers or ()]  # type: ignore[misc]
+def _pairs(headers: Iterable[tuple[Any, Any]] | None) -> Headers:
+    return [(bytes(name), bytes(value)) for name, value in headers or ()]

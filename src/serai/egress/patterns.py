@@ -12,9 +12,7 @@ import msgspec
 _METHOD = re.compile(r"[A-Za-z]+")
 _HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
-_UNRESERVED = frozenset(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"
-)
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/")
 
 
 class Pattern(msgspec.Struct, frozen=True):

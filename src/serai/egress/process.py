@@ -227,11 +227,11 @@ class Egress:
 
     async def _attach(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(connection.fileno(), lambda: ready.done() or ready.set_result(None))
+        ready = asyncio.Event()
+        loop.add_reader(connection.fileno(), ready.set)
         try:
             async with asyncio.timeout(_ATTACH_SECONDS):
-                await ready
+                await ready.wait()
             data, descriptors, _, _ = socket.recv_fds(connection, 4096, _MAX_DESCRIPTORS)
             if data:
                 self._take(msgspec.json.decode(data, type=_Attachment), descriptors)

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from serai.egress.policy import Policy
-from serai.egress.setup import Ask, Drop, Put, Report, Setup, Told, line
+from serai.egress.setup import Ask, Drop, EgressProblem, Put, Report, Setup, Told, line
 
 _LONGEST_PATH = 100
 _MAX_LINE = 64 << 20
@@ -27,10 +27,6 @@ _PAUSES = (0.05, 0.5, 2.0, 5.0)
 _LOG_BYTES = 1 << 20
 
 log = structlog.get_logger(__name__)
-
-
-class EgressProblem(Exception):
-    """The egress process does not start or does not answer."""
 
 
 class EgressService:
@@ -44,6 +40,7 @@ class EgressService:
     def __init__(self, data_dir: Path, setup: Callable[[], Setup]) -> None:
         self._directory = data_dir
         self._make_setup = setup
+        self._authority = ""
         self._policies: dict[str, Policy] = {}
         self._waiting: dict[int, asyncio.Future[Told]] = {}
         self._requests = itertools.count(1)
@@ -53,8 +50,12 @@ class EgressService:
         self._keeper: asyncio.Task[None] | None = None
         self._temporary: Path | None = None
         self.socket = self._choose_socket()
-        self.restarted = asyncio.Event()
-        """Set whenever a new process has begun, which knows no sandbox's network yet."""
+        self._restarted = asyncio.Event()
+
+    @property
+    def authority(self) -> str:
+        """The certificate (PEM) that programs in sandboxes must trust."""
+        return self._authority
 
     @property
     def pid(self) -> int | None:
@@ -94,6 +95,13 @@ class EgressService:
             self.socket.unlink(missing_ok=True)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+    async def wait_for_restart(self, seconds: float) -> None:
+        """Until a new process has begun, which knows no sandbox's network yet; not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._restarted.wait()
+        self._restarted.clear()
 
     def put(self, sandbox_id: str, policy: Policy) -> None:
         """From now on these are the rules of a sandbox; connections under others end."""
@@ -150,7 +158,9 @@ class EgressService:
             self._process = await asyncio.to_thread(_spawn, descriptors, log_file)
         ours.setblocking(False)
         orders, tell = await asyncio.open_connection(sock=ours, limit=_MAX_LINE)
-        tell.write(line(self._make_setup()))
+        setup = self._make_setup()
+        self._authority = setup.certificate
+        tell.write(line(setup))
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 greeting = await orders.readline()
@@ -176,7 +186,7 @@ class EgressService:
             failures += 1
             try:
                 orders = await self._spawn()
-                self.restarted.set()
+                self._restarted.set()
             except (EgressProblem, OSError) as error:
                 orders = None
                 log.error("egress_process_does_not_start", reason=str(error))
@@ -212,7 +222,8 @@ def _spawn(descriptors: tuple[int, int], log_file: Path) -> "subprocess.Popen[by
             log_file.unlink()
     path = [entry for entry in sys.path if os.path.isabs(entry)]
     arguments = ", ".join(str(each) for each in descriptors)
-    code = f"import sys;sys.path[:]={path!r};from serai.egress.process import main;main({arguments})"
+    run = f"from serai.egress.process import main;main({arguments})"
+    code = f"import sys;sys.path[:]={path!r};{run}"
     with log_file.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-X", "frozen_modules=on", "-c", code],

@@ -5,6 +5,10 @@ import msgspec
 from serai.egress.policy import Policy
 
 
+class EgressProblem(Exception):
+    """The egress process does not start or does not answer."""
+
+
 class HostRule(msgspec.Struct, frozen=True, kw_only=True):
     """A name that leads to a place of the administrator's choice.
 

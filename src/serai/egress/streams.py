@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 
@@ -85,8 +87,8 @@ async def splice(inner: Stream, outer: Stream, journal: Journal) -> None:
     await _both(copy(inner, outer, out=True), copy(outer, inner, out=False))
 
 
-async def _both(*copies: "asyncio._CoroutineLike[None]") -> None:
-    tasks = [asyncio.ensure_future(copy) for copy in copies]
+async def _both(*copies: Coroutine[Any, Any, None]) -> None:
+    tasks = [asyncio.create_task(copy) for copy in copies]
     try:
         await asyncio.gather(*tasks)
     except OSError:

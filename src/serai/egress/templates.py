@@ -66,7 +66,7 @@ class Expander:
 def fill_secrets(
     text: str, values: Mapping[str, str], encode: Callable[[str], str] = lambda value: value
 ) -> str:
-    """Fill ``{{SECRET:name}}`` in what a program inside wrote; ``encode`` fits it into its place."""
+    """Fill secrets in what a program inside wrote; ``encode`` makes a value fit its place."""
     return _SECRET.sub(lambda m: encode(values[m[1]]) if m[1] in values else m[0], text)
 
 

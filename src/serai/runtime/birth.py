@@ -25,8 +25,8 @@ from typing import NoReturn
 import msgspec
 
 from serai.runtime import (
-    cgroups,
     certificates,
+    cgroups,
     linux,
     network,
     privileges,
@@ -44,9 +44,7 @@ _LOG = "/var/log/sandboxd.log"
 class Place:
     """What the launcher prepared once for all births."""
 
-    def __init__(
-        self, setup: Setup, serve: Serve, map_fd: int | None, roots: bytes = b""
-    ) -> None:
+    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None, roots: bytes = b"") -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd

@@ -173,9 +173,7 @@ def _meta(key: int) -> Expression:
 
 
 def _equals(data: bytes) -> Expression:
-    return _expression(
-        "cmp", _number(1, _REGISTER), _number(2, 0), _nest(3, _attribute(1, data))
-    )
+    return _expression("cmp", _number(1, _REGISTER), _number(2, 0), _nest(3, _attribute(1, data)))
 
 
 def _payload(base: int, offset: int, length: int) -> Expression:

@@ -211,4 +211,3 @@ def describe(reach: str) -> str:
     if reach == PORTS_ONLY:
         return f"DEGRADED: no nftables with tproxy, network for {PORTS_ONLY}"
     return f"DEGRADED: no network ({reach})" if reach else "network: loopback only"
-
