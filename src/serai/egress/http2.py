@@ -212,7 +212,10 @@ class Http2:
         elif isinstance(event, ResponseReceived):
             marks = [(REQUEST_ID, channel.request.id), *channel.request.injection.echoes]
             headers = [*_pairs(event.headers), *[(n.lower(), v) for n, v in marks]]
-            self._sides[0].send_headers(channel.inner, headers)
+            ended = event.stream_ended is not None
+            self._sides[0].send_headers(channel.inner, headers, end_stream=ended)
+            if ended:
+                self._forget(channel)
         elif isinstance(event, InformationalResponseReceived):
             self._sides[0].send_headers(channel.inner, _pairs(event.headers))
         elif isinstance(event, StreamReset):
