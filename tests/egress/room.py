@@ -51,7 +51,9 @@ class Room:
         """The command line that runs ``words`` inside."""
         return ["nsenter", "--preserve-credentials", "-U", "-n", "-t", str(self.pid), *words]
 
-    def run(self, *words: str, seconds: float = 30, **more: str) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *words: str, seconds: float = 30, **more: str
+    ) -> "subprocess.CompletedProcess[str]":
         """Run a command inside; ``more`` are environment variables."""
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",

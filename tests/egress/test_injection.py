@@ -27,7 +27,11 @@ ROUTED = Policy(
             body={"added": "{{SECRET:key}}", "mine": "theirs"},
             secrets={"key": SECRET, "a": "ALPHA", "b": 'BE"TA'},
         ),
-        Route(destinations=("*.wide.test",), headers={"X-Other": "{{SECRET:other}}"}, secrets={"other": "999"}),
+        Route(
+            destinations=("*.wide.test",),
+            headers={"X-Other": "{{SECRET:other}}"},
+            secrets={"other": "999"},
+        ),
     )
 )
 VERSIONS = pytest.mark.parametrize("version", ["--http1.1", "--http2"])
