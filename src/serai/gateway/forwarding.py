@@ -58,7 +58,7 @@ _OF_WHOLE_ORIGIN = frozenset(
 )
 """What a browser would take for more than the part of our origin where a workload lives. With the
 opener policy of the sign-in pages, a workload's page could look into a window of theirs."""
-_DROPPED_ANSWER = (
+DROPPED_ANSWER = (
     _HOP
     | _OF_WHOLE_ORIGIN
     | {b"content-length", b"set-cookie", b"x-blaxel-source", b"x-request-id"}
@@ -172,7 +172,7 @@ def copy_answer(answer: Answer, out: list[bytes]) -> None:
     """Append an answer's status line and the fields that pass through to ``out``."""
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:
-        if name not in _DROPPED_ANSWER:
+        if name not in DROPPED_ANSWER:
             out += (name, b": ", value, b"\r\n")
         elif name == b"set-cookie" and may_answer(name, value):
             out += (b"set-cookie: ", value, b"\r\n")

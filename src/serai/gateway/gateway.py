@@ -8,7 +8,9 @@ from itertools import count
 from typing import Protocol
 
 from serai.gateway.allowance import Allowance
+from serai.gateway.familiar import Familiar, of_answer
 from serai.gateway.limits import Limits
+from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.plans import Plans
 from serai.gateway.pool import Pool
@@ -102,6 +104,8 @@ class Gateway:
         self.pool = Pool(self.limits, tls)
         self.plans = Plans()
         self.google_tokens = GoogleTokens()
+        self.heads = Heads(self)
+        self.familiar_answers = Familiar(of_answer)
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)

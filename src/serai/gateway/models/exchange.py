@@ -26,6 +26,7 @@ from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, Strea
 from serai.kernel.errors import BadRequest, PayloadTooLarge, SeraiError
 
 if TYPE_CHECKING:
+    from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
 _STREAM_METERS = (StreamMeter, LineMeter)
@@ -68,6 +69,19 @@ class ModelExchange(Exchange):
         self.ended = False
         self.meter: Meter | None = None
         self.failure: Failure | None = None
+
+    def resume(self, call: "Express") -> None:
+        """Take over a call that is on its way already."""
+        self.plan, self.route = call.plan, call.plan.route
+        self.principal, self.credential = call.principal, call.credential()
+        self.request_id = call.request_id.decode("ascii")
+        self.started, self.strip = call.started, call.strip
+        self.address, self.secret, self.sent = call.plan.address, call.plan.secret, True
+        self.collects = call.plan.rewrites
+        waited = max(0.0, time.time() - call.started)
+        now = self.client.loop.time()
+        self.heard = now - waited
+        self.deadline = self.heard + self.gateway.limits.model_response_timeout
 
     def admitted(self) -> None:
         target = self.target
