@@ -102,7 +102,7 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     if head is None:
         return False
     body = data[end + 4 :]
-    if not body or len(body) != head.length:
+    if not body or not len(body) == head.length <= client.gateway.limits.model_body_bytes:
         return False
     return _send(client, head, body)
 
