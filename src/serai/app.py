@@ -35,6 +35,7 @@ from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
+from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import RESERVED
@@ -65,7 +66,7 @@ from serai.logs import configure_logs
 from serai.mail.delivery import hand_over
 from serai.mail.mailer import Mailer
 from serai.mail.password_mail import password_mail
-from serai.metered import SandboxSpans, model_call
+from serai.metered import SandboxSpans, model_call, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.models import UsageBuffer
@@ -146,7 +147,10 @@ class Platform:
         )
         self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
-        self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
+        self.token_policies = TokenPolicies(tokens_used(self.usage))
+        self.discovery = Discovery(
+            self.db, self.store, self.routes, self.catalog.providers, self.token_policies
+        )
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
@@ -257,6 +261,7 @@ class Platform:
             find_sandbox=find_sandbox,
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
+            token_policies=self.token_policies,
             isolate_previews=not self.settings.is_trustworthy,
         )
 

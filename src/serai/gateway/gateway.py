@@ -13,6 +13,7 @@ from serai.gateway.limits import Limits
 from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.plans import Plans
+from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import Target, split
@@ -74,6 +75,7 @@ class Gateway:
             line costs as much as a request.
         isolate_previews: give previews an origin of their own in browsers, where the address they
             share with the sign-in pages is no trustworthy one.
+        token_policies: counts and limits the tokens of models that have such policies.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Gateway:
         log_every: bool = False,
         allowance: Allowance | None = None,
         isolate_previews: bool = False,
+        token_policies: TokenPolicies | None = None,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -101,6 +104,7 @@ class Gateway:
         self.log_every = log_every
         self.isolate_previews = isolate_previews
         self.allowance = allowance
+        self.token_policies = token_policies or TokenPolicies()
         self.pool = Pool(self.limits, tls)
         self.plans = Plans()
         self.google_tokens = GoogleTokens()

@@ -7,6 +7,7 @@ gateway only reads it.
 import msgspec
 
 from serai.catalog.provider_api import ProviderApi
+from serai.gateway.models.token_policies import TokenPolicy
 
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         api: how the provider is called.
         disabled: its owner has switched it off.
         unusable: why it cannot be called, for people; empty when it can.
+        token_policies: limits of its tokens.
+        strict: one of them is strict.
     """
 
     account_id: str
@@ -57,6 +60,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     api: ProviderApi = ProviderApi()
     disabled: bool = False
     unusable: str = ""
+    token_policies: tuple[TokenPolicy, ...] = ()
+    strict: bool = False
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.counts import Tally, read_answer
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request, Sink
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Caller, Upstream
@@ -121,9 +122,12 @@ def _admit(gateway: "Gateway", head: Head) -> tuple[Principal, Plan] | None:
         or route.disabled
         or route.unusable
         or route.api.service_account
+        or route.strict
         or (allowance is not None and allowance.refusals)
     ):
         return None
+    if route.token_policies:
+        gateway.token_policies.admit(route.resource_id, route.token_policies)
     return principal, gateway.plans.find(route, target.rest)
 
 
@@ -254,21 +258,18 @@ class Express(msgspec.Struct):
         gateway.pool.give_back(upstream)
         client.write(answer)
         started = self.started
-        gateway.on_model_usage(
-            self.plan.route,
-            self.principal,
-            ModelUsage(
-                request_id=self.request_id.decode("ascii"),
-                status=200,
-                input_tokens=tally.input,
-                output_tokens=tally.output,
-                total_tokens=tally.total,
-                started=started,
-                duration=max(0.0, time.time() - started),
-                streamed=False,
-                counted=tally.counted,
-            ),
+        usage = ModelUsage(
+            request_id=self.request_id.decode("ascii"),
+            status=200,
+            input_tokens=tally.input,
+            output_tokens=tally.output,
+            total_tokens=tally.total,
+            started=started,
+            duration=max(0.0, time.time() - started),
+            streamed=False,
+            counted=tally.counted,
         )
+        meter_call(gateway, self.plan.route, self.principal, usage)
         client.answered()
 
     def broken(self, upstream: Upstream, reason: str) -> None:
