@@ -76,11 +76,9 @@ class ModelExchange(Exchange):
         self.principal, self.credential = call.principal, call.credential()
         self.request_id = call.request_id.decode("ascii")
         self.started, self.strip = call.started, call.strip
-        self.address, self.secret, self.sent = call.plan.address, call.plan.secret, True
-        self.collects = call.plan.rewrites
-        waited = max(0.0, time.time() - call.started)
-        now = self.client.loop.time()
-        self.heard = now - waited
+        self.address, self.secret = call.plan.address, call.plan.secret
+        self.collects, self.sent = call.plan.rewrites, True
+        self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
         self.deadline = self.heard + self.gateway.limits.model_response_timeout
 
     def admitted(self) -> None:
@@ -385,10 +383,9 @@ class ModelExchange(Exchange):
         meter = self.meter
         tally = Tally() if meter is None else meter.tally
         estimated = False
-        if not self.ended and isinstance(meter, _STREAM_METERS):
-            estimated = meter.events > tally.output
-            if estimated:
-                tally.note(None, meter.events)
+        if not self.ended and isinstance(meter, _STREAM_METERS) and meter.events > tally.output:
+            tally.note(None, meter.events)
+            estimated = True
         return ModelUsage(
             request_id=self.request_id,
             status=self.status,
