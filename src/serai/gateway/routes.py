@@ -10,7 +10,7 @@ from serai.catalog.provider_api import ProviderApi
 
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A running sandbox.
+    """A sandbox that runs, or is suspended.
 
     Attributes:
         account_id: account that pays.
@@ -19,6 +19,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
         resource_id: the sandbox's internal id; changes when a name is used again.
         api_socket: Unix socket of the sandbox API (HTTP/1.1).
         port_socket: Unix socket to TCP ports inside; protocol in ``runtime.port``.
+        asleep: it must be asked for before anything is sent there.
     """
 
     account_id: str
@@ -27,6 +28,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     api_socket: str
     port_socket: str
+    asleep: bool = False
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):

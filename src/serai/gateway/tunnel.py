@@ -10,16 +10,24 @@ class TunnelEnd(asyncio.Protocol):
     Args:
         other: where the bytes go.
         over: called when this end's connection is gone.
+        heard: called for what arrives first after ``listening`` was set.
 
     A half-close is passed on as one where the other transport can do that (TLS cannot).
     """
 
-    def __init__(self, other: asyncio.Transport, over: Callable[[], None]) -> None:
+    def __init__(
+        self, other: asyncio.Transport, over: Callable[[], None], heard: Callable[[], None]
+    ) -> None:
         self.other = other
         self.over = over
+        self.heard = heard
+        self.listening = True
         self.ended = False
 
     def data_received(self, data: bytes) -> None:
+        if self.listening:
+            self.listening = False
+            self.heard()
         if not self.other.is_closing():
             self.other.write(data)
 
