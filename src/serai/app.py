@@ -261,7 +261,8 @@ class Platform:
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
-        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed)
+        complete = {SANDBOXES.name: controller.show}
+        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed, complete)
         handlers: list[ControllerRouterHandler] = [
             self._health(controller),
             *sandbox_operations(context, controller),

@@ -14,6 +14,7 @@ from serai.compute.live import LiveTable
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.showing import completed
 from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
@@ -357,6 +358,10 @@ class SandboxController:
                 raise ServiceUnavailable(f"Sandbox {name!r} cannot start: {problem}") from problem
             live = self.live.by_name.get((workspace, name))
             return live.sandbox if live is not None else None
+
+    def show(self, body: bytes) -> bytes:
+        """The JSON of a sandbox with what changes by itself."""
+        return completed(self.live, body)
 
     async def settled(self, workspace: str, name: str) -> None:
         """Wait until the store says of a sandbox what it is."""

@@ -128,6 +128,7 @@ class Sleep:
         live.asleep = False
         live.used_at = live.active_at = live.busy_at = now()
         self._routes.publish(live.sandbox)
+        log.info("sandbox_resumed", workspace=live.sandbox.workspace, sandbox=live.sandbox.name)
         live.saving = asyncio.create_task(self._write_awake(live))
 
     async def _write_awake(self, live: LiveSandbox) -> None:

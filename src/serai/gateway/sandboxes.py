@@ -149,6 +149,7 @@ class SandboxExchange(Exchange):
         lines += (b"x-request-id: ", self.request_id.encode("ascii"), b"\r\n\r\n", data)
         outwards = TunnelEnd(upstream.transport, self._tunnel_over, self._heard)
         inwards = TunnelEnd(self.client.transport, self._tunnel_over, self._heard)
+        outwards.peer, inwards.peer = inwards, outwards
         self.tunnel = (outwards, inwards)
         upstream.transport.set_protocol(inwards)
         self.client.write(b"".join(lines))
