@@ -89,7 +89,7 @@ class Standby:
                 live.busy_at = now()
         except (OSError, ValueError, RuntimeProblem, SeraiError) as problem:
             log.warning("sandbox_stays_awake", sandbox=sandbox.name, reason=str(problem))
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(min(RETRY_SECONDS, self._seconds))
         finally:
             live.asked = False
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from serai.runtime import processes
 from serai.runtime.messages import Trace
 
-FREEZE_SECONDS = 2.0
-"""How long processes may take to stop: one that waits for a disk cannot before it has read."""
+FREEZE_SECONDS = 1.0
+"""How long processes may take to stop: one that waits for a disk cannot before it has read.
+
+No longer, as requests to the sandbox wait meanwhile."""
 _PAUSE_SECONDS = 0.0005
 
 
@@ -38,7 +40,7 @@ def freeze(trace: Trace) -> None:
     while not (_freeze_group(group) if group else _stop_all(trace.pid)):
         if time.monotonic() > deadline:
             thaw(trace)
-            raise TimeoutError(f"its processes did not stop within {FREEZE_SECONDS:.0f} s")
+            raise TimeoutError(f"its processes did not stop within {FREEZE_SECONDS:g} s")
         time.sleep(_PAUSE_SECONDS)
 
 
