@@ -29,6 +29,7 @@ from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
 from serai.compute.reconciler import Reconciler
+from serai.compute.standby import Standby
 from serai.connect.authority import Authority
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
@@ -170,7 +171,8 @@ class Platform:
         controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
         reconciler = Reconciler(controller)
         await reconciler.start()
-        parts = SandboxParts(controller, self.vault, self.discovery)
+        standby = Standby(controller, self.settings.standby_seconds)
+        parts = SandboxParts(controller, self.vault, self.discovery, standby)
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -195,7 +197,7 @@ class Platform:
             ),
             asyncio.create_task(self.billing.run()),
         ]
-        gateway = self._gateway(controller)
+        gateway = self._gateway(controller, standby)
         server = Server(self._config(gateway, self._application(controller, parts)))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
@@ -241,7 +243,7 @@ class Platform:
             if kind.has_url:
                 self.store.relocate(conn, kind)
 
-    def _gateway(self, controller: SandboxController) -> Gateway:
+    def _gateway(self, controller: SandboxController, standby: Standby) -> Gateway:
         async def find_sandbox(workspace: str, name: str) -> SandboxRoute | None:
             sandbox = await controller.wake(workspace, name)
             return sandbox_route(sandbox) if sandbox is not None else None
@@ -249,14 +251,11 @@ class Platform:
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
             self.calls.add(model_call(route, usage))
 
-        def on_sandbox_activity(route: SandboxRoute) -> None:
-            controller.touch(route.resource_id)
-
         return Gateway(
             self.routes,
             self.authenticator,
             on_model_usage=on_model_usage,
-            on_sandbox_activity=on_sandbox_activity,
+            on_sandbox_activity=lambda route, change: standby.use(route.resource_id, change),
             connect=self.connect,
             find_sandbox=find_sandbox,
             allowance=self.allowance,
@@ -267,7 +266,8 @@ class Platform:
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
-        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed)
+        complete = {SANDBOXES.name: controller.show}
+        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed, complete)
         handlers: list[ControllerRouterHandler] = [
             self._health(controller),
             *sandbox_operations(context, controller),
@@ -319,7 +319,7 @@ class Platform:
             body = {
                 "status": "ok",
                 "version": serai.__version__,
-                "sandboxes": {"running": len(controller.live.by_id)},
+                "sandboxes": {"running": controller.live.awake()},
                 "isolation": self.runtime.isolation,
                 "usage": {"setAside": self.delivery.set_aside},
             }
@@ -370,7 +370,7 @@ class Platform:
         log.info("stopping", sandboxes=len(reconciler.controller.live.by_id))
         gateway.close()
         await self.connect.close()
-        await reconciler.stop()
+        await reconciler.stop(suspend=self.settings.on_stop == "suspend")
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -10,7 +10,7 @@ from serai.runtime.port import SandboxHandle
 
 
 class RunningSandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """A sandbox that runs now. ``memory_mb`` is in MiB."""
+    """A sandbox that runs now, or is suspended. ``memory_mb`` is in MiB."""
 
     id: str
     account_id: str
@@ -38,6 +38,9 @@ class Routes(Protocol):
 
     def publish(self, sandbox: RunningSandbox) -> None:
         """Requests for this sandbox may be sent to its handle's sockets."""
+
+    def rest(self, sandbox: RunningSandbox) -> None:
+        """It is suspended, or about to be: ask for it before anything is sent there."""
 
     def withdraw(self, sandbox: RunningSandbox) -> None:
         """No more requests for this sandbox."""

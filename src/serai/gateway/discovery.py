@@ -47,6 +47,12 @@ class Discovery:
         key = (sandbox.workspace, sandbox.name)
         self._routes.sandboxes[key] = sandbox_route(sandbox)
 
+    def rest(self, sandbox: RunningSandbox) -> None:
+        """It must be resumed before a request is sent there."""
+        key = (sandbox.workspace, sandbox.name)
+        asleep = msgspec.structs.replace(sandbox_route(sandbox), asleep=True)
+        self._routes.sandboxes[key] = asleep
+
     def withdraw(self, sandbox: RunningSandbox) -> None:
         """No more requests for this sandbox; a newer one of the same name stays."""
         key = (sandbox.workspace, sandbox.name)

@@ -64,10 +64,12 @@ class Gateway:
         authenticator: turns secrets into callers.
         on_model_usage: called once for every model call that was sent to a provider, whatever
             its outcome. Runs on the event loop: it must only append to something.
-        on_sandbox_activity: called when a sandbox request starts and ends, and every ten
-            seconds in between. Runs on the event loop: it must be cheap.
+        on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
+            every ten seconds in between (with 0), of a WebSocket only when something was sent.
+            Runs on the event loop: it must be cheap.
         connect: serves the CONNECT method; without it CONNECT gets 405.
-        find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
+        find_sandbox: asked for sandboxes that are not in ``routes``, or asleep there. Between its
+            return and the request's ``on_sandbox_activity`` nothing else runs.
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
         allowance: refuses model calls of those who have spent their tokens.
@@ -84,7 +86,7 @@ class Gateway:
         authenticator: Authenticator,
         *,
         on_model_usage: Callable[[ModelRoute, Principal, ModelUsage], None],
-        on_sandbox_activity: Callable[[SandboxRoute], None],
+        on_sandbox_activity: Callable[[SandboxRoute, int], None],
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
         limits: Limits | None = None,

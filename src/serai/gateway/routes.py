@@ -11,7 +11,7 @@ from serai.gateway.models.token_policies import TokenPolicy
 
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A running sandbox.
+    """A sandbox that runs, or is suspended.
 
     Attributes:
         account_id: account that pays.
@@ -20,6 +20,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
         resource_id: the sandbox's internal id; changes when a name is used again.
         api_socket: Unix socket of the sandbox API (HTTP/1.1).
         port_socket: Unix socket to TCP ports inside; protocol in ``runtime.port``.
+        asleep: it must be asked for before anything is sent there.
     """
 
     account_id: str
@@ -28,6 +29,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     api_socket: str
     port_socket: str
+    asleep: bool = False
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):

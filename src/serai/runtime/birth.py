@@ -22,7 +22,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 from typing import NoReturn
 
-from serai.runtime import cgroups, linux, privileges, processes, rootfs, traces
+from serai.runtime import cgroups, freezer, linux, privileges, processes, rootfs, traces
 from serai.runtime.messages import Birth, Setup, Trace
 
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
@@ -51,6 +51,7 @@ def attend(place: Place, birth: Birth) -> Trace:
     with traces.locked(directory):
         earlier = traces.read_trace(directory)
         if earlier is not None and traces.is_running(earlier):
+            freezer.thaw(earlier)
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)

@@ -75,6 +75,18 @@ class Runtime(Protocol):
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the sandbox of this handle still runs (also after our own restart)."""
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """Stop every process where it stands; its memory stays, its sockets take connections.
+
+        Fails with RuntimeProblem, and changes nothing, when it has ended or cannot be stopped.
+        """
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """Let a suspended sandbox go on; nothing happens to one that runs."""
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """Whether it is suspended, found by looking: also after our own restart."""
+
     async def stop(self, handle: SandboxHandle) -> None:
         """End every process of the sandbox; its files stay."""
 

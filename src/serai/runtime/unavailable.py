@@ -30,6 +30,17 @@ class UnavailableRuntime:
         """Nothing runs."""
         return False
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """Nothing is suspended."""
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """Nothing is suspended."""
+        return False
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Nothing runs."""
 
