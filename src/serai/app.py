@@ -23,6 +23,8 @@ from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
+from serai.compute.disks import SandboxDisks
+from serai.compute.drive_mounts import DriveMounts
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
@@ -85,13 +87,15 @@ from serai.resources.operations import ResourceContext, read_operations, write_o
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.pool import Pool
 from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.privacy import own_mounts
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
-from serai.storage.operations import drive_files, storage_operations
+from serai.storage.operations import drive_files, storage_operations, volume_content
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -103,8 +107,9 @@ log = structlog.get_logger("serai")
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. The caller holds the data directory."""
     configure_logs(settings)
+    own = own_mounts()
     try:
-        return uvloop.run(Platform(settings).serve())
+        return uvloop.run(Platform(settings, own_mounts=own).serve())
     except SeraiError as problem:
         sys.stderr.write(f"Error: {problem.message}\n")
         return 1
@@ -113,7 +118,7 @@ def run(settings: Settings) -> int:
 class Platform:
     """Every part of one Serai process, put together and started in order."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, own_mounts: bool) -> None:
         self.settings = settings
         self.vault = Vault.open(settings.data_dir / "master.key")
         self.db = Database(settings.data_dir / "serai.db")
@@ -144,7 +149,10 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
+        embedded = EmbeddedRuntime(settings.data_dir, pool=pool)
+        self.runtime: Runtime = embedded
+        self.disks = embedded.disks
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
@@ -160,10 +168,18 @@ class Platform:
 
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
+        settings = self.settings
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
+        controller = SandboxController(
+            self.db,
+            self.store,
+            self.runtime,
+            spans,
+            self.discovery,
+            SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
+        )
         reconciler = Reconciler(controller)
         await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)
@@ -179,7 +195,7 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
-            asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
+            asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
                     self.usage,
@@ -255,6 +271,7 @@ class Platform:
             on_sandbox_activity=on_sandbox_activity,
             connect=self.connect,
             find_sandbox=find_sandbox,
+            drives=DriveMounts(controller),
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
             isolate_previews=not self.settings.is_trustworthy,
@@ -274,7 +291,7 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir),
+            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),

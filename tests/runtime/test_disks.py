@@ -61,7 +61,7 @@ def shared(drive: str, path: str = "/mnt/drive", **fields: object) -> Mount:
 
 async def room(handle: SandboxHandle, path: str) -> int:
     """Size of the file system at a path, in MB."""
-    return int((await output(handle, f"df -m {path} | tail -1 | awk '{{print $2}}'")))
+    return int(await output(handle, f"df -m {path} | tail -1 | awk '{{print $2}}'"))
 
 
 async def test_a_full_disk_is_full_for_one_sandbox_only(
@@ -71,7 +71,8 @@ async def test_a_full_disk_is_full_for_one_sandbox_only(
         runtime.create(plan(disk_mb=64)), runtime.create(plan(disk_mb=256))
     )
     code, text = await shell(small, FILL.format("/root/flood", 100))
-    assert code != 0 and "quota exceeded" in text
+    assert code != 0
+    assert "quota exceeded" in text
     written = int(await output(small, "stat -c %s /root/flood")) >> 20
     assert 55 <= written <= 64
     assert (await shell(small, "echo x > /usr/local/more; dd if=/dev/zero of=/m bs=1M count=9"))[0]
@@ -94,7 +95,8 @@ async def test_files_without_content_count_as_well(
     handle = await runtime.create(plan(disk_mb=16))
     script = "import os\nfor n in range(200000): os.mkdir('/root/%d' % n)"
     code, text = await shell(handle, f'python3 -c "{script}"')
-    assert code != 0 and "quota exceeded" in text
+    assert code != 0
+    assert "quota exceeded" in text
 
 
 async def test_a_volume_has_its_size_and_outlives_sandboxes(
@@ -104,7 +106,8 @@ async def test_a_volume_has_its_size_and_outlives_sandboxes(
     assert await room(handle, "/data") == 64
     assert await output(handle, "stat -c %u:%g:%a /data") == "0:0:755"
     code, text = await shell(handle, FILL.format("/data/flood", 80))
-    assert code != 0 and "No space left" in text
+    assert code != 0
+    assert "No space left" in text
     await output(handle, "rm /data/flood; echo kept > /data/note; chown 1000 /data/note")
     await runtime.destroy(handle.id, handle)
     handle = await runtime.create(plan(mounts=(on(volume, "/other/place"),)))
@@ -131,7 +134,8 @@ async def test_a_read_only_volume_cannot_be_changed(
     await runtime.destroy("writer", await runtime.create(plan(id="writer", mounts=(on(volume),))))
     handle = await runtime.create(plan(mounts=(on(volume, read_only=True),)))
     code, text = await shell(handle, "touch /data/x")
-    assert code != 0 and "Read-only" in text
+    assert code != 0
+    assert "Read-only" in text
     assert (await shell(handle, "mount -o remount,rw /data"))[0] != 0
 
 
@@ -249,7 +253,7 @@ async def test_what_is_mounted_grants_no_rights(
     assert options.count("nosuid,nodev") == 2
     for folder in ("/data", "/d"):
         for request in ("5000940e", "50009401"):
-            code, text = await shell(handle, f"python3 -c \"{BUSY}\" {folder} new {request}")
+            code, text = await shell(handle, f'python3 -c "{BUSY}" {folder} new {request}')
             assert code != 0 and "Operation not permitted" in text, text
     clone = "cp --reflink=always /d/a /d/b"
     await output(handle, f"echo x > /d/a; {clone}; cat /d/b")

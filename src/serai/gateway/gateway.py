@@ -5,7 +5,7 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serai.gateway.allowance import Allowance
 from serai.gateway.limits import Limits
@@ -16,6 +16,9 @@ from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
+
+if TYPE_CHECKING:
+    from serai.gateway.drive_mounts import Drives
 
 REMEMBERED_URLS = 4096
 REMEMBERED_URL_BYTES = 256
@@ -65,6 +68,7 @@ class Gateway:
             seconds in between. Runs on the event loop: it must be cheap.
         connect: serves the CONNECT method; without it CONNECT gets 405.
         find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
+        drives: mounts drives in sandboxes; without it their own API is asked.
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
         allowance: refuses model calls of those who have spent their tokens.
@@ -83,6 +87,7 @@ class Gateway:
         on_sandbox_activity: Callable[[SandboxRoute], None],
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
+        drives: "Drives | None" = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
@@ -95,6 +100,7 @@ class Gateway:
         self.on_sandbox_activity = on_sandbox_activity
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
+        self.drives = drives
         self.limits = limits or Limits()
         self.log_every = log_every
         self.isolate_previews = isolate_previews

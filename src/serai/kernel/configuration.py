@@ -310,4 +310,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
+    "pool_mb": _integer(0, 1 << 30),
+    "sandbox_disk_mb": _integer(16, 1 << 30),
 }

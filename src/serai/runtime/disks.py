@@ -11,6 +11,7 @@ import structlog
 from serai.runtime.messages import Placed, Trace
 from serai.runtime.port import Mount, RuntimeProblem, SandboxPlan
 from serai.runtime.storage import Storage
+from serai.runtime.trees import delete_tree
 from serai.runtime.volumes import VolumeImages
 
 log = structlog.get_logger("serai")
@@ -73,6 +74,16 @@ class Disks:
         for mount in plan.mounts:
             if mount.kind == "volume":
                 self.volumes.provide(mount)
+            else:
+                self._make_missing(mount)
+
+    def _make_missing(self, drive: Mount) -> None:
+        if not (path := self.drives / drive.id).exists():
+            self.make_drive(path)
+
+    def forget(self, sandbox_id: str) -> None:
+        """Remove the volumes that live no longer than their sandbox."""
+        self.volumes.remove_all(f"{sandbox_id}.")
 
     def _require(self) -> None:
         if not self._storage.pool.is_open:
@@ -107,6 +118,7 @@ class Disks:
             RuntimeProblem: the place is a link or a file, or the drive is gone.
         """
         self._require()
+        self._make_missing(mount)
         placed = msgspec.json.encode(self._place(mount)).decode()
         await send("mount", trace, {"placed": placed})
 
@@ -124,9 +136,27 @@ class Disks:
                 plain.rmdir()
         return plain if plain.exists() else self._storage.pool.top / "drives"
 
+    def grow_volume(self, volume_id: str, size_mb: int) -> None:
+        """Let a volume be larger, also while it is used; blocks.
+
+        Raises:
+            RuntimeProblem: that much is not free on the disk.
+        """
+        self.volumes.grow(volume_id, size_mb)
+
+    def remove_volume(self, volume_id: str) -> None:
+        """Delete a volume's files."""
+        self.volumes.remove(volume_id)
+
+    def keep_volumes(self, wanted: set[str]) -> None:
+        """Delete the files of all volumes but these and those of sandboxes."""
+        for image in self.volumes.root.glob("*.img"):
+            if "." not in image.stem and image.stem not in wanted:
+                self.volumes.remove(image.stem)
+
     def make_drive(self, path: Path) -> None:
         """Make a drive's directory."""
-        if path.parent.parent == self._storage.pool.top:
+        if path.is_relative_to(self._storage.pool.top):
             self._storage.pool.allot(path, None)
             path.chmod(0o755)
         else:
@@ -136,3 +166,7 @@ class Disks:
         """Remove a drive's directory with all that is in it."""
         if path.is_relative_to(self._storage.pool.top):
             self._storage.pool.remove(path)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            delete_tree(path)
+            path.rmdir()

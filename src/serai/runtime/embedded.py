@@ -293,12 +293,14 @@ class EmbeddedRuntime:
         if trace is not None:
             self._stop(sandbox_id, trace)
         self._stop(sandbox_id, None)
+        self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
         self._stop(sandbox_id, None)
         if is_new:
+            self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:

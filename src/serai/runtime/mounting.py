@@ -102,9 +102,7 @@ def _restrict(mount_fd: int, wanted: Placed, map_fd: int | None) -> None:
     linux.change_mount(mount_fd, attributes, map_fd)
 
 
-def put_all(
-    mounts: tuple[Placed, ...], root: str, map_fd: int | None, owner: int | None
-) -> None:
+def put_all(mounts: tuple[Placed, ...], root: str, map_fd: int | None, owner: int | None) -> None:
     """Mount all that a sandbox starts with below ``root``, the outer ones first."""
     for wanted in sorted(mounts, key=lambda each: len(names_of(each.path))):
         try:

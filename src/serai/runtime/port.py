@@ -12,7 +12,8 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     """A volume or a drive in a sandbox.
 
     Attributes:
-        id: of the volume or drive, ``[a-z0-9]``.
+        id: of the volume or drive, ``[a-z0-9]``; of a volume that ends with its sandbox, the
+            sandbox's id, a dot and a number.
         kind: a volume is in one sandbox at a time and has a size, a drive is shared.
         path: where in the sandbox, absolute.
         read_only: whether the sandbox may not change it.

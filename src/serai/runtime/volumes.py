@@ -104,3 +104,8 @@ class VolumeImages:
     def remove(self, volume_id: str) -> None:
         """Delete a volume's files; the disk is free once no sandbox uses it any more."""
         self.path(volume_id).unlink(missing_ok=True)
+
+    def remove_all(self, prefix: str) -> None:
+        """Delete the files of all volumes whose ids begin like this."""
+        for image in self.root.glob(f"{prefix}*.img"):
+            image.unlink(missing_ok=True)
