@@ -23,6 +23,8 @@ from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
+from serai.compute.disks import SandboxDisks
+from serai.compute.drive_mounts import DriveMounts
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
@@ -87,13 +89,15 @@ from serai.resources.operations import ResourceContext, read_operations, write_o
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.pool import Pool
 from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.privacy import own_mounts
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
-from serai.storage.operations import drive_files, storage_operations
+from serai.storage.operations import drive_files, storage_operations, volume_content
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -105,8 +109,9 @@ log = structlog.get_logger("serai")
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. The caller holds the data directory."""
     configure_logs(settings)
+    own = own_mounts()
     try:
-        return uvloop.run(Platform(settings).serve())
+        return uvloop.run(Platform(settings, own_mounts=own).serve())
     except SeraiError as problem:
         sys.stderr.write(f"Error: {problem.message}\n")
         return 1
@@ -115,7 +120,7 @@ def run(settings: Settings) -> int:
 class Platform:
     """Every part of one Serai process, put together and started in order."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, own_mounts: bool) -> None:
         self.settings = settings
         self.vault = Vault.open(settings.data_dir / "master.key")
         self.db = Database(settings.data_dir / "serai.db")
@@ -146,7 +151,10 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
+        embedded = EmbeddedRuntime(settings.data_dir, pool=pool)
+        self.runtime: Runtime = embedded
+        self.disks = embedded.disks
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
@@ -165,10 +173,18 @@ class Platform:
 
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
+        settings = self.settings
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
+        controller = SandboxController(
+            self.db,
+            self.store,
+            self.runtime,
+            spans,
+            self.discovery,
+            SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
+        )
         reconciler = Reconciler(controller)
         await reconciler.start()
         standby = Standby(controller, self.settings.standby_seconds)
@@ -185,7 +201,7 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
-            asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
+            asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
                     self.usage,
@@ -258,6 +274,7 @@ class Platform:
             on_sandbox_activity=lambda route, change: standby.use(route.resource_id, change),
             connect=self.connect,
             find_sandbox=find_sandbox,
+            drives=DriveMounts(controller),
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
             token_policies=self.token_policies,
@@ -279,7 +296,7 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir),
+            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),

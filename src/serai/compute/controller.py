@@ -9,8 +9,10 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
+from serai.compute.disks import SandboxDisks
 from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveTable
+from serai.compute.mount_rules import keep_volumes, take_volumes
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
@@ -39,12 +41,14 @@ class SandboxController:
         runtime: Runtime,
         spans: UsageSpans,
         routes: Routes,
+        disks: SandboxDisks | None = None,
     ) -> None:
         self.db = db
         self.store = store
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
+        self.disks = disks or SandboxDisks()
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
@@ -144,6 +148,7 @@ class SandboxController:
             records.drop(conn, ended.id)
         memory_mb = body["spec"]["runtime"]["memory"]
         quotas.check_memory(conn, actor.workspace, memory_mb)
+        take_volumes(conn, actor.workspace, body["spec"])
         document = self.store.create(conn, SANDBOXES, actor, body)
         moment = now()
         expiry = expiry_of(body, moment)
@@ -176,7 +181,9 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        handle = await self.runtime.create(self._plan(document))
+        plan = self._plan(document)
+        plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
+        handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
@@ -248,6 +255,7 @@ class SandboxController:
         before: Body = msgspec.json.decode(old.body)
         body = self.store.wanted(SANDBOXES, shape, name)
         keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        keep_volumes(before["spec"], body["spec"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
         same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")

@@ -5,7 +5,7 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serai.gateway.allowance import Allowance
 from serai.gateway.familiar import Familiar, of_answer
@@ -19,6 +19,9 @@ from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
+
+if TYPE_CHECKING:
+    from serai.gateway.drive_mounts import Drives
 
 REMEMBERED_URLS = 4096
 REMEMBERED_URL_BYTES = 256
@@ -70,6 +73,7 @@ class Gateway:
         connect: serves the CONNECT method; without it CONNECT gets 405.
         find_sandbox: asked for sandboxes that are not in ``routes``, or asleep there. Between its
             return and the request's ``on_sandbox_activity`` nothing else runs.
+        drives: mounts drives in sandboxes; without it their own API is asked.
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
         allowance: refuses model calls of those who have spent their tokens.
@@ -89,6 +93,7 @@ class Gateway:
         on_sandbox_activity: Callable[[SandboxRoute, int], None],
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
+        drives: "Drives | None" = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
@@ -102,6 +107,7 @@ class Gateway:
         self.on_sandbox_activity = on_sandbox_activity
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
+        self.drives = drives
         self.limits = limits or Limits()
         self.log_every = log_every
         self.isolate_previews = isolate_previews

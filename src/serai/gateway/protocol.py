@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from serai.gateway.asgi import AsgiSink, scope_of
+from serai.gateway.drive_mounts import DriveMountExchange, is_about_drives
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange
@@ -123,7 +124,10 @@ class GatewayProtocol(ReadingProtocol):
         self._active = request
 
     def _start_exchange(self, request: Request, target: Target) -> None:
-        exchange = _EXCHANGES.get(target.kind, HostedExchange)(self, request, target)
+        kind = _EXCHANGES.get(target.kind, HostedExchange)
+        if self.gateway.drives is not None and is_about_drives(target):
+            kind = DriveMountExchange
+        exchange = kind(self, request, target)
         request.sink = exchange
         was_complete, request.complete = request.complete, False
         exchange.begin()

@@ -325,4 +325,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "usage_event_retention": _integer(8, 3660),
     "standby_seconds": _seconds,
     "on_stop": _choice("end", "suspend"),
+    "pool_mb": _integer(0, 1 << 30),
+    "sandbox_disk_mb": _integer(16, 1 << 30),
 }

@@ -36,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
+        pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
+        sandbox_disk_mb: MiB that the files of one sandbox may take.
     """
 
     data_dir: Path
@@ -62,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_stop: str = "end"
     smtp_url: str | None = None
     mail_from: str | None = None
+    pool_mb: int = 0
+    sandbox_disk_mb: int = 10 * 1024
 
     @property
     def origin(self) -> str:

@@ -169,7 +169,10 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        rootfs.build(place.setup, birth.masks, place.map_fd, user_xattr=not place.root_outside)
+        user_xattr = not place.root_outside
+        rootfs.build(
+            place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
+        )
         rootfs.enter()
         _forget_host()
         if place.root_outside:
