@@ -28,6 +28,7 @@ from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
+from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
 from serai.connect.authority import Authority
 from serai.connect.banner import banner
@@ -37,6 +38,7 @@ from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
 from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
 from serai.identity import one_time_links
@@ -166,7 +168,8 @@ class Platform:
         controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
         reconciler = Reconciler(controller)
         await reconciler.start()
-        parts = SandboxParts(controller, self.vault, self.discovery)
+        places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
+        parts = SandboxParts(controller, self.vault, self.discovery, places)
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -225,6 +228,7 @@ class Platform:
         self.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
+        await self.discovery.refresh_domains()
         try:
             await self.runtime.start()
         except RuntimeProblem as problem:
@@ -248,6 +252,7 @@ class Platform:
         def on_sandbox_activity(route: SandboxRoute) -> None:
             controller.touch(route.resource_id)
 
+        addresses = self.settings.preview_addresses
         return Gateway(
             self.routes,
             self.authenticator,
@@ -257,7 +262,8 @@ class Platform:
             find_sandbox=find_sandbox,
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
-            isolate_previews=not self.settings.is_trustworthy,
+            sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
+            isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
