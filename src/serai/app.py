@@ -30,13 +30,11 @@ from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
 from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
-from serai.connect.authority import Authority
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
-from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
@@ -61,8 +59,9 @@ from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
-from serai.kernel.settings import Settings
+from serai.kernel.settings import AUTO, Settings
 from serai.kernel.smtp import parse_smtp_url
+from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.delivery import hand_over
 from serai.mail.mailer import Mailer
@@ -132,8 +131,8 @@ class Platform:
             settings.reusable_device_tokens,
         )
         self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
-        self.authority = Authority(settings.data_dir)
-        self.connect = ConnectProxy(self.authority)
+        self.listening = Listening(settings)
+        self.connect = ConnectProxy(self.listening.authority)
         self.routes = RouteTable()
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
@@ -225,7 +224,7 @@ class Platform:
         if booted.admin_key is not None:
             instance.write_admin_key(settings.data_dir, booted.admin_key)
         await self.ring.open()
-        self.authority.prepare(os.environ)
+        self.listening.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.discovery.refresh_domains()
@@ -333,13 +332,14 @@ class Platform:
             app,
             host=self.settings.host,
             port=self.settings.port,
-            http=gateway_protocol(gateway),
+            http=self.listening.protocol(gateway),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=True,
+            headers=self.settings.response_headers,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
@@ -363,7 +363,14 @@ class Platform:
         log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(settings.origin, shown, settings.workspace, settings.data_dir, setup)
+            text = banner(
+                settings.origin,
+                shown,
+                settings.workspace,
+                settings.data_dir,
+                setup,
+                own_certificate=settings.tls == AUTO,
+            )
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
@@ -371,6 +378,7 @@ class Platform:
         log.info("stopping", sandboxes=len(reconciler.controller.live.by_id))
         gateway.close()
         await self.connect.close()
+        await self.listening.close()
         await reconciler.stop()
         for task in self.tasks:
             task.cancel()

@@ -90,6 +90,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Path(certificate), Path(key)
 
     @property
+    def response_headers(self) -> list[tuple[str, str]]:
+        """What our own pages and APIs add to every answer.
+
+        Browsers are told to stay with HTTPS (RFC 6797) only where that is safe for everything else
+        on our host name: with a certificate that was given, on HTTPS's own port.
+        """
+        parts = urlsplit(self.origin)
+        if self.tls_files is None or parts.port not in {None, 443}:
+            return []
+        return [("Strict-Transport-Security", "max-age=31536000")]
+
+    @property
     def is_trustworthy(self) -> bool:
         """Whether browsers take our origin for one that nobody on the way can change.
 
