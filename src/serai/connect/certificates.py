@@ -167,13 +167,16 @@ def _no_password() -> str:
 
 def _problem(files: Files) -> str:
     """Why a certificate cannot be used."""
+    for path in files:
+        try:
+            path.read_bytes()
+        except OSError as error:
+            return f"{path}: {error.strerror}"
     try:
         _read(files, ())
-    except OSError as error:  # ssl's errors are of this kind too
-        if isinstance(error, ssl.SSLError):
-            what = (error.reason or "").replace("_", " ").lower()
-            return f"{files.certificate} and {files.key}: {what or 'no certificate and its key'}"
-        return f"{error.filename or files.certificate}: {error.strerror}"
-    except ValueError as error:
+    except ssl.SSLError as error:
+        what = (error.reason or "no certificate and its key").replace("_", " ").lower()
+        return f"{files.certificate} and {files.key}: {what}"
+    except (OSError, ValueError) as error:
         return f"{files.certificate}: {error}"
     return "it was changed just now"
