@@ -36,6 +36,7 @@ from serai.sandboxd.router import Router
 from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
+from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
@@ -154,6 +155,7 @@ class Api:
             SearchRoutes(self.paths, self.table),
             TerminalRoutes(self.terminals, self.paths),
             NetworkRoutes(),
+            SwaggerRoutes(),
             CodeRoutes(coder, self.paths),
             McpRoutes(tools),
             TreeRoutes(self.paths, files),
