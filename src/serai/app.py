@@ -30,17 +30,17 @@ from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
+from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
 from serai.compute.standby import Standby
-from serai.connect.authority import Authority
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
 from serai.gateway.models.token_policies import TokenPolicies
-from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
 from serai.identity import one_time_links
@@ -63,8 +63,9 @@ from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
-from serai.kernel.settings import Settings
+from serai.kernel.settings import AUTO, Settings
 from serai.kernel.smtp import parse_smtp_url
+from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.delivery import hand_over
 from serai.mail.mailer import Mailer
@@ -137,8 +138,8 @@ class Platform:
             settings.reusable_device_tokens,
         )
         self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
-        self.authority = Authority(settings.data_dir)
-        self.connect = ConnectProxy(self.authority)
+        self.listening = Listening(settings)
+        self.connect = ConnectProxy(self.listening.authority)
         self.routes = RouteTable()
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
@@ -188,7 +189,8 @@ class Platform:
         reconciler = Reconciler(controller)
         await reconciler.start()
         standby = Standby(controller, self.settings.standby_seconds)
-        parts = SandboxParts(controller, self.vault, self.discovery, standby)
+        places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
+        parts = SandboxParts(controller, self.vault, self.discovery, standby, places)
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -244,9 +246,10 @@ class Platform:
         if booted.admin_key is not None:
             instance.write_admin_key(settings.data_dir, booted.admin_key)
         await self.ring.open()
-        self.authority.prepare(os.environ)
+        self.listening.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
+        await self.discovery.refresh_domains()
         try:
             await self.runtime.start()
         except RuntimeProblem as problem:
@@ -267,6 +270,7 @@ class Platform:
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
             self.calls.add(model_call(route, usage))
 
+        addresses = self.settings.preview_addresses
         return Gateway(
             self.routes,
             self.authenticator,
@@ -278,7 +282,8 @@ class Platform:
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
             token_policies=self.token_policies,
-            isolate_previews=not self.settings.is_trustworthy,
+            sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
+            isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
@@ -349,13 +354,14 @@ class Platform:
             app,
             host=self.settings.host,
             port=self.settings.port,
-            http=gateway_protocol(gateway),
+            http=self.listening.protocol(gateway),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=True,
+            headers=self.settings.response_headers,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
@@ -379,7 +385,14 @@ class Platform:
         log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(settings.origin, shown, settings.workspace, settings.data_dir, setup)
+            text = banner(
+                settings.origin,
+                shown,
+                settings.workspace,
+                settings.data_dir,
+                setup,
+                own_certificate=settings.tls == AUTO,
+            )
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
@@ -388,6 +401,7 @@ class Platform:
         gateway.close()
         await self.connect.close()
         await reconciler.stop(suspend=self.settings.on_stop == "suspend")
+        await self.listening.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

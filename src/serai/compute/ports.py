@@ -49,19 +49,34 @@ class Routes(Protocol):
 class PublishedPreview(msgspec.Struct, frozen=True, kw_only=True):
     """A preview as the gateway needs it.
 
-    ``slug`` ends its address; ``port`` is 0 for the sandbox's own API. ``tokens`` are SHA-256
-    digests and when each ends (``None`` for never).
+    ``slug`` tells its address from others; ``host`` is its name in a custom ``domain``, both empty
+    without one. ``port`` is 0 for the sandbox's own API. ``tokens`` are SHA-256 digests and when
+    each ends (``None`` for never).
     """
 
     slug: str
     workspace: str
     sandbox: str
+    name: str = ""
+    domain: str = ""
+    host: str = ""
     port: int
     public: bool
     request_headers: dict[str, str]
     response_headers: dict[str, str]
     ends_at: datetime | None
     tokens: dict[bytes, datetime | None]
+
+
+class CustomDomains(Protocol):
+    """Which domains of their own previews may have names in."""
+
+    def need_served(self, conn: Connection, workspace: str, domain: str) -> None:
+        """Refuse a domain that is not the workspace's, or not shared with it, or not verified.
+
+        Raises:
+            BadRequest: naming the domain and the fix.
+        """
 
 
 class PreviewRoutes(Protocol):

@@ -11,9 +11,11 @@ from serai.catalog.providers import Providers
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
 from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
-from serai.gateway.routes import ModelRoute, PreviewRoute, RouteTable, SandboxRoute
+from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
 from serai.kernel.errors import SeraiError
+from serai.network.domains import DOMAINS
+from serai.network.served import ServedDomains, served_domains
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kinds import CONNECTIONS, MODELS, POLICIES
@@ -62,11 +64,32 @@ class Discovery:
 
     def publish_preview(self, preview: PublishedPreview) -> None:
         """Serve a preview, or what has changed of it."""
-        self._routes.previews[preview.slug] = preview_route(preview)
+        route = self._routes.previews[preview.slug] = preview_route(preview)
+        if route.host:
+            self._routes.hosts[route.host] = route
 
     def withdraw_preview(self, preview: PublishedPreview) -> None:
         """Serve it no more."""
         self._routes.previews.pop(preview.slug, None)
+        held = self._routes.hosts.get(preview.host)
+        if held is not None and held.slug == preview.slug:
+            del self._routes.hosts[preview.host]
+
+    async def refresh_domains(self) -> None:
+        """Read every custom domain anew."""
+        self._set_domains(await self._db.read(served_domains))
+
+    def _set_domains(self, served: ServedDomains) -> None:
+        self._routes.domains = {
+            name: DomainRoute(
+                name=name,
+                workspace=domain.workspace,
+                workspaces=domain.workspaces,
+                fallback=domain.fallback,
+            )
+            for name, domain in served.verified.items()
+        }
+        self._routes.unverified = served.unverified
 
     async def refresh_models(self) -> None:
         """Read every model and its connection anew."""
@@ -79,6 +102,9 @@ class Discovery:
         if kind in {MODELS.name, CONNECTIONS.name, POLICIES.name}:
             with unbounded("the routes of all workspaces are one table"):
                 self._use(self._db.read_now(self._model_routes))
+        elif kind == DOMAINS.name:
+            with unbounded("the domains of all workspaces are one table"):
+                self._set_domains(self._db.read_now(served_domains))
 
     def _use(self, routes: dict[tuple[str, str], ModelRoute]) -> None:
         self._routes.models = routes
@@ -92,6 +118,7 @@ class Discovery:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
                 await self.refresh_models()
+                await self.refresh_domains()
             except Exception:
                 log.exception("route_repair_failed")
 
@@ -204,6 +231,9 @@ def preview_route(preview: PublishedPreview) -> PreviewRoute:
         slug=preview.slug,
         workspace=preview.workspace,
         sandbox=preview.sandbox,
+        name=preview.name,
+        domain=preview.domain,
+        host=preview.host,
         port=preview.port,
         public=preview.public,
         ends_at=ends_at,
@@ -217,7 +247,7 @@ def preview_route(preview: PublishedPreview) -> PreviewRoute:
             if name != b"host"
             for piece in (name, b": ", value, b"\r\n")
         ],
-        host=request.get(b"host"),
+        host_line=request.get(b"host"),
         authorizes=b"authorization" in request,
         dropped=DROPPED_FOR_SANDBOX | frozenset(request),
         response_headers=list(response.items()),

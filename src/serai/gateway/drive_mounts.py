@@ -44,9 +44,7 @@ class DriveMountExchange(SandboxExchange):
         self._whole = False
 
     def open(self, route: SandboxRoute) -> None:
-        self.route = route
-        self.gateway.on_sandbox_activity(route)
-        self.touched = self.client.loop.time()
+        self.use(route)
         self.invite_body()
         if self._whole:
             self.spawn(self._serve)

@@ -16,6 +16,7 @@ from serai.gateway.models.plans import Plans
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.sites import Sites
 from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
@@ -79,9 +80,9 @@ class Gateway:
         allowance: refuses model calls of those who have spent their tokens.
         log_every: log every request; otherwise only those answered with 400 or above, as a log
             line costs as much as a request.
-        isolate_previews: give previews an origin of their own in browsers, where the address they
-            share with the sign-in pages is no trustworthy one.
         token_policies: counts and limits the tokens of models that have such policies.
+        sites: host names that are not ours, such as those of previews; none without.
+        isolate_previews: give previews below our own address an origin of their own in browsers.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Gateway:
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
         allowance: Allowance | None = None,
+        sites: Sites | None = None,
         isolate_previews: bool = False,
         token_policies: TokenPolicies | None = None,
     ) -> None:
@@ -110,6 +112,7 @@ class Gateway:
         self.drives = drives
         self.limits = limits or Limits()
         self.log_every = log_every
+        self.sites = sites or Sites(routes)
         self.isolate_previews = isolate_previews
         self.allowance = allowance
         self.token_policies = token_policies or TokenPolicies()

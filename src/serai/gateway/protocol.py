@@ -16,9 +16,10 @@ from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.drive_mounts import DriveMountExchange, is_about_drives
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
-from serai.gateway.hosting import HostedExchange
+from serai.gateway.hosting import HostedExchange, UnverifiedExchange
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.express import Express, begin
+from serai.gateway.preview_hosts import HostedPreviewExchange
 from serai.gateway.previews import PreviewExchange
 from serai.gateway.problems import RequestTimeout, render
 from serai.gateway.reading import ReadingProtocol
@@ -32,6 +33,8 @@ _EXCHANGES: dict[bytes, type[Exchange]] = {
     b"sandboxes": SandboxExchange,
     b"models": ModelExchange,
     b"preview": PreviewExchange,
+    b"preview-host": HostedPreviewExchange,
+    b"unverified": UnverifiedExchange,
 }
 _BODY_HIGH_WATER = 64 * 1024
 
@@ -105,7 +108,9 @@ class GatewayProtocol(ReadingProtocol):
             if request.complete:  # else it goes on in _switch, once the parser has let go
                 self._take_over(request)
             return
-        target = self.gateway.target(request.url)
+        gateway, url = self.gateway, request.url
+        host = request.index.get(b"host", b"")
+        target = gateway.sites.target(host, url) or gateway.target(url)
         if target is None:
             self._start_asgi(request)
         else:
@@ -208,8 +213,10 @@ class GatewayProtocol(ReadingProtocol):
         if not self._queue and not self.transport.is_closing():
             self.flow.resume_reading()
 
-    def answer_problem(self, problem: SeraiError, request_id: str, request: Request) -> None:
-        """Answer the current request with an error."""
+    def answer_problem(
+        self, problem: SeraiError, request_id: str, request: Request, page: bytes | None = None
+    ) -> None:
+        """Answer the current request with an error, or with a page that tells of it."""
         self.write(
             render(
                 problem,
@@ -217,6 +224,7 @@ class GatewayProtocol(ReadingProtocol):
                 close=not request.keep_alive,
                 head_only=request.method == b"HEAD",
                 extra=self.server_state.default_headers,
+                page=page,
             )
         )
         self.answered()

@@ -23,6 +23,9 @@ from serai.kernel.errors import BadRequest
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
 
+_PAGES = frozenset({b"/terminal", b"/swagger/index.html"})
+"""Pages of the sandbox API, which a browser opens with a token in their address."""
+
 _TOUCH = 10.0
 """Seconds between activity marks while a request or connection stays open."""
 
@@ -42,7 +45,7 @@ class SandboxExchange(Exchange):
         self.tunnel: tuple[TunnelEnd, TunnelEnd] | None = None
 
     def _token_in_query(self) -> bool:
-        return self.request.upgrade or self.target.rest == b"/terminal"
+        return self.request.upgrade or self.target.rest in _PAGES
 
     def admitted(self) -> None:
         target = self.target

@@ -27,15 +27,19 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
         cname_target: the host name that custom domains must lead to; ``None`` when this server
             has none, which leaves the TXT record as the only check.
         nameservers: DNS servers to ask; empty for the system's.
+        own_hosts: names by which this server is reached, besides that of its origin; no custom
+            domain can take them.
     """
 
     cname_target: str | None = None
     nameservers: tuple[Nameserver, ...] = ()
+    own_hosts: frozenset[str] = frozenset()
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     cname_target: str | None = None
     nameservers: list[str] = []
+    own_hosts: list[str] = []
 
 
 def load_network_settings(path: Path, origin: str) -> NetworkSettings:
@@ -53,7 +57,8 @@ def load_network_settings(path: Path, origin: str) -> NetworkSettings:
     target = file.cname_target or host_name(origin)
     if file.cname_target is not None and not is_domain(file.cname_target):
         raise SeraiError(f"{path}: cname_target {file.cname_target!r} is not a host name.")
-    return NetworkSettings(cname_target=target, nameservers=nameservers)
+    own_hosts = frozenset(name.lower().rstrip(".") for name in file.own_hosts)
+    return NetworkSettings(cname_target=target, nameservers=nameservers, own_hosts=own_hosts)
 
 
 def host_name(origin: str) -> str | None:

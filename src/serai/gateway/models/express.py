@@ -48,6 +48,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     """
 
     target: Target
+    host: bytes
     token: str
     length: int
     passed: bytes
@@ -91,7 +92,7 @@ class Heads(dict[bytes, Head | None]):
         if seen | TYPE != _NEEDED | TYPE:
             return None
         token = values[CREDENTIAL].decode("latin-1")
-        return Head(target, token, int(values[LENGTH]), b"".join(passed), lines)
+        return Head(target, values[HOST], token, int(values[LENGTH]), b"".join(passed), lines)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
@@ -99,11 +100,12 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     end = data.find(b"\r\n\r\n")
     if end < 0 or client.flow.write_paused:
         return False
-    head = client.gateway.heads[data[:end]]
-    if head is None:
+    gateway = client.gateway
+    head = gateway.heads[data[:end]]
+    if head is None or gateway.sites.target(head.host, b"/") is not None:
         return False
     body = data[end + 4 :]
-    if not body or not len(body) == head.length <= client.gateway.limits.model_body_bytes:
+    if not body or not len(body) == head.length <= gateway.limits.model_body_bytes:
         return False
     return _send(client, head, body)
 
