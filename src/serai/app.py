@@ -28,6 +28,7 @@ from serai.compute.drive_mounts import DriveMounts
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
+from serai.compute.networks import SandboxNetworks
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
 from serai.compute.preview_places import PreviewPlaces
@@ -80,6 +81,7 @@ from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
 from serai.network.assembly import Network
 from serai.network.domains import DOMAINS
+from serai.networked import egress_service, start_egress
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
@@ -152,8 +154,12 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
+        self.network = Network(
+            settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
+        )
+        self.egress = egress_service(settings, self.network.settings.egress)
         pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
-        embedded = EmbeddedRuntime(settings.data_dir, pool=pool)
+        embedded = EmbeddedRuntime(settings.data_dir, pool=pool, egress=self.egress.socket)
         self.runtime: Runtime = embedded
         self.disks = embedded.disks
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
@@ -161,7 +167,6 @@ class Platform:
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog.providers, self.token_policies
         )
-        self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
         label = settings.oidc_label if self.upstream else None
@@ -178,12 +183,15 @@ class Platform:
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
+        closed = not self.network.settings.egress.internet
+        networks = SandboxNetworks(self.store, self.egress, closed=closed)
         controller = SandboxController(
             self.db,
             self.store,
             self.runtime,
             spans,
             self.discovery,
+            networks,
             SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
         )
         reconciler = Reconciler(controller)
@@ -214,6 +222,7 @@ class Platform:
                 )
             ),
             asyncio.create_task(self.billing.run()),
+            asyncio.create_task(networks.keep(controller.live, self.runtime)),
         ]
         gateway = self._gateway(controller, standby)
         server = Server(self._config(gateway, self._application(controller, parts)))
@@ -250,6 +259,7 @@ class Platform:
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.discovery.refresh_domains()
+        await start_egress(self.egress)
         try:
             await self.runtime.start()
         except RuntimeProblem as problem:
@@ -406,6 +416,7 @@ class Platform:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
+        await self.egress.close()
         self.passwords.close()
         self.usage.close()
         self.db.close()

@@ -13,6 +13,7 @@ from serai.compute.disks import SandboxDisks
 from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveTable
 from serai.compute.mount_rules import keep_volumes, take_volumes
+from serai.compute.networks import SandboxNetworks
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
@@ -41,14 +42,16 @@ class SandboxController:
         runtime: Runtime,
         spans: UsageSpans,
         routes: Routes,
-        disks: SandboxDisks | None = None,
+        networks: SandboxNetworks,
+        disks: SandboxDisks,
     ) -> None:
         self.db = db
         self.store = store
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
-        self.disks = disks or SandboxDisks()
+        self.disks = disks
+        self.networks = networks
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
@@ -183,6 +186,7 @@ class SandboxController:
         """
         plan = self._plan(document)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
+        self.networks.tell(document)
         handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
@@ -202,6 +206,7 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            network=self.networks.plan(body),
         )
 
     def _started(
@@ -235,6 +240,7 @@ class SandboxController:
             )
             if anew is not None:
                 return await self._start_anew(document, anew)
+            self.networks.tell(document)
             live = self.live.by_id.get(document.id)
             if live is not None:
                 live.expires_at, live.idle = expiry.at, expiry.idle
@@ -326,6 +332,7 @@ class SandboxController:
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
+        self.networks.forget(document.id)
         self._background.start(self._remove_files(document.id, handle))
         return ended
 

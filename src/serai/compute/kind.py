@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from serai.compute.mount_rules import prepare_volumes
+from serai.compute.network_rules import check_network
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest, Conflict
@@ -55,6 +56,7 @@ def prepare_sandbox(body: Body) -> None:
             runtime.pop(field, None)
     check_memory(runtime)
     check_envs(runtime)
+    check_network(spec.get("network") or {})
     _check_extra_args(runtime.get("extraArgs") or {})
     expiry_of(body, datetime.now().astimezone())
     retention_of(body)

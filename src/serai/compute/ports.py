@@ -6,6 +6,8 @@ from typing import Protocol
 import msgspec
 from sqlalchemy import Connection
 
+from serai.egress.policy import Policy
+from serai.egress.setup import Report
 from serai.runtime.port import SandboxHandle
 
 
@@ -31,6 +33,29 @@ class UsageSpans(Protocol):
 
     def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
         """After our own restart: those alive went on running; others ran until last metered."""
+
+
+class Egress(Protocol):
+    """What decides on connections of sandboxes to the outside."""
+
+    @property
+    def authority(self) -> str:
+        """The certificate (PEM) that programs in sandboxes must trust."""
+
+    def put(self, sandbox_id: str, policy: Policy) -> None:
+        """From now on these are the rules of a sandbox; connections under others end."""
+
+    def drop(self, sandbox_id: str) -> None:
+        """Forget a sandbox."""
+
+    async def report(self, sandbox_id: str) -> Report:
+        """What happened in a sandbox. Fails with EgressProblem."""
+
+    async def attached(self) -> frozenset[str]:
+        """The sandboxes whose network is connected. Fails with EgressProblem."""
+
+    async def wait_for_restart(self, seconds: float) -> None:
+        """Until networks must be connected anew, or so long."""
 
 
 class Routes(Protocol):

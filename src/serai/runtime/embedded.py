@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from serai.runtime import cgroups, freezer, host, image, processes
+from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
@@ -38,6 +38,7 @@ class EmbeddedRuntime:
             ``serve(api, port, config)``; imported by the launcher only.
         max_processes: processes and threads one sandbox may have.
         pool: where their files have a limit, and volumes are possible.
+        egress: Unix socket of the egress process; without one sandboxes have no network.
     """
 
     name = "embedded"
@@ -49,12 +50,14 @@ class EmbeddedRuntime:
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
         pool: Pool | None = None,
+        egress: Path | None = None,
     ) -> None:
         self.isolation = "not started"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
         self._entry = entry
         self._max_processes = max_processes
+        self._egress = str(egress or "")
         self._setup: Setup | None = None
         self._masks: Masks | None = None
         self._channel: Channel | None = None
@@ -79,14 +82,14 @@ class EmbeddedRuntime:
             if not (known := masks.is_complete):
                 masks.refresh()
             channel = await self._launcher()
-            await self._try_out(masks.current)
+            reach = await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
             raise host.explain(problem) from problem
         if known:
             masks.refresh()
-        self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
-        self.isolation += f"; {self.disks.describe()}"
+        isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        self.isolation = f"{isolation}; {self.disks.describe()}; {network.describe(reach)}"
         self.disks.start(maps_owners="idmap" in channel.facts)
 
     async def close(self) -> None:
@@ -172,6 +175,12 @@ class EmbeddedRuntime:
         """See Runtime.suspended."""
         return freezer.is_frozen(_trace_of(handle))
 
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
+        if self._egress:
+            details = {"id": handle.id, "egress": self._egress}
+            await self._send("network", _trace_of(handle), details)
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
         _check_id(handle.id)
@@ -239,14 +248,18 @@ class EmbeddedRuntime:
                 self._channel = await Channel.open(self._setup, self._storage.root / "launcher.log")
             return self._channel
 
-    async def _try_out(self, masks: Mapping[str, str]) -> None:
-        """Start a sandbox, without any code but ours in it: the masks need not be complete."""
+    async def _try_out(self, masks: Mapping[str, str]) -> str:
+        """Start a sandbox, without any code but ours in it: the masks need not be complete.
+
+        Answers what its network can reach.
+        """
         plan = SandboxPlan(
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, masks)
         await self.destroy(_TRIAL, handle)
+        return _trace_of(handle).network
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
@@ -264,11 +277,17 @@ class EmbeddedRuntime:
                 cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
                 processes=self._max_processes,
             ),
-            environment={**defaults, **plan.environment},
+            environment={
+                **defaults,
+                **(plan.network.environment if plan.network else {}),
+                **plan.environment,
+            },
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir="/blaxel",
             masks=dict(masks),
             mounts=self.disks.placed(plan),
+            egress=self._egress,
+            authority=plan.network.authority if plan.network else "",
         )
 
     async def _bear(self, birth: Birth) -> Trace:

@@ -91,6 +91,11 @@ def unshare(flags: int) -> None:
     _checked(LIBC.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
 
 
+def enter_namespace(descriptor: int) -> None:
+    """setns(2): move this process into the namespace behind an open file of ``/proc/*/ns``."""
+    _checked(LIBC.setns(ctypes.c_int(descriptor), ctypes.c_int(0)), "setns")
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """mount(2); ``kind`` and ``options`` may be empty."""
     result = LIBC.mount(

@@ -31,6 +31,18 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
 
 
+class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How programs in a sandbox find their way out.
+
+    Attributes:
+        environment: variables that tell them of a proxy and of certificates to trust.
+        authority: certificates (PEM) to add to those that the image trusts.
+    """
+
+    environment: Mapping[str, str]
+    authority: str
+
+
 class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     """All a runtime needs to know to start one sandbox.
 
@@ -42,6 +54,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         environment: variables of every process inside, unmasked.
         disk_mb: what its files may take, in MiB.
         mounts: volumes and drives it starts with.
+        network: ``None`` leaves it with loopback only.
     """
 
     id: str
@@ -51,6 +64,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     disk_mb: int = DISK_MB_DEFAULT
     mounts: tuple[Mount, ...] = ()
+    network: NetworkPlan | None = None
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +129,9 @@ class Runtime(Protocol):
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """Whether it is suspended, found by looking: also after our own restart."""
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
 
     async def stop(self, handle: SandboxHandle) -> None:
         """End every process of the sandbox; its files stay."""

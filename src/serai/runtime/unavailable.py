@@ -41,6 +41,9 @@ class UnavailableRuntime:
         """Nothing is suspended."""
         return False
 
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Nothing runs."""
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Nothing runs."""
 
