@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy import Connection
 
+from serai.compute.mount_rules import prepare_volumes
 from serai.compute.network_rules import check_network
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
@@ -24,7 +25,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETENTION_DEFAULT = timedelta(minutes=5)
 EXTRA_ARGS = frozenset({"tun", "nfs", "iptables"})
 NOT_YET = {
-    "volumes": "spec.volumes: volumes are not available in this version of Serai; leave it out.",
     "vpc": "spec.vpc: VPCs are not available in this version of Serai; leave it out.",
 }
 
@@ -46,6 +46,7 @@ def prepare_sandbox(body: Body) -> None:
     for field in ("network", "lifecycle"):
         if not spec.get(field):
             spec.pop(field, None)
+    prepare_volumes(spec)
     spec.setdefault("enabled", True)
     runtime = spec.setdefault("runtime", {})
     runtime["image"] = runtime.get("image") or IMAGE_DEFAULT

@@ -79,17 +79,21 @@ class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True):
         cname_target: the host name that custom domains must lead to; ``None`` when this server
             has none, which leaves the TXT record as the only check.
         nameservers: DNS servers to ask; empty for the system's.
+        own_hosts: names by which this server is reached, besides that of its origin; no custom
+            domain can take them.
         egress: what sandboxes may reach.
     """
 
     cname_target: str | None = None
     nameservers: tuple[Nameserver, ...] = ()
+    own_hosts: frozenset[str] = frozenset()
     egress: EgressSettings = EgressSettings()
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     cname_target: str | None = None
     nameservers: list[str] = []
+    own_hosts: list[str] = []
     egress: EgressSettings = EgressSettings()
 
 
@@ -108,7 +112,10 @@ def load_network_settings(path: Path, origin: str) -> NetworkSettings:
     target = file.cname_target or host_name(origin)
     if file.cname_target is not None and not is_domain(file.cname_target):
         raise SeraiError(f"{path}: cname_target {file.cname_target!r} is not a host name.")
-    return NetworkSettings(cname_target=target, nameservers=nameservers, egress=file.egress)
+    own_hosts = frozenset(name.lower().rstrip(".") for name in file.own_hosts)
+    return NetworkSettings(
+        cname_target=target, nameservers=nameservers, own_hosts=own_hosts, egress=file.egress
+    )
 
 
 def host_name(origin: str) -> str | None:

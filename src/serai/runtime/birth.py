@@ -27,6 +27,7 @@ import msgspec
 from serai.runtime import (
     certificates,
     cgroups,
+    freezer,
     linux,
     network,
     privileges,
@@ -63,6 +64,7 @@ def attend(place: Place, birth: Birth) -> Trace:
     with traces.locked(directory):
         earlier = traces.read_trace(directory)
         if earlier is not None and traces.is_running(earlier):
+            freezer.thaw(earlier)
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
@@ -183,7 +185,10 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        rootfs.build(place.setup, birth.masks, place.map_fd, user_xattr=not place.root_outside)
+        user_xattr = not place.root_outside
+        rootfs.build(
+            place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
+        )
         rootfs.enter()
         _forget_host()
         if place.root_outside:

@@ -48,6 +48,19 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     python_prefix: str
 
 
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory or a file system image of the host, and where in a sandbox it is mounted.
+
+    ``folder`` is below a directory, followed without links.
+    """
+
+    source: str
+    path: str
+    folder: str = ""
+    is_image: bool = False
+    read_only: bool = False
+
+
 class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     """Start one sandbox in ``directory``, answering on the two sockets.
 
@@ -69,6 +82,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     home: str
     workdir: str
     masks: dict[str, str]
+    mounts: tuple[Placed, ...] = ()
     egress: str = ""
     authority: str = ""
 
