@@ -216,6 +216,7 @@ class World:
         self.routes = RouteTable()
         self.usages: list[ModelUsage] = []
         self.activity: list[str] = []
+        self.open = 0
         self.late: dict[str, SandboxRoute] = {}
         self.port_greeting = b"ok\n"
         self.limits = limits
@@ -232,7 +233,7 @@ class World:
             self.routes,
             self.keys,
             on_model_usage=lambda route, caller, usage: self.usages.append(usage),
-            on_sandbox_activity=lambda route: self.activity.append(route.name),
+            on_sandbox_activity=self._mark,
             find_sandbox=self._find,
             connect=self.connect,
             limits=self.limits,
@@ -273,6 +274,10 @@ class World:
         if self.port_greeting == b"ok\n":
             await self.app_port.serve(reader, writer)
         writer.close()
+
+    def _mark(self, route: SandboxRoute, change: int) -> None:
+        self.activity.append(route.name)
+        self.open += change
 
     async def _find(self, workspace: str, name: str) -> SandboxRoute | None:
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What belongs to sandboxes, put together: previews, schedules, snapshots."""
+"""What belongs to sandboxes, put together: previews, schedules, snapshots, standby."""
 
 import asyncio
 from itertools import count
@@ -14,6 +14,7 @@ from serai.compute.previews import PreviewService
 from serai.compute.schedule_operations import schedule_operations
 from serai.compute.schedules import ScheduleService
 from serai.compute.snapshots import snapshot_operations
+from serai.compute.standby import Standby
 from serai.compute.timer import ScheduleTimer
 from serai.resources.operations import ResourceContext
 from serai.store.secrets import Vault
@@ -33,9 +34,11 @@ class SandboxParts:
         controller: SandboxController,
         vault: Vault,
         routes: PreviewRoutes,
+        standby: Standby,
         places: PreviewPlaces,
     ) -> None:
         self.controller = controller
+        self.standby = standby
         db, store = controller.db, controller.store
         self.previews = PreviewService(db, store, vault, routes, places)
         self.schedules = ScheduleService(db, store, vault)
@@ -48,9 +51,11 @@ class SandboxParts:
         self.controller.on_end.append(self.previews.forget_sandbox)
         self._task = asyncio.create_task(self._expire())
         self.timer.start()
+        self.standby.start()
 
     async def stop(self) -> None:
         """Start nothing more; what was under way is done again after the next start."""
+        await self.standby.stop()
         await self.timer.stop()
         if self._task is not None:
             self._task.cancel()

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from serai.catalog.providers import Providers
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
+from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
 from serai.kernel.errors import SeraiError
@@ -17,7 +18,7 @@ from serai.network.domains import DOMAINS
 from serai.network.served import ServedDomains, served_domains
 from serai.resources import documents
 from serai.resources.documents import Document
-from serai.resources.kinds import CONNECTIONS, MODELS
+from serai.resources.kinds import CONNECTIONS, MODELS, POLICIES
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.store.reach import unbounded
@@ -30,17 +31,29 @@ class Discovery:
     """Keeps the gateway's routes equal to what the store and the running sandboxes say."""
 
     def __init__(
-        self, db: Database, store: DocumentStore, routes: RouteTable, providers: Providers
+        self,
+        db: Database,
+        store: DocumentStore,
+        routes: RouteTable,
+        providers: Providers,
+        token_policies: TokenPolicies,
     ) -> None:
         self._db = db
         self._store = store
         self._routes = routes
         self._providers = providers
+        self._token_policies = token_policies
 
     def publish(self, sandbox: RunningSandbox) -> None:
         """Requests for this sandbox may be sent to its sockets."""
         key = (sandbox.workspace, sandbox.name)
         self._routes.sandboxes[key] = sandbox_route(sandbox)
+
+    def rest(self, sandbox: RunningSandbox) -> None:
+        """It must be resumed before a request is sent there."""
+        key = (sandbox.workspace, sandbox.name)
+        asleep = msgspec.structs.replace(sandbox_route(sandbox), asleep=True)
+        self._routes.sandboxes[key] = asleep
 
     def withdraw(self, sandbox: RunningSandbox) -> None:
         """No more requests for this sandbox; a newer one of the same name stays."""
@@ -82,16 +95,22 @@ class Discovery:
         """Read every model and its connection anew."""
         fresh = await self._db.read(self._model_routes)
         if fresh != self._routes.models:
-            self._routes.models = fresh
+            self._use(fresh)
 
     def changed(self, kind: str, document: Document, gone: bool) -> None:
         """A document changed: models and connections make routes."""
-        if kind in {MODELS.name, CONNECTIONS.name}:
+        if kind in {MODELS.name, CONNECTIONS.name, POLICIES.name}:
             with unbounded("the routes of all workspaces are one table"):
-                self._routes.models = self._db.read_now(self._model_routes)
+                self._use(self._db.read_now(self._model_routes))
         elif kind == DOMAINS.name:
             with unbounded("the domains of all workspaces are one table"):
                 self._set_domains(self._db.read_now(served_domains))
+
+    def _use(self, routes: dict[tuple[str, str], ModelRoute]) -> None:
+        self._routes.models = routes
+        for route in routes.values():
+            if route.token_policies:
+                self._token_policies.watch(route.resource_id, route.token_policies)
 
     async def repair(self) -> None:
         """Compare in full for ever."""
@@ -105,9 +124,11 @@ class Discovery:
 
     def _model_routes(self, conn: Connection) -> dict[tuple[str, str], ModelRoute]:
         connections = {(d.workspace, d.name): d for d in documents.every(conn, CONNECTIONS.name)}
+        policies = {(d.workspace, d.name): d for d in documents.every(conn, POLICIES.name)}
         routes = {}
         for document in documents.every(conn, MODELS.name):
             route = self._model_route(conn, document, connections)
+            route = _governed(route, msgspec.json.decode(document.body)["spec"], policies)
             # the same object as before, so that what is remembered of it stays
             before = self._routes.models.get((document.workspace, document.name))
             routes[document.workspace, document.name] = before if before == route else route
@@ -157,6 +178,37 @@ class Discovery:
             api_key=called.key,
             api=called.api,
         )
+
+
+def _governed(
+    route: ModelRoute, spec: dict[str, Any], policies: dict[tuple[str, str], Document]
+) -> ModelRoute:
+    """The route with the token policies that the model's spec names."""
+    named = spec.get("policies") or []
+    found = [policies.get((route.workspace, name)) for name in named]
+    if None in found:
+        missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
+        return msgspec.structs.replace(route, unusable=missing)
+    limits = tuple(policy for policy in map(_token_policy, filter(None, found)) if policy)
+    strict = any(policy.strict for policy in limits)
+    return msgspec.structs.replace(route, token_policies=limits, strict=strict)
+
+
+def _token_policy(document: Document) -> TokenPolicy | None:
+    spec = msgspec.json.decode(document.body)["spec"]
+    kinds = spec.get("resourceTypes") or ["model"]
+    if spec["type"] != "maxToken" or "model" not in kinds:
+        return None
+    limits = spec["maxTokens"]
+    return TokenPolicy(
+        name=document.name,
+        granularity=limits.get("granularity") or "hour",
+        step=limits.get("step") or 1,
+        input=limits.get("input") or 0,
+        output=limits.get("output") or 0,
+        total=limits.get("total") or 0,
+        strict=bool(limits.get("strict")),
+    )
 
 
 def sandbox_route(sandbox: RunningSandbox) -> SandboxRoute:

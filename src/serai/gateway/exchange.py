@@ -42,6 +42,7 @@ class Exchange:
     It is the Sink of the client's request and the Caller of the upstream's answer.
     """
 
+    express = False
     __slots__ = (
         "address",
         "backlog",

@@ -146,7 +146,7 @@ class PreviewExchange(SandboxExchange):
 
     def _forward(self, preview: PreviewRoute) -> None:
         route = self.gateway.routes.sandboxes.get((preview.workspace, preview.sandbox))
-        if route is None:
+        if route is None or route.asleep:
             self.spawn(self._find)
         else:
             self.open(route)
@@ -155,9 +155,7 @@ class PreviewExchange(SandboxExchange):
     def open(self, route: SandboxRoute) -> None:
         preview = self.preview
         assert preview is not None
-        self.route = route
-        self.gateway.on_sandbox_activity(route)
-        self.touched = self.client.loop.time()
+        self.use(route)
         self.port = preview.port
         path = route.port_socket if preview.port else route.api_socket
         copied = copy_request(self.request.headers, preview.dropped)

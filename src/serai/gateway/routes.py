@@ -7,10 +7,11 @@ gateway only reads it.
 import msgspec
 
 from serai.catalog.provider_api import ProviderApi
+from serai.gateway.models.token_policies import TokenPolicy
 
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A running sandbox.
+    """A sandbox that runs, or is suspended.
 
     Attributes:
         account_id: account that pays.
@@ -19,6 +20,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
         resource_id: the sandbox's internal id; changes when a name is used again.
         api_socket: Unix socket of the sandbox API (HTTP/1.1).
         port_socket: Unix socket to TCP ports inside; protocol in ``runtime.port``.
+        asleep: it must be asked for before anything is sent there.
     """
 
     account_id: str
@@ -27,6 +29,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     api_socket: str
     port_socket: str
+    asleep: bool = False
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         api: how the provider is called.
         disabled: its owner has switched it off.
         unusable: why it cannot be called, for people; empty when it can.
+        token_policies: limits of its tokens.
+        strict: one of them is strict.
     """
 
     account_id: str
@@ -57,6 +62,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     api: ProviderApi = ProviderApi()
     disabled: bool = False
     unusable: str = ""
+    token_policies: tuple[TokenPolicy, ...] = ()
+    strict: bool = False
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

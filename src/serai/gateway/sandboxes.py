@@ -55,7 +55,7 @@ class SandboxExchange(Exchange):
         target = self.target
         route = self.gateway.routes.sandboxes.get((target.workspace, target.name))
         self.demand_access(route.account_id if route else None)
-        if route is None:
+        if route is None or route.asleep:
             self.spawn(self._find)
         else:
             self.open(route)
@@ -73,9 +73,7 @@ class SandboxExchange(Exchange):
 
     def open(self, route: SandboxRoute) -> None:
         """Send the request to this sandbox."""
-        self.route = route
-        self.gateway.on_sandbox_activity(route)
-        self.touched = self.client.loop.time()
+        self.use(route)
         place = port_of(self.target.rest)
         if place is None:
             address = Address(route.api_socket, "", 0, False)
@@ -87,6 +85,12 @@ class SandboxExchange(Exchange):
             address = Address(route.port_socket, "", self.port, False)
         copied = copy_request(self.request.headers, DROPPED_FOR_SANDBOX)
         self.dispatch(address, self._head(path, copied), chunked=copied.chunked)
+
+    def use(self, route: SandboxRoute) -> None:
+        """From now on, until it is over, this request keeps the sandbox awake."""
+        self.route = route
+        self.gateway.on_sandbox_activity(route, 1)
+        self.touched = self.client.loop.time()
 
     def _head(self, path: bytes, copied: Copied) -> bytes:
         if copied.host is None and self.request.http11:
@@ -152,8 +156,9 @@ class SandboxExchange(Exchange):
             if name not in _NOT_TUNNELLED and may_answer(name, value):
                 lines += (name, b": ", value, b"\r\n")
         lines += (b"x-request-id: ", self.request_id.encode("ascii"), b"\r\n\r\n", data)
-        outwards = TunnelEnd(upstream.transport, self._tunnel_over)
-        inwards = TunnelEnd(self.client.transport, self._tunnel_over)
+        outwards = TunnelEnd(upstream.transport, self._tunnel_over, self._heard)
+        inwards = TunnelEnd(self.client.transport, self._tunnel_over, self._heard)
+        outwards.peer, inwards.peer = inwards, outwards
         self.tunnel = (outwards, inwards)
         upstream.transport.set_protocol(inwards)
         self.client.write(b"".join(lines))
@@ -169,13 +174,24 @@ class SandboxExchange(Exchange):
 
     def tick(self, now: float) -> None:
         super().tick(now)
-        if self.route is not None and now - self.touched > _TOUCH:
-            self.touched = now
-            self.gateway.on_sandbox_activity(self.route)
+        if self.route is None or now - self.touched <= _TOUCH:
+            return
+        self.touched = now
+        if self.tunnel is None:
+            self.gateway.on_sandbox_activity(self.route, 0)
+            return
+        for end in self.tunnel:
+            end.listening = True
+
+    def _heard(self) -> None:
+        """Something was sent through the tunnel, for the first time since the last look."""
+        if self.route is not None:
+            self.gateway.on_sandbox_activity(self.route, 0)
 
     def label(self) -> str:
         return f"server on port {self.port} of the sandbox" if self.port else "sandbox API"
 
     def closed(self) -> None:
-        if self.route is not None:
-            self.gateway.on_sandbox_activity(self.route)
+        route, self.route = self.route, None
+        if route is not None:
+            self.gateway.on_sandbox_activity(route, -1)

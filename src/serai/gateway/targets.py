@@ -65,6 +65,15 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     host: str = ""
     fallback: tuple[str, str] | None = None
 
+    def path(self) -> bytes:
+        """The path that this was made of; for a preview without what stands before its slug."""
+        return b"/%b/%b/%b%b" % (
+            self.workspace.encode("latin-1"),
+            self.kind,
+            self.name.encode("latin-1"),
+            self.rest,
+        )
+
 
 def origin_form(url: bytes) -> bytes:
     """``http://host/path`` as ``/path``; every other target unchanged."""

@@ -2,6 +2,7 @@
 
 import difflib
 import ipaddress
+import math
 import os
 import re
 import tomllib
@@ -19,6 +20,7 @@ FILE = "serai.toml"
 PREFIX = "SERAI_"
 PATH_MAX, NAME_MAX = 3840, 255
 """Bytes of a directory's path, with room for what lies in it, and of each part of one."""
+SECONDS_MAX = 86_400
 SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
@@ -196,6 +198,17 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+def _seconds(raw: Any) -> float:
+    """A part of a second is of use for tests."""
+    try:
+        seconds = float("nan" if isinstance(raw, bool) else raw)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not (seconds == 0 or 0.1 <= seconds <= SECONDS_MAX):
+        raise ValueError(f"must be a number of seconds from 0.1 to {SECONDS_MAX}, or 0 for never")
+    return seconds
+
+
 def _choice(*allowed: str) -> Callable[[Any], str]:
     def parse(raw: Any) -> str:
         if not isinstance(raw, str) or raw.lower() not in allowed:
@@ -331,4 +344,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
+    "standby_seconds": _seconds,
+    "on_stop": _choice("end", "suspend"),
+    "pool_mb": _integer(0, 1 << 30),
+    "sandbox_disk_mb": _integer(16, 1 << 30),
 }

@@ -37,10 +37,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
         private_webhooks: whether webhooks may call this machine and private networks.
+        standby_seconds: after how long without use a sandbox is suspended; 0 for never.
+        on_stop: what becomes of sandboxes when the server is stopped: ``end`` ends their processes,
+            ``suspend`` leaves them suspended for the next start.
         usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
+        pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
+        sandbox_disk_mb: MiB that the files of one sandbox may take.
     """
 
     data_dir: Path
@@ -65,9 +70,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_webhooks: bool = True
     usage_database_url: str | None = None
     usage_event_retention: int = 8
-
+    standby_seconds: float = 15.0
+    on_stop: str = "end"
     smtp_url: str | None = None
     mail_from: str | None = None
+    pool_mb: int = 0
+    sandbox_disk_mb: int = 10 * 1024
 
     @property
     def origin(self) -> str:
