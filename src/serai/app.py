@@ -100,7 +100,10 @@ from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
+from serai.storage.drives import locate_all
 from serai.storage.operations import drive_files, storage_operations, volume_content
+from serai.storage.s3_access import s3_secrets
+from serai.storage.s3_server import s3_server
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -162,6 +165,7 @@ class Platform:
         embedded = EmbeddedRuntime(settings.data_dir, pool=pool, egress=self.egress.socket)
         self.runtime: Runtime = embedded
         self.disks = embedded.disks
+        self.s3 = s3_server(self.db, self.vault, self.disks, settings.data_dir, settings.s3_port)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
@@ -211,6 +215,7 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
+            *([asyncio.create_task(self.s3.run())] if self.s3 is not None else []),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
@@ -267,7 +272,11 @@ class Platform:
             self.runtime = UnavailableRuntime(str(problem))
         return booted
 
+    def _s3(self) -> str | None:
+        return self.s3.endpoint if self.s3 is not None else None
+
     def _relocate(self, conn: Connection) -> None:
+        locate_all(conn, self._s3())
         for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
             if kind.has_url:
                 self.store.relocate(conn, kind)
@@ -311,7 +320,9 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
+            *storage_operations(
+                context, self.vault, self.settings.data_dir, self.disks, self._s3()
+            ),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),
@@ -343,6 +354,7 @@ class Platform:
             self.names,
             FEATURES,
             self.mailer,
+            s3_secrets(self.vault) if self.s3 is not None else None,
         )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:

@@ -348,4 +348,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "on_stop": _choice("end", "suspend"),
     "pool_mb": _integer(0, 1 << 30),
     "sandbox_disk_mb": _integer(16, 1 << 30),
+    "s3_port": _integer(0, 65535),
 }
