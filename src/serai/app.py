@@ -275,6 +275,10 @@ class Platform:
     def _s3(self) -> str | None:
         return self.s3.endpoint if self.s3 is not None else None
 
+    def _storage(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+        data_dir = self.settings.data_dir
+        return storage_operations(context, self.vault, data_dir, self.disks, self._s3())
+
     def _relocate(self, conn: Connection) -> None:
         locate_all(conn, self._s3())
         for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
@@ -320,9 +324,7 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(
-                context, self.vault, self.settings.data_dir, self.disks, self._s3()
-            ),
+            *self._storage(context),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),

@@ -1,4 +1,4 @@
-"""Secrets of service accounts' keys, sealed: signatures of S3 are checked with the secret itself."""
+"""Secrets of service accounts' keys, sealed: signatures of S3 are checked with the secret."""
 
 from sqlalchemy import Column, LargeBinary, String, Table
 
