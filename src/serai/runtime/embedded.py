@@ -14,7 +14,8 @@ from serai.runtime import cgroups, host, image, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import Files, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.saving import SavedFiles
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -55,6 +56,7 @@ class EmbeddedRuntime:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.files: Files = SavedFiles(self._storage, self._send, self._turn)
 
     @property
     def launcher_pid(self) -> int | None:
@@ -225,6 +227,7 @@ class EmbeddedRuntime:
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir="/blaxel",
             masks=dict(masks),
+            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
         )
 
     async def _bear(self, birth: Birth) -> Trace:

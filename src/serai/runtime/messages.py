@@ -53,6 +53,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
 
     ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
     are the lower layers that hide parts of the host's directories, by the names in Setup.
+    ``saved`` are directories of saved files that the sandbox starts from, the topmost first.
     """
 
     request: int
@@ -67,6 +68,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     home: str
     workdir: str
     masks: dict[str, str]
+    saved: tuple[str, ...] = ()
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):

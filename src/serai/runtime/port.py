@@ -15,6 +15,8 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         image: image reference, for example ``blaxel/base-image:latest``.
         memory_mb: memory limit in MiB; CPU cores are ``memory_mb / 2048``.
         environment: variables of every process inside, unmasked.
+        files_from: ids of saved sets of files (see Files) that lie below the sandbox's own
+            changes, the topmost first; they must stay as long as the sandbox is there.
     """
 
     id: str
@@ -22,6 +24,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     memory_mb: int
     environment: Mapping[str, str]
+    files_from: tuple[str, ...] = ()
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +53,49 @@ class UnknownImage(RuntimeProblem):
     """No image of that name can be provided here."""
 
 
+class NoSpace(RuntimeProblem):
+    """The disk is full."""
+
+
+class Files(Protocol):
+    """Keeps the changes that sandboxes made to their images. All may be repeated safely.
+
+    A saved set of files holds the changes of one sandbox at one moment; what that sandbox was
+    itself started from is not in it and must be named again. Volumes and drives are left out.
+    """
+
+    level: str
+    """What a saved set holds: ``files``."""
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """Save the files of a sandbox, running or not, as of one moment; answers their bytes.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def copy(self, sandbox_id: str, target_id: str) -> int:
+        """Give a sandbox that was never started the files of another; see ``save``."""
+
+    async def discard(self, sandbox_id: str) -> None:
+        """Forget the files of a sandbox that does not run."""
+
+    async def saved(self) -> list[str]:
+        """Ids of all saved sets, also of those that a crash left incomplete."""
+
+    async def drop(self, saved_id: str) -> None:
+        """Remove a saved set; nothing happens when there is none."""
+
+
 class Runtime(Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
     name: str
     isolation: str
     """One line for people: what separates a sandbox from the host here."""
+    files: Files
+    """Saving and copying files."""
 
     async def start(self) -> None:
         """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""

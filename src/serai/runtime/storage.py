@@ -20,12 +20,13 @@ class Storage:
         self.key = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
+        self._saved = self.root / "saved"
         self._trash = self.root / "trash"
         self._sockets = self.root / "run"
 
     def prepare(self) -> None:
         """Make the directories and finish removals that were cut short."""
-        for folder in (self.sandboxes, self.layers, self._trash):
+        for folder in (self.sandboxes, self.layers, self._saved, self._trash):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.layers.chmod(0o755)
         self._sockets = self._socket_directory()
@@ -77,12 +78,24 @@ class Storage:
         """Ids that have a directory."""
         return {path.name for path in self.sandboxes.iterdir()}
 
+    def saved_files(self, saved_id: str) -> Path:
+        """The directory of a set of saved files."""
+        return self._saved / saved_id
+
+    def known_saved(self) -> list[str]:
+        """Ids of sets of saved files, also of those that were never completed."""
+        return sorted({path.name.removesuffix(".new") for path in self._saved.iterdir()})
+
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
+        self.trash(self.directory(sandbox_id))
+
+    def trash(self, path: Path) -> None:
+        """Remove a directory of ours, at once out of its place; see ``remove``."""
         bag = self._trash / os.urandom(8).hex()
         bag.mkdir(mode=0o700)
         with contextlib.suppress(FileNotFoundError):
-            self.directory(sandbox_id).rename(bag / sandbox_id)
+            path.rename(bag / path.name)
         delete_tree(bag)
         bag.rmdir()
 

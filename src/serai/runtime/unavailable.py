@@ -1,6 +1,33 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import Files, RuntimeProblem, SandboxHandle, SandboxPlan
+
+
+class NoFiles:
+    """Keeps nothing, and says why."""
+
+    level = "nothing"
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def copy(self, sandbox_id: str, target_id: str) -> int:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def discard(self, sandbox_id: str) -> None:
+        """Nothing is there."""
+
+    async def saved(self) -> list[str]:
+        """Nothing is there."""
+        return []
+
+    async def drop(self, saved_id: str) -> None:
+        """Nothing is there."""
 
 
 class UnavailableRuntime:
@@ -10,6 +37,7 @@ class UnavailableRuntime:
 
     def __init__(self, reason: str) -> None:
         self.isolation = f"none: {reason}"
+        self.files: Files = NoFiles(reason)
         self._reason = reason
 
     async def start(self) -> None:

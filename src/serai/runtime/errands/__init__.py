@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 
 from serai.runtime import processes
 from serai.runtime.birth import Place
+from serai.runtime.errands.files import copy_files, save_files
 from serai.runtime.messages import Errand
 
 Runner = Callable[[Place, Errand], str]
 
-ERRANDS: Mapping[str, Runner] = {}
+ERRANDS: Mapping[str, Runner] = {
+    "save-files": save_files,
+    "copy-files": copy_files,
+}
 
 
 def run(place: Place, errand: Errand) -> str:

@@ -1,0 +1,88 @@
+"""Sets of saved files of the embedded runtime, and what a sandbox starts from."""
+
+import asyncio
+import errno
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from serai.runtime import traces
+from serai.runtime.messages import Trace
+from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.runtime.storage import Storage
+
+Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
+Turn = Callable[[str], AbstractAsyncContextManager[None]]
+_SAVED = re.compile(r"[a-z0-9_]{1,40}")
+_FULL = f"[Errno {errno.ENOSPC}]"
+
+
+class SavedFiles:
+    """See ``port.Files``. Copies are made by forks of the launcher, beside the server.
+
+    Args:
+        storage: the data directory's.
+        send: has the launcher run an errand.
+        turn: the lock of one sandbox.
+    """
+
+    level = "files"
+
+    def __init__(self, storage: Storage, send: Send, turn: Turn) -> None:
+        self._storage = storage
+        self._send = send
+        self._turn = turn
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """See Files.save."""
+        target = self._storage.saved_files(_checked(saved_id))
+        async with self._turn(sandbox_id):
+            try:
+                return await self._copy("save-files", sandbox_id, target)
+            except BaseException:
+                await asyncio.shield(asyncio.to_thread(self._drop, target))
+                raise
+
+    async def copy(self, sandbox_id: str, target_id: str) -> int:
+        """See Files.copy."""
+        async with self._turn(target_id), self._turn(sandbox_id):
+            return await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
+
+    async def _copy(self, kind: str, sandbox_id: str, target: Path) -> int:
+        source = self._storage.directory(sandbox_id)
+        if not source.exists():
+            raise RuntimeProblem("the sandbox has no files: it was never started")
+        try:
+            return int(await self._send(kind, None, {"source": str(source), "target": str(target)}))
+        except RuntimeProblem as problem:
+            if _FULL in str(problem):
+                raise NoSpace("the disk that holds the data directory is full") from problem
+            raise
+
+    async def discard(self, sandbox_id: str) -> None:
+        """See Files.discard."""
+        async with self._turn(sandbox_id):
+            await asyncio.to_thread(self._storage.remove, sandbox_id)
+
+    async def saved(self) -> list[str]:
+        """See Files.saved."""
+        return await asyncio.to_thread(self._storage.known_saved)
+
+    async def drop(self, saved_id: str) -> None:
+        """See Files.drop."""
+        await asyncio.to_thread(self._drop, self._storage.saved_files(_checked(saved_id)))
+
+    def _drop(self, saved: Path) -> None:
+        for path in (saved.with_name(f"{saved.name}.new"), saved):
+            try:
+                with traces.locked(path):  # an errand of a server that died may still write there
+                    self._storage.trash(path)
+            except FileNotFoundError:
+                continue
+
+
+def _checked(saved_id: str) -> str:
+    if not _SAVED.fullmatch(saved_id):
+        raise RuntimeProblem(f"id {saved_id[:60]!r} must be 1 to 40 of a-z, 0-9 and _")
+    return saved_id
