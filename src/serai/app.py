@@ -165,8 +165,8 @@ class Platform:
         spans = SandboxSpans(self.meter, self.usage, clock)
         controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
         reconciler = Reconciler(controller)
-        await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)
+        await reconciler.start()
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),

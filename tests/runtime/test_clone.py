@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from serai.runtime.clone import Copied, TreeCloner
 from serai.runtime.host import is_host_root
+from serai.runtime.packing import BrokenArchive, Packer, Unpacker
 from serai.runtime.storage import delete_tree
 
 NAMES = st.binary(min_size=1, max_size=12).filter(
@@ -57,6 +58,24 @@ def clone(source: Path, target: Path) -> Copied:
     delete_tree(pool)
     pool.rmdir()
     return cloner.copied
+
+
+def packed(source: Path, place: Path) -> Path:
+    """The tree after a way through an archive."""
+    with (place / "archive").open("wb") as file:
+        packer = Packer(file)
+        descriptor = os.open(source, os.O_RDONLY)
+        packer.add("tree", descriptor)
+        os.close(descriptor)
+        packer.close()
+    (place / "unpacked").mkdir()
+    (place / "links").mkdir()
+    pool = os.open(place / "links", os.O_RDONLY)
+    with (place / "archive").open("rb") as file:
+        Unpacker(file, str(place / "unpacked"), "upper", pool).run()
+    os.close(pool)
+    delete_tree(place / "links")
+    return place / "unpacked" / "tree" / "upper"
 
 
 def build(folder: bytes, tree: dict[bytes, Any], made: list[bytes]) -> None:
@@ -134,6 +153,7 @@ def test_a_copy_is_exactly_the_tree(tmp_path_factory: pytest.TempPathFactory, tr
     before = described(source)
     copied = clone(source, target)
     assert described(target) == before == described(source)
+    assert described(packed(source, place)) == before
     used = sum(path.lstat().st_blocks for path in target.rglob("*") if not path.is_dir())
     assert copied.size <= used * 512 + 1 or copied.size < 5_000_000
     delete_tree(place)
@@ -174,13 +194,14 @@ def test_a_tree_may_be_deeper_than_a_path(tmp_path: Path) -> None:
     os.close(os.open("bottom", os.O_CREAT | os.O_WRONLY, dir_fd=here))
     os.close(here)
     assert clone(tmp_path / "source", tmp_path / "target").files == 1
-    here = os.open(tmp_path / "target", os.O_RDONLY)
-    for _ in range(depth):
-        below = os.open(name, os.O_RDONLY, dir_fd=here)
+    for top in (tmp_path / "target", packed(tmp_path / "source", tmp_path)):
+        here = os.open(top, os.O_RDONLY)
+        for _ in range(depth):
+            below = os.open(name, os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        assert os.listdir(here) == ["bottom"]
         os.close(here)
-        here = below
-    assert os.listdir(here) == ["bottom"]
-    os.close(here)
     delete_tree(tmp_path)
 
 
@@ -202,3 +223,24 @@ def test_holes_stay_holes_and_links_lead_nowhere(tmp_path: Path) -> None:
     with (tmp_path / "target" / "huge").open("rb") as file:
         file.seek(1 << 39)
         assert file.read(4) == b"here"
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other"])
+def test_a_damaged_archive_is_noticed(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "data").write_bytes(os.urandom(50_000))
+    packed(tmp_path / "source", tmp_path)
+    whole = (tmp_path / "archive").read_bytes()
+    broken = {
+        "cut": whole[:-20],
+        "flipped": whole[:30_000] + bytes([whole[30_000] ^ 1]) + whole[30_001:],
+        "empty": b"",
+        "other": b"PK" + whole,
+    }[damage]
+    (tmp_path / "broken").write_bytes(broken)
+    for name in ("again", "pool"):
+        (tmp_path / name).mkdir()
+    pool = os.open(tmp_path / "pool", os.O_RDONLY)
+    with pytest.raises(BrokenArchive), (tmp_path / "broken").open("rb") as file:
+        Unpacker(file, str(tmp_path / "again"), "upper", pool).run()
+    os.close(pool)

@@ -38,9 +38,10 @@ async def test_a_sandbox_starts_from_saved_files(runtime: EmbeddedRuntime, plan:
         fork = await runtime.create(plan(files_from=("first",)))
         assert await shell(fork, LOOK) == seen
         assert await output(fork, "echo mine > /blaxel/mine && cat /blaxel/mine") == "mine"
-    assert await runtime.files.saved() == ["first"]
+    assert await runtime.files.saved() == {"first": True}
+    await runtime.files.settle("first")
     await runtime.files.drop("first")
-    assert await runtime.files.saved() == []
+    assert await runtime.files.saved() == {}
 
 
 async def test_saved_files_lie_on_one_another(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
@@ -128,4 +129,4 @@ async def test_nothing_is_left_of_a_failure(
     finally:
         (data_dir / "sandboxes" / handle.id / "layers" / "root").unlink()
         os.rename(data_dir / "aside", data_dir / "sandboxes" / handle.id / "layers" / "root")
-    assert await runtime.files.saved() == []
+    assert await runtime.files.saved() == {}

@@ -78,7 +78,7 @@ class Reconciler:
 
     async def _adopt(self, row: SandboxRow, document: Document | None) -> bool:
         """Take a row over as it is; False when it needs repair."""
-        if row.phase in {"stopped", "terminated"}:
+        if row.phase in {"stopped", "archived", "terminated"}:
             return True
         if row.phase != "running" or row.handle is None or document is None:
             return False
@@ -101,7 +101,7 @@ class Reconciler:
             row_now = await self.controller.db.read(
                 lambda conn, wanted=sandbox_id: records.get(conn, wanted)  # type: ignore[misc]
             )
-            if row_now is None or row_now.phase == "terminated":
+            if row_now is None or row_now.phase in {"archived", "terminated"}:
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
 

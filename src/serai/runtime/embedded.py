@@ -56,7 +56,7 @@ class EmbeddedRuntime:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.files: Files = SavedFiles(self._storage, self._send, self._turn)
+        self.files: Files = SavedFiles(self._storage, self._send, self._turn, self._end_run)
 
     @property
     def launcher_pid(self) -> int | None:
@@ -86,6 +86,7 @@ class EmbeddedRuntime:
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        await self.files.close()
         if self._masks is not None:
             await self._masks.close()
         async with self._opening:
@@ -271,6 +272,9 @@ class EmbeddedRuntime:
             self._remove_groups(sandbox_id, current or trace)
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
+
+    def _end_run(self, sandbox_id: str) -> None:
+        self._stop(sandbox_id, None)
 
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:

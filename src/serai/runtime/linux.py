@@ -86,6 +86,15 @@ def unshare(flags: int) -> None:
     _checked(LIBC.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
 
 
+def sync_file_system(path: str | os.PathLike[str]) -> None:
+    """Wait until everything written to the file system of a directory is on its disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(LIBC.syncfs(ctypes.c_int(descriptor)), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """mount(2); ``kind`` and ``options`` may be empty."""
     result = LIBC.mount(

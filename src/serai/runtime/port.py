@@ -79,10 +79,35 @@ class Files(Protocol):
         """Give a sandbox that was never started the files of another; see ``save``."""
 
     async def discard(self, sandbox_id: str) -> None:
-        """Forget the files of a sandbox that does not run."""
+        """End a sandbox and forget its files; they are gone at once, their space by and by."""
 
-    async def saved(self) -> list[str]:
-        """Ids of all saved sets, also of those that a crash left incomplete."""
+    async def pack(self, sandbox_id: str) -> int:
+        """Keep the files of a sandbox that does not run as one archive; answers its bytes.
+
+        The files themselves stay.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """Give a sandbox the files of its archive, in place of any others; the archive stays."""
+
+    async def packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, whole or not."""
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """Remove a sandbox's archive; nothing happens when there is none."""
+
+    async def close(self) -> None:
+        """Come to an end with what goes on in the background."""
+
+    async def saved(self) -> dict[str, bool]:
+        """Ids of all saved sets, and whether each is whole: not after a crash, or without power."""
+
+    async def settle(self, saved_id: str) -> None:
+        """Wait until a saved set is on disk for good: what ``save`` does not wait for."""
 
     async def drop(self, saved_id: str) -> None:
         """Remove a saved set; nothing happens when there is none."""

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from serai.runtime import traces
+from serai.kernel.background import Background
+from serai.runtime import linux, processes, traces
 from serai.runtime.messages import Trace
 from serai.runtime.port import NoSpace, RuntimeProblem
 from serai.runtime.storage import Storage
@@ -15,6 +16,7 @@ from serai.runtime.storage import Storage
 Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 _SAVED = re.compile(r"[a-z0-9_]{1,40}")
+_SETTLED = "settled"
 _FULL = f"[Errno {errno.ENOSPC}]"
 
 
@@ -25,12 +27,17 @@ class SavedFiles:
         storage: the data directory's.
         send: has the launcher run an errand.
         turn: the lock of one sandbox.
+        end: ends a sandbox's processes; runs in a thread, holding that lock.
     """
 
     level = "files"
 
-    def __init__(self, storage: Storage, send: Send, turn: Turn) -> None:
+    def __init__(
+        self, storage: Storage, send: Send, turn: Turn, end: Callable[[str], None]
+    ) -> None:
         self._storage = storage
+        self._end = end
+        self._background = Background()
         self._send = send
         self._turn = turn
 
@@ -53,8 +60,11 @@ class SavedFiles:
         source = self._storage.directory(sandbox_id)
         if not source.exists():
             raise RuntimeProblem("the sandbox has no files: it was never started")
+        return int(await self._run(kind, source, target))
+
+    async def _run(self, kind: str, source: Path, target: Path) -> str:
         try:
-            return int(await self._send(kind, None, {"source": str(source), "target": str(target)}))
+            return await self._send(kind, None, {"source": str(source), "target": str(target)})
         except RuntimeProblem as problem:
             if _FULL in str(problem):
                 raise NoSpace("the disk that holds the data directory is full") from problem
@@ -63,11 +73,52 @@ class SavedFiles:
     async def discard(self, sandbox_id: str) -> None:
         """See Files.discard."""
         async with self._turn(sandbox_id):
-            await asyncio.to_thread(self._storage.remove, sandbox_id)
+            bag = await asyncio.to_thread(self._put_away, sandbox_id)
+        self._background.start(asyncio.to_thread(self._storage.burn, bag))
 
-    async def saved(self) -> list[str]:
+    def _put_away(self, sandbox_id: str) -> Path:
+        self._end(sandbox_id)
+        return self._storage.put_away(self._storage.directory(sandbox_id))
+
+    async def pack(self, sandbox_id: str) -> int:
+        """See Files.pack."""
+        async with self._turn(sandbox_id):
+            try:
+                return await self._copy("pack-files", sandbox_id, self._storage.packed(sandbox_id))
+            except BaseException:
+                self._storage.packed(f"{sandbox_id}.new").unlink(missing_ok=True)
+                raise
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """See Files.unpack."""
+        source, target = self._storage.packed(sandbox_id), self._storage.directory(sandbox_id)
+        async with self._turn(sandbox_id):
+            await self._run("unpack-files", source, target)
+
+    async def packed(self) -> list[str]:
+        """See Files.packed."""
+        return await asyncio.to_thread(self._storage.known_packed)
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """See Files.drop_packed."""
+        await asyncio.to_thread(self._storage.drop_packed, sandbox_id)
+
+    async def close(self) -> None:
+        """Wait for removals that are still going on."""
+        await self._background.wait()
+
+    async def saved(self) -> dict[str, bool]:
         """See Files.saved."""
-        return await asyncio.to_thread(self._storage.known_saved)
+        return await asyncio.to_thread(self._saved)
+
+    def _saved(self) -> dict[str, bool]:
+        boot = processes.boot_id()
+        known = self._storage.known_saved()
+        return {name: _is_whole(self._storage.saved_files(name), boot) for name in known}
+
+    async def settle(self, saved_id: str) -> None:
+        """See Files.settle."""
+        await asyncio.to_thread(_settle, self._storage.saved_files(_checked(saved_id)))
 
     async def drop(self, saved_id: str) -> None:
         """See Files.drop."""
@@ -80,6 +131,22 @@ class SavedFiles:
                     self._storage.trash(path)
             except FileNotFoundError:
                 continue
+
+
+def _is_whole(saved: Path, boot: str) -> bool:
+    """Written to the end, and since then no power failure could take a part of it."""
+    try:
+        return (saved / _SETTLED).exists() or (saved / "size").read_text().split()[1] == boot
+    except (OSError, IndexError):
+        return False
+
+
+def _settle(saved: Path) -> None:
+    if (saved / _SETTLED).exists():
+        return
+    linux.sync_file_system(saved)
+    (saved / _SETTLED).touch()
+    linux.sync_file_system(saved)
 
 
 def _checked(saved_id: str) -> str:

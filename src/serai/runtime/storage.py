@@ -21,12 +21,13 @@ class Storage:
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
         self._saved = self.root / "saved"
+        self._packed = self.root / "archived"
         self._trash = self.root / "trash"
         self._sockets = self.root / "run"
 
     def prepare(self) -> None:
         """Make the directories and finish removals that were cut short."""
-        for folder in (self.sandboxes, self.layers, self._saved, self._trash):
+        for folder in (self.sandboxes, self.layers, self._saved, self._packed, self._trash):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.layers.chmod(0o755)
         self._sockets = self._socket_directory()
@@ -92,18 +93,38 @@ class Storage:
 
     def trash(self, path: Path) -> None:
         """Remove a directory of ours, at once out of its place; see ``remove``."""
+        self.burn(self.put_away(path))
+
+    def put_away(self, path: Path) -> Path:
+        """Take a directory out of its place, into a bag that is still to be burnt."""
         bag = self._trash / os.urandom(8).hex()
         bag.mkdir(mode=0o700)
         with contextlib.suppress(FileNotFoundError):
             path.rename(bag / path.name)
+        return bag
+
+    def burn(self, bag: Path) -> None:
+        """Remove a bag and all that is in it."""
         delete_tree(bag)
         bag.rmdir()
+
+    def packed(self, sandbox_id: str) -> Path:
+        """The archive of a sandbox's files."""
+        return self._packed / sandbox_id
+
+    def known_packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, or a part of one."""
+        return sorted({path.name.removesuffix(".new") for path in self._packed.iterdir()})
+
+    def drop_packed(self, sandbox_id: str) -> None:
+        """Remove the archive of a sandbox, if there is one."""
+        for name in (f"{sandbox_id}.new", sandbox_id):
+            self.packed(name).unlink(missing_ok=True)
 
     def empty_trash(self) -> None:
         """Delete everything that was moved to the trash by a process that died then."""
         for bag in self._trash.iterdir():
-            delete_tree(bag)
-            bag.rmdir()
+            self.burn(bag)
 
 
 def delete_tree(top: Path) -> None:

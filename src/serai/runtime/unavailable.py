@@ -22,9 +22,30 @@ class NoFiles:
     async def discard(self, sandbox_id: str) -> None:
         """Nothing is there."""
 
-    async def saved(self) -> list[str]:
+    async def pack(self, sandbox_id: str) -> int:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def packed(self) -> list[str]:
         """Nothing is there."""
         return []
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """Nothing is there."""
+
+    async def close(self) -> None:
+        """Nothing goes on."""
+
+    async def saved(self) -> dict[str, bool]:
+        """Nothing is there."""
+        return {}
+
+    async def settle(self, saved_id: str) -> None:
+        """Nothing is there."""
 
     async def drop(self, saved_id: str) -> None:
         """Nothing is there."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from serai.runtime import processes
 from serai.runtime.birth import Place
-from serai.runtime.errands.files import copy_files, save_files
+from serai.runtime.errands.files import copy_files, pack_files, save_files, unpack_files
 from serai.runtime.messages import Errand
 
 Runner = Callable[[Place, Errand], str]
@@ -16,6 +16,8 @@ Runner = Callable[[Place, Errand], str]
 ERRANDS: Mapping[str, Runner] = {
     "save-files": save_files,
     "copy-files": copy_files,
+    "pack-files": pack_files,
+    "unpack-files": unpack_files,
 }
 
 

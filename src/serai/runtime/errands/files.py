@@ -4,10 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-from serai.runtime import privileges, traces
+from serai.runtime import privileges, processes, traces
 from serai.runtime.birth import Place
 from serai.runtime.clone import Copied, TreeCloner
 from serai.runtime.messages import Errand
+from serai.runtime.packing import Packer, Unpacker
 from serai.runtime.stillness import still
 from serai.runtime.storage import delete_tree
 
@@ -19,7 +20,7 @@ def save_files(place: Place, errand: Errand) -> str:
     """Copy the changes of the sandbox in directory ``source`` to the new directory ``target``.
 
     ``target`` appears when it is complete, and holds a directory for each overlay and the file
-    ``size``. Answers the bytes that it takes.
+    ``size``: its bytes, and the boot in which it was written. Answers the bytes.
     """
     source, target = Path(errand.details["source"]), Path(errand.details["target"])
     draft = target.with_name(f"{target.name}.new")
@@ -29,9 +30,9 @@ def save_files(place: Place, errand: Errand) -> str:
         if not target.exists():
             delete_tree(draft)
             size = _copy_layers(source, draft, "").size
-            (draft / SIZE).write_text(f"{size}\n")
+            (draft / SIZE).write_text(f"{size} {processes.boot_id()}\n")
             draft.rename(target)
-    return (target / SIZE).read_text().strip()
+    return (target / SIZE).read_text().split()[0]
 
 
 def copy_files(place: Place, errand: Errand) -> str:
@@ -43,17 +44,51 @@ def copy_files(place: Place, errand: Errand) -> str:
     _become_owner(place)
     target.mkdir(exist_ok=True)
     with traces.locked(target):
-        layers = target / "layers"
-        if layers.exists():
-            delete_tree(layers)
-        layers.mkdir(exist_ok=True)
+        layers = _emptied(target / "layers")
         return str(_copy_layers(source, layers, "upper").size)
+
+
+def pack_files(place: Place, errand: Errand) -> str:
+    """Write the changes of a sandbox that does not run as one archive; answers its bytes."""
+    source, target = Path(errand.details["source"]), Path(errand.details["target"])
+    draft = target.with_name(f"{target.name}.new")
+    _become_owner(place)
+    with traces.locked(source), draft.open("wb") as file:
+        packer = Packer(file)
+        for name in sorted(os.listdir(source / "layers")):
+            packer.add(name, _opened(source / "layers" / name / "upper"))
+        packer.close()
+        file.flush()
+        os.fsync(file.fileno())
+        draft.rename(target)
+        return str(os.fstat(file.fileno()).st_size)
+
+
+def unpack_files(place: Place, errand: Errand) -> str:
+    """Give a sandbox that has no files those of an archive."""
+    source, target = Path(errand.details["source"]), Path(errand.details["target"])
+    _become_owner(place)
+    target.mkdir(exist_ok=True)
+    with traces.locked(target):
+        layers = _emptied(target / "layers")
+        pool = layers / POOL
+        pool.mkdir(mode=0o700)
+        with source.open("rb") as file:
+            Unpacker(file, str(layers), "upper", _opened(pool)).run()
+        shutil.rmtree(pool)
+    return ""
 
 
 def _become_owner(place: Place) -> None:
     """See and keep every file, also where we are not the host's root."""
     if not place.root_outside:
         privileges.enter_own_namespace(0)
+
+
+def _emptied(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    delete_tree(folder)
+    return folder
 
 
 def _copy_layers(source: Path, target: Path, below: str) -> Copied:
