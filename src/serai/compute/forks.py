@@ -153,6 +153,9 @@ def _check(wanted: ForkRequest) -> None:
         raise BadRequest(f"port {wanted.port} is outside 1 to 65535.")
     if wanted.traffic is not None and not 0 <= wanted.traffic <= 100:
         raise BadRequest(f"traffic {wanted.traffic} is outside 0 to 100.")
+    names = [env.name for env in wanted.envs or []]
+    if len(set(names)) < len(names):
+        raise BadRequest("envs has a name twice.")
     sent = msgspec.to_builtins(wanted)
     if wanted.target_type == "sandbox":
         for field in OF_APPLICATIONS:

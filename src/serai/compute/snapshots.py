@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from serai.compute import records
 from serai.compute import snapshot_records as rows
+from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
 from serai.compute.kept import begin_storage, end_storage, megabytes
 from serai.compute.kind import SANDBOXES, need_files
@@ -22,7 +23,7 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import Conflict, NotFound, SeraiError, ServiceUnavailable
 from serai.kernel.ids import token
 from serai.kernel.names import check_name
-from serai.resources import audit, quotas
+from serai.resources import audit, documents, quotas, revisions
 from serai.resources.audit import Target
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -203,6 +204,7 @@ class Snapshots:
 
         Raises:
             NotFound: somebody else was first.
+            Conflict: an application was forked from it, or it is being taken.
         """
 
         def mark(conn: Connection) -> None:
@@ -211,6 +213,13 @@ class Snapshots:
                 raise Conflict(
                     f"Snapshot {row.name!r} is being taken; delete it when it is ready.",
                     code="SNAPSHOT_NOT_READY",
+                )
+            user = _application_of(conn, current)
+            if user is not None:
+                raise Conflict(
+                    f"Snapshot {row.name!r} is what a revision of application {user!r} was forked "
+                    "from; delete the application first.",
+                    code="SNAPSHOT_IN_USE",
                 )
             rows.change(conn, row.id, status="deleted")
             end_storage(conn, row.id, now())
@@ -277,6 +286,16 @@ def _ready(conn: Connection, actor: Actor, row: SnapshotRow, size: int) -> Snaps
     ready = msgspec.structs.replace(row, status="ready", size=size)
     audit.record(conn, actor, "create", _target(row), None, _told(ready))
     return ready
+
+
+def _application_of(conn: Connection, row: SnapshotRow) -> str | None:
+    """The application, if any, one of whose revisions was forked from a snapshot."""
+    for application in documents.every(conn, APPLICATIONS.name, row.workspace):
+        kept = [one.spec for one in revisions.of_document(conn, application.id)]
+        specs = [msgspec.json.decode(spec) for spec in kept]
+        if any(spec.get("snapshot") == row.id for spec in specs):
+            return application.name
+    return None
 
 
 def _target(row: SnapshotRow) -> Target:

@@ -25,7 +25,7 @@ def still(trace: Trace) -> Iterator[None]:
     """
     freezer = next(filter(None, map(_freezer, map(Path, trace.cgroups))), None)
     if freezer is None:
-        with _stopped(trace.pid):
+        with _stopped(trace):
             yield
         return
     file, frozen, thawed, state = freezer
@@ -63,11 +63,11 @@ def _wait(done: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
-def _stopped(first: int) -> Iterator[None]:
-    """Stop the first process of a pid namespace and all below it, until nobody is left to fork."""
+def _stopped(trace: Trace) -> Iterator[None]:
+    """Stop every process by signal, until nobody is left to fork."""
     ours: list[int] = []
     try:
-        _wait(lambda: _all_rest(first, ours))
+        _wait(lambda: _all_rest(trace, ours))
         yield
     finally:
         for pid in reversed(ours):
@@ -75,9 +75,9 @@ def _stopped(first: int) -> Iterator[None]:
                 os.kill(pid, signal.SIGCONT)
 
 
-def _all_rest(first: int, ours: list[int]) -> bool:
+def _all_rest(trace: Trace, ours: list[int]) -> bool:
     """Whether all rest; those that do not are stopped, and told in ``ours``."""
-    busy = [pid for pid, state in _family(first).items() if state not in _RESTING]
+    busy = [pid for pid in _members(trace) if _state(pid) not in _RESTING]
     for pid in busy:
         if pid not in ours:
             ours.append(pid)
@@ -86,24 +86,36 @@ def _all_rest(first: int, ours: list[int]) -> bool:
     return not busy
 
 
-_RESTING = "TtZXx"
+_RESTING = "TtZX"
 
 
-def _family(first: int) -> dict[int, str]:
-    """A process and all below it, with their states."""
-    states: dict[int, str] = {}
+def _members(trace: Trace) -> list[int]:
+    """The processes of a sandbox, its first one first; by its control group if it has one."""
+    for group in trace.cgroups:
+        with contextlib.suppress(OSError):
+            others = map(int, Path(group, "cgroup.procs").read_text().split())
+            return [trace.pid, *(pid for pid in others if pid != trace.pid)]
     below: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError, ValueError):
-            stat = Path(f"/proc/{name}/stat").read_bytes()
-            state, parent = stat[stat.rindex(b")") + 2 :].split(None, 2)[:2]
-            states[int(name)] = state.decode()
-            below.setdefault(int(parent), []).append(int(name))
-    found: dict[int, str] = {}
-    pending = [first]
-    while pending:
-        pid = pending.pop()
-        if pid in states:
-            found[pid] = states[pid]
-            pending += below.get(pid, [])
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        below.setdefault(_parent(pid), []).append(pid)
+    found = [trace.pid]
+    for pid in found:
+        found += below.get(pid, [])
     return found
+
+
+def _state(pid: int) -> str:
+    return (_stat(pid) or ["X"])[0]
+
+
+def _parent(pid: int) -> int:
+    return int((_stat(pid) or ["X", "0"])[1])
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent and more of a process; nothing when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return []
+    return text[text.rindex(b")") + 2 :].decode().split()
