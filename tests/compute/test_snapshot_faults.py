@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from compute.conftest import create
-from compute.test_snapshots import fork, refusal, run, snapshot, until
+from compute.test_snapshots import fork, kept, refusal, run, snapshot, until
 from platform_server import Server
 from serai.runtime.host import is_host_root
 
@@ -25,15 +25,25 @@ FILES = (
 SUM = "cd /srv && find . -type f | sort | xargs cat | sha256sum; ls -R | wc -l"
 
 
-@pytest.fixture(scope="module")
-def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=["copied", "shared"])
+def crashing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server with a sandbox ``src`` that has files enough to be caught copying them."""
-    server = Server(tmp_path_factory.mktemp("crashing") / "data").start()
+    data = tmp_path_factory.mktemp("crashing") / "data"
+    if request.param == "copied":
+        without_pool(data)
+    server = Server(data).start()
     create(server.client, "src")
     run(server.client, "src", FILES)
     snapshot(server.client, "src", "kept")
     yield server
     server.stop()
+
+
+def without_pool(data: Path) -> None:
+    """Have the server keep files where data cannot be shared: as where mkfs.btrfs is missing."""
+    (data / "pool.new").mkdir(parents=True)
 
 
 def crash(server: Server, path: str, body: dict[str, Any] | None, seconds: float) -> None:
@@ -51,12 +61,7 @@ def crash(server: Server, path: str, body: dict[str, Any] | None, seconds: float
     server.start()
 
 
-def saved(server: Server) -> set[str]:
-    """What lies in the directory of saved files."""
-    return {path.name for path in (server.data_dir / "saved").iterdir()}
-
-
-MOMENTS = [0.01, 0.1]
+MOMENTS = [0.01, 0.08]
 
 
 @pytest.mark.parametrize("seconds", MOMENTS)
@@ -66,7 +71,7 @@ def test_a_snapshot_is_whole_or_not_there(crashing: Server, seconds: float) -> N
     crash(crashing, "/v0/sandboxes/src/snapshots", {"name": "caught"}, seconds)
     api = crashing.client
     found = api.get("/v0/sandboxes/src/snapshots").json()
-    until(lambda: saved(crashing) == {one["id"] for one in found})
+    until(lambda: kept(crashing, "saved") == {one["id"] for one in found})
     assert {one["status"] for one in found} == {"ready"}
     for one in found:
         assert fork(api, f"snapshots/{one['id']}", "caught").status_code == 200
@@ -129,7 +134,7 @@ def test_an_archive_loses_nothing(crashing: Server, seconds: float) -> None:
         assert api.post("/v0/sandboxes/src/unarchive").status_code == 200
         until(lambda: status(api, "src") == "DEPLOYED")
     assert run(api, "src", SUM) == before
-    assert not list((crashing.data_dir / "archived").iterdir())
+    assert not kept(crashing, "archived")
 
 
 def status(api: httpx.Client, name: str) -> str:
@@ -159,6 +164,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_leaves_nothing_behind(
     small_disk: Path, new_server: Callable[..., Server]
 ) -> None:
+    without_pool(small_disk / "data")
     server = new_server(str(small_disk / "data")).start()
     api = server.client
     create(api, "src")
@@ -170,13 +176,13 @@ def test_a_full_disk_leaves_nothing_behind(
         assert refusal(full) == (507, "STORAGE_FULL"), full.text
         assert refusal(fork(api, "sandboxes/src", "copy")) == (507, "STORAGE_FULL")
     assert api.get("/v0/sandboxes/copy").status_code == 404
-    assert saved(server) == {first["id"]}
+    assert kept(server, "saved") == {first["id"]}
     assert [one["id"] for one in api.get("/v0/snapshots").json()["data"]] == [first["id"]]
     assert fork(api, f"snapshots/{first['id']}", "copy").status_code == 200, "needs no room"
     assert run(api, "copy", "sha256sum < /blaxel/data") == before
     api.delete("/v0/sandboxes/copy")
     api.delete(f"/v0/snapshots/{first['id']}")
-    until(lambda: not saved(server))
+    until(lambda: not kept(server, "saved"))
     assert run(api, "src", "sha256sum < /blaxel/data") == before
     assert snapshot(api, "src")["status"] == "ready"
     server.stop()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from serai.runtime.clone import Copied, TreeCloner
 from serai.runtime.host import is_host_root
 from serai.runtime.packing import BrokenArchive, Packer, Unpacker
-from serai.runtime.storage import delete_tree
+from serai.runtime.trees import delete_tree
 
 NAMES = st.binary(min_size=1, max_size=12).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")

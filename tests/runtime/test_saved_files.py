@@ -1,17 +1,34 @@
 """Saving the files of sandboxes, and starting others from them."""
 
 import asyncio
-import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from conftest import MakePlan
+from conftest import OWN_MOUNTS, MakePlan
 from sandbox_shell import output, shell
 
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
 
 pytestmark = pytest.mark.sandbox
+
+
+@pytest.fixture(params=["copied", "shared"])
+async def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[EmbeddedRuntime]:
+    """A runtime on a file system that can share data between files, and one on another."""
+    data = tmp_path / "data"
+    pool = Pool(data, own_mounts=OWN_MOUNTS and request.param == "shared")
+    runtime = EmbeddedRuntime(data, entry="command_server", max_processes=80, pool=pool)
+    await runtime.start()
+    if request.param == "shared" and not pool.is_open:
+        pytest.skip(f"no file system here can share data: {pool.why_not}")
+    yield runtime
+    for sandbox_id in await runtime.leftovers():
+        await runtime.destroy(sandbox_id, None)
+    await runtime.close()
+
 
 SCENE = """
 mkdir -p /blaxel/deep/er /srv/links && cd /blaxel
@@ -114,19 +131,20 @@ async def test_a_sandbox_at_rest_is_copied(runtime: EmbeddedRuntime, plan: MakeP
 
 
 async def test_nothing_is_left_of_a_failure(
-    runtime: EmbeddedRuntime, plan: MakePlan, data_dir: Path
+    runtime: EmbeddedRuntime, plan: MakePlan, tmp_path: Path
 ) -> None:
     with pytest.raises(RuntimeProblem, match="never started"):
         await runtime.files.save("neverwas", "none")
     handle = await runtime.create(plan())
     with pytest.raises(RuntimeProblem, match="1 to 40"):
         await runtime.files.save(handle.id, "../out")
-    os.rename(data_dir / "sandboxes" / handle.id / "layers" / "root", data_dir / "aside")
+    (layer,) = tmp_path.glob(f"**/sandboxes/{handle.id}/layers/root")
+    layer.rename(layer.with_name("aside"))
+    layer.symlink_to("/etc")
     try:
-        (data_dir / "sandboxes" / handle.id / "layers" / "root").symlink_to("/etc")
         with pytest.raises(RuntimeProblem):
             await runtime.files.save(handle.id, "linked")
     finally:
-        (data_dir / "sandboxes" / handle.id / "layers" / "root").unlink()
-        os.rename(data_dir / "aside", data_dir / "sandboxes" / handle.id / "layers" / "root")
+        layer.unlink()
+        layer.with_name("aside").rename(layer)
     assert await runtime.files.saved() == {}

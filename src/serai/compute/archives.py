@@ -92,6 +92,7 @@ class Archives:
         lock = self.controller.live.lock(actor.workspace, name)
         await lock.acquire()
         try:
+            await self.controller.settled(actor.workspace, name)
             document, row = await self.db.write(
                 lambda conn: self._mark(conn, actor, check(conn), phase)
             )
@@ -151,6 +152,7 @@ class Archives:
             return await self._give_up_archiving(document, row)
         changed = await self.db.write(lambda conn: self._archived(conn, document, row, size))
         await controller.runtime.files.discard(document.id)
+        controller.sleep.stopped(changed, row)
         return changed
 
     def _archived(
@@ -172,7 +174,9 @@ class Archives:
             store = self.controller.store
             return store.with_status(conn, document, "DEPLOYED", state="STANDBY", archive=None)
 
-        return await self.db.write(back)
+        changed = await self.db.write(back)
+        self.controller.sleep.stopped(changed, row)
+        return changed
 
     async def _unpack(self, document: Document, row: SandboxRow) -> Document:
         controller = self.controller
@@ -194,11 +198,12 @@ class Archives:
             return await controller.start(changed)
         except RuntimeProblem:  # the next request to it tries again
             log.exception("sandbox_start_failed", sandbox=document.name)
+            controller.sleep.stopped(changed, row)
             return changed
 
     async def _give_up_unarchiving(self, document: Document, row: SandboxRow) -> Document:
         """Keep it archived: the archive is whole, what was unpacked is not."""
-        await self.controller.runtime.destroy(document.id, None)
+        await self.controller.runtime.files.discard(document.id)
 
         def back(conn: Connection) -> Document:
             records.change(conn, document.id, phase="archived", handle=None)

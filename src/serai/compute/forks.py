@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.applications import APPLICATIONS
 from serai.compute.kind import SANDBOXES, need_files
+from serai.compute.mount_rules import is_kept
 from serai.compute.origins import Origin
 from serai.compute.snapshot_records import SnapshotRow
 from serai.compute.snapshots import Snapshots, explain, need_ready
@@ -93,8 +94,8 @@ class Forks:
         ports = list(runtime.get("ports") or [])
         if wanted.port is not None and all(one["target"] != wanted.port for one in ports):
             runtime["ports"] = [*ports, {"target": wanted.port}]
-        spec = {key: value for key, value in spec.items() if key != "volumes"}
-        spec["runtime"] = runtime
+        spec = dict(spec) | {"runtime": runtime}
+        spec["volumes"] = [one for one in spec.get("volumes") or [] if not is_kept(one)]
         if wanted.lifecycle is not None:
             spec["lifecycle"] = msgspec.to_builtins(wanted.lifecycle)
             for field in ("ttl", "expires"):

@@ -1,10 +1,10 @@
 """Rows of sandboxes, as functions of a Connection.
 
 ``phase`` is where a sandbox stands between what is wanted and what runs: ``creating``,
-``forking`` (its files are being copied), ``running``, ``stopped`` (starts on the next request),
-``archiving``, ``archived`` (its files are packed), ``unarchiving``, ``deleting``, ``terminated``
-(only its record is left, until ``expires_at``). ``layers`` are the saved sets of files that it
-lies on.
+``forking`` (its files are being copied), ``running``, ``suspended`` (stands, and goes on on the
+next request), ``stopped`` (starts on the next request), ``archiving``, ``archived`` (its files are
+packed), ``unarchiving``, ``deleting``, ``terminated`` (only its record is left, until
+``expires_at``). ``layers`` are the saved sets of files that it lies on.
 """
 
 from typing import Any, Literal
@@ -21,6 +21,7 @@ Phase = Literal[
     "creating",
     "forking",
     "running",
+    "suspended",
     "stopped",
     "archiving",
     "archived",

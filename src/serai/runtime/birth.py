@@ -24,7 +24,19 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 from typing import NoReturn
 
-from serai.runtime import cgroups, linux, privileges, processes, rootfs, traces
+import msgspec
+
+from serai.runtime import (
+    certificates,
+    cgroups,
+    freezer,
+    linux,
+    network,
+    privileges,
+    processes,
+    rootfs,
+    traces,
+)
 from serai.runtime.messages import Birth, Setup, Trace
 
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
@@ -36,10 +48,11 @@ _MACHINE_ID = "/etc/machine-id"
 class Place:
     """What the launcher prepared once for all births."""
 
-    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None) -> None:
+    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None, roots: bytes = b"") -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd
+        self.roots = roots
         self.root_outside = setup.uid_base is not None
 
 
@@ -54,6 +67,7 @@ def attend(place: Place, birth: Birth) -> Trace:
     with traces.locked(directory):
         earlier = traces.read_trace(directory)
         if earlier is not None and traces.is_running(earlier):
+            freezer.thaw(earlier)
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
@@ -142,7 +156,10 @@ def _accompany(
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
     _expect(heard, b"r")
-    return trace
+    if not birth.egress:
+        return trace
+    reach = network.try_attach(pid, birth.id, birth.egress)
+    return msgspec.structs.replace(trace, network=reach)
 
 
 def _expect(heard: int, word: bytes) -> None:
@@ -175,7 +192,8 @@ def _first_process(
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
         lower = rootfs.Lower(birth.masks, birth.saved)
-        rootfs.build(place.setup, lower, place.map_fd, user_xattr=not place.root_outside)
+        user_xattr = not place.root_outside
+        rootfs.build(place.setup, lower, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts)
         rootfs.enter()
         _forget_host()
         if place.root_outside:
@@ -211,6 +229,7 @@ def _settle(place: Place, birth: Birth) -> None:
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
     _write_identity(birth.hostname, birth.id)
+    certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()

@@ -12,8 +12,8 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from serai.runtime import linux
-from serai.runtime.messages import Setup
+from serai.runtime import linux, mounting
+from serai.runtime.messages import Placed, Setup
 
 ROOT = "root"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -63,8 +63,9 @@ class Lower:
         """Mount what lies above ``lower/name`` and answer all of it for ``lowerdir``."""
         parts = []
         for number, saved in enumerate(self._saved):
-            if os.path.isdir(f"{saved}/{name}"):
-                linux.bind(f"{saved}/{name}", saved_mount(name, number))
+            changes = f"{saved}/layers/{name}/upper"
+            if os.path.isdir(changes):
+                linux.bind(changes, saved_mount(name, number))
                 parts.append(saved_mount(name, number))
         if name in self._masks:
             linux.bind(self._masks[name], f"lower/{name}-mask")
@@ -82,13 +83,21 @@ def layer_names(setup: Setup) -> tuple[str, ...]:
     return (ROOT, *setup.system)
 
 
-def build(setup: Setup, lower: Lower, map_fd: int | None, *, user_xattr: bool) -> None:
+def build(
+    setup: Setup,
+    lower: Lower,
+    map_fd: int | None,
+    *,
+    user_xattr: bool,
+    mounts: tuple[Placed, ...] = (),
+) -> None:
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
     Args:
         lower: what lies between the host's directories and the sandbox's changes.
         map_fd: user namespace whose mapping the host's directories are shown with;
             None shows their real owners.
+        mounts: volumes and drives.
         user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
     """
     owner = Owner(setup.uid_base)
@@ -108,6 +117,7 @@ def build(setup: Setup, lower: Lower, map_fd: int | None, *, user_xattr: bool) -
     _require_directory(f"{ROOT}/sys")
     options = owner.options("mode=755,size=4k")
     linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
+    mounting.put_all(mounts, ROOT, map_fd, owner.base)
 
 
 def _overlay(name: str, lower: str, target: str, extra: str) -> None:

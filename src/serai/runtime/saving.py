@@ -46,21 +46,21 @@ class SavedFiles:
         target = self._storage.saved_files(_checked(saved_id))
         async with self._turn(sandbox_id):
             try:
-                return await self._copy("save-files", sandbox_id, target)
+                return int(await self._copy("save-files", sandbox_id, target))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._drop, target))
                 raise
 
-    async def copy(self, sandbox_id: str, target_id: str) -> int:
+    async def copy(self, sandbox_id: str, target_id: str) -> None:
         """See Files.copy."""
         async with self._turn(target_id), self._turn(sandbox_id):
-            return await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
+            await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
 
-    async def _copy(self, kind: str, sandbox_id: str, target: Path) -> int:
+    async def _copy(self, kind: str, sandbox_id: str, target: Path) -> str:
         source = self._storage.directory(sandbox_id)
         if not source.exists():
             raise RuntimeProblem("the sandbox has no files: it was never started")
-        return int(await self._run(kind, source, target))
+        return await self._run(kind, source, target)
 
     async def _run(self, kind: str, source: Path, target: Path) -> str:
         try:
@@ -76,7 +76,7 @@ class SavedFiles:
             bag = await asyncio.to_thread(self._put_away, sandbox_id)
         self._background.start(asyncio.to_thread(self._storage.burn, bag))
 
-    def _put_away(self, sandbox_id: str) -> Path:
+    def _put_away(self, sandbox_id: str) -> Path | None:
         self._end(sandbox_id)
         return self._storage.put_away(self._storage.directory(sandbox_id))
 
@@ -84,7 +84,8 @@ class SavedFiles:
         """See Files.pack."""
         async with self._turn(sandbox_id):
             try:
-                return await self._copy("pack-files", sandbox_id, self._storage.packed(sandbox_id))
+                packed = self._storage.packed(sandbox_id)
+                return int(await self._copy("pack-files", sandbox_id, packed))
             except BaseException:
                 self._storage.packed(f"{sandbox_id}.new").unlink(missing_ok=True)
                 raise
@@ -93,6 +94,7 @@ class SavedFiles:
         """See Files.unpack."""
         source, target = self._storage.packed(sandbox_id), self._storage.directory(sandbox_id)
         async with self._turn(sandbox_id):
+            await asyncio.to_thread(self._storage.allot, sandbox_id, None)
             await self._run("unpack-files", source, target)
 
     async def packed(self) -> list[str]:
