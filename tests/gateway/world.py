@@ -160,8 +160,9 @@ class Client:
         body: bytes | None = None,
         key: str | None = KEY,
         headers: dict[str, str] | None = None,
+        host: str = "gateway.test",
     ) -> None:
-        lines = [f"{method} {target} HTTP/1.1", "Host: gateway.test"]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
         if key:
             lines.append(f"Authorization: Bearer {key}")
         if body is not None:

@@ -9,8 +9,11 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
+from serai.compute.disks import SandboxDisks
 from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveTable
+from serai.compute.mount_rules import keep_volumes, take_volumes
+from serai.compute.networks import SandboxNetworks
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
@@ -39,12 +42,16 @@ class SandboxController:
         runtime: Runtime,
         spans: UsageSpans,
         routes: Routes,
+        networks: SandboxNetworks,
+        disks: SandboxDisks,
     ) -> None:
         self.db = db
         self.store = store
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
+        self.disks = disks
+        self.networks = networks
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
@@ -144,6 +151,7 @@ class SandboxController:
             records.drop(conn, ended.id)
         memory_mb = body["spec"]["runtime"]["memory"]
         quotas.check_memory(conn, actor.workspace, memory_mb)
+        take_volumes(conn, actor.workspace, body["spec"])
         document = self.store.create(conn, SANDBOXES, actor, body)
         moment = now()
         expiry = expiry_of(body, moment)
@@ -176,7 +184,10 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        handle = await self.runtime.create(self._plan(document))
+        plan = self._plan(document)
+        plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
+        self.networks.tell(document)
+        handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
@@ -195,6 +206,7 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            network=self.networks.plan(body),
         )
 
     def _started(
@@ -228,6 +240,7 @@ class SandboxController:
             )
             if anew is not None:
                 return await self._start_anew(document, anew)
+            self.networks.tell(document)
             live = self.live.by_id.get(document.id)
             if live is not None:
                 live.expires_at, live.idle = expiry.at, expiry.idle
@@ -248,6 +261,7 @@ class SandboxController:
         before: Body = msgspec.json.decode(old.body)
         body = self.store.wanted(SANDBOXES, shape, name)
         keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        keep_volumes(before["spec"], body["spec"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
         expiry = expiry_of(body, parse_rfc3339(document.created_at))
@@ -317,6 +331,7 @@ class SandboxController:
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
+        self.networks.forget(document.id)
         self._background.start(self._remove_files(document.id, handle))
         return ended
 

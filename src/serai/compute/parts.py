@@ -7,8 +7,10 @@ import structlog
 from litestar.types import ControllerRouterHandler
 
 from serai.compute.controller import SandboxController
+from serai.compute.network_operations import network_operations
 from serai.compute.ports import PreviewRoutes
 from serai.compute.preview_operations import preview_operations
+from serai.compute.preview_places import PreviewPlaces
 from serai.compute.previews import PreviewService
 from serai.compute.schedule_operations import schedule_operations
 from serai.compute.schedules import ScheduleService
@@ -34,11 +36,12 @@ class SandboxParts:
         vault: Vault,
         routes: PreviewRoutes,
         standby: Standby,
+        places: PreviewPlaces,
     ) -> None:
         self.controller = controller
         self.standby = standby
         db, store = controller.db, controller.store
-        self.previews = PreviewService(db, store, vault, routes)
+        self.previews = PreviewService(db, store, vault, routes, places)
         self.schedules = ScheduleService(db, store, vault)
         self.timer = ScheduleTimer(self.schedules, controller)
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +68,7 @@ class SandboxParts:
             *preview_operations(context, self.previews),
             *schedule_operations(context, self.schedules),
             *snapshot_operations(context),
+            *network_operations(context, self.controller.networks),
         ]
 
     async def _expire(self) -> None:

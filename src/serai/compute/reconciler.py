@@ -109,6 +109,7 @@ class Reconciler:
             await controller.db.write(lambda conn: self._stopped(conn, row.id, ended=None))
             controller.sleep.stopped(document, row)
             return True
+        controller.networks.tell(document)
         await self._take_over(records.running(row, row.handle), document, row)
         return True
 

@@ -22,7 +22,19 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 from typing import NoReturn
 
-from serai.runtime import cgroups, freezer, linux, privileges, processes, rootfs, traces
+import msgspec
+
+from serai.runtime import (
+    certificates,
+    cgroups,
+    freezer,
+    linux,
+    network,
+    privileges,
+    processes,
+    rootfs,
+    traces,
+)
 from serai.runtime.messages import Birth, Setup, Trace
 
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
@@ -33,10 +45,11 @@ _LOG = "/var/log/sandboxd.log"
 class Place:
     """What the launcher prepared once for all births."""
 
-    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None) -> None:
+    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None, roots: bytes = b"") -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd
+        self.roots = roots
         self.root_outside = setup.uid_base is not None
 
 
@@ -137,7 +150,10 @@ def _accompany(
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
     _expect(heard, b"r")
-    return trace
+    if not birth.egress:
+        return trace
+    reach = network.try_attach(pid, birth.id, birth.egress)
+    return msgspec.structs.replace(trace, network=reach)
 
 
 def _expect(heard: int, word: bytes) -> None:
@@ -169,7 +185,10 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        rootfs.build(place.setup, birth.masks, place.map_fd, user_xattr=not place.root_outside)
+        user_xattr = not place.root_outside
+        rootfs.build(
+            place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
+        )
         rootfs.enter()
         _forget_host()
         if place.root_outside:
@@ -205,6 +224,7 @@ def _settle(place: Place, birth: Birth) -> None:
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
     _write_identity(birth.hostname)
+    certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()

@@ -10,11 +10,13 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from serai.runtime import cgroups, freezer, host, image, processes
+from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
+from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.pool import Pool
+from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -35,6 +37,8 @@ class EmbeddedRuntime:
         entry: dotted module of the sandbox API, with ``preload()`` and
             ``serve(api, port, config)``; imported by the launcher only.
         max_processes: processes and threads one sandbox may have.
+        pool: where their files have a limit, and volumes are possible.
+        egress: Unix socket of the egress process; without one sandboxes have no network.
     """
 
     name = "embedded"
@@ -45,11 +49,15 @@ class EmbeddedRuntime:
         *,
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
+        pool: Pool | None = None,
+        egress: Path | None = None,
     ) -> None:
         self.isolation = "not started"
-        self._storage = Storage(data_dir)
+        self._storage = Storage(data_dir, pool)
+        self.disks = Disks(self._storage)
         self._entry = entry
         self._max_processes = max_processes
+        self._egress = str(egress or "")
         self._setup: Setup | None = None
         self._masks: Masks | None = None
         self._channel: Channel | None = None
@@ -74,16 +82,19 @@ class EmbeddedRuntime:
             if not (known := masks.is_complete):
                 masks.refresh()
             channel = await self._launcher()
-            await self._try_out(masks.current)
+            reach = await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
             raise host.explain(problem) from problem
         if known:
             masks.refresh()
-        self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        self.isolation = f"{isolation}; {self.disks.describe()}; {network.describe(reach)}"
+        self.disks.start(maps_owners="idmap" in channel.facts)
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
         async with self._opening:
@@ -124,6 +135,7 @@ class EmbeddedRuntime:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
+                await self.disks.provide(plan)
                 trace = await self._bear(self._birth(plan, masks))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
@@ -163,6 +175,12 @@ class EmbeddedRuntime:
         """See Runtime.suspended."""
         return freezer.is_frozen(_trace_of(handle))
 
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
+        if self._egress:
+            details = {"id": handle.id, "egress": self._egress}
+            await self._send("network", _trace_of(handle), details)
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
         _check_id(handle.id)
@@ -176,6 +194,16 @@ class EmbeddedRuntime:
         trace = _trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """See Runtime.mount."""
+        async with self._turn(handle.id):
+            await self.disks.mount(mount, _trace_of(handle), self._send)
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """See Runtime.unmount."""
+        async with self._turn(handle.id):
+            await self._send("unmount", _trace_of(handle), {"path": path})
 
     async def leftovers(self) -> list[str]:
         """Ids with a directory, a socket or a control group here."""
@@ -220,14 +248,18 @@ class EmbeddedRuntime:
                 self._channel = await Channel.open(self._setup, self._storage.root / "launcher.log")
             return self._channel
 
-    async def _try_out(self, masks: Mapping[str, str]) -> None:
-        """Start a sandbox, without any code but ours in it: the masks need not be complete."""
+    async def _try_out(self, masks: Mapping[str, str]) -> str:
+        """Start a sandbox, without any code but ours in it: the masks need not be complete.
+
+        Answers what its network can reach.
+        """
         plan = SandboxPlan(
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, masks)
         await self.destroy(_TRIAL, handle)
+        return _trace_of(handle).network
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
@@ -245,10 +277,17 @@ class EmbeddedRuntime:
                 cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
                 processes=self._max_processes,
             ),
-            environment={**defaults, **plan.environment},
+            environment={
+                **defaults,
+                **(plan.network.environment if plan.network else {}),
+                **plan.environment,
+            },
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir="/blaxel",
             masks=dict(masks),
+            mounts=self.disks.placed(plan),
+            egress=self._egress,
+            authority=plan.network.authority if plan.network else "",
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -298,12 +337,14 @@ class EmbeddedRuntime:
         if trace is not None:
             self._stop(sandbox_id, trace)
         self._stop(sandbox_id, None)
+        self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
         self._stop(sandbox_id, None)
         if is_new:
+            self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:

@@ -12,9 +12,11 @@ import select
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, cast
 
+import certifi
 import msgspec
 
 from serai.runtime import birth as births
@@ -163,7 +165,8 @@ def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     entry.preload()
     map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
     facts = () if map_fd is None else ("idmap",)
-    return births.Place(setup, cast(births.Serve, entry.serve), map_fd), facts
+    roots = Path(certifi.where()).read_bytes()
+    return births.Place(setup, cast(births.Serve, entry.serve), map_fd, roots), facts
 
 
 def main(channel: int) -> None:

@@ -37,6 +37,7 @@ from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.standby_routes import StandbyRoutes
+from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
@@ -156,6 +157,7 @@ class Api:
             SearchRoutes(self.paths, self.table),
             TerminalRoutes(self.terminals, self.paths),
             NetworkRoutes(),
+            SwaggerRoutes(),
             CodeRoutes(coder, self.paths),
             McpRoutes(tools),
             TreeRoutes(self.paths, files),
