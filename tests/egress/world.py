@@ -29,7 +29,7 @@ NAMES = ("secure.test", "other.test", "grpc.test", "two.test", "*.wide.test")
 NODE = """
 const http2 = require("http2"), fs = require("fs");
 const pem = fs.readFileSync(process.argv[1]);
-const server = http2.createSecureServer({ key: pem, cert: pem });
+const server = http2.createSecureServer({ key: pem, cert: pem, maxSessionMemory: 100 });
 server.on("stream", (stream, headers) => {
   stream.on("error", () => {});
   const path = headers[":path"];
