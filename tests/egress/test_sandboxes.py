@@ -34,7 +34,8 @@ def settings(world: World, folder: Path, more: str = "") -> str:
     """``network.toml`` that knows the world."""
     roots = folder / "roots.pem"
     roots.write_text(world.roots)
-    hosts = "".join(f'"{name}" = "127.0.0.1:{world.ports[kind]}"\n' for name, kind in HOSTS.items())
+    places = {name: world.ports[kind] for name, kind in HOSTS.items() if kind in world.ports}
+    hosts = "".join(f'"{name}" = "127.0.0.1:{port}"\n' for name, port in places.items())
     return f'[egress]\nroots = "{roots}"\n{more}\n[egress.hosts]\n{hosts}'
 
 
