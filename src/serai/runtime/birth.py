@@ -59,7 +59,7 @@ def attend(place: Place, birth: Birth) -> Trace:
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     owner = rootfs.Owner(setup.uid_base)
-    names = rootfs.layer_names(setup)
+    names = rootfs.layer_names(setup, birth.root)
     for name in names:
         upper = directory / "layers" / name / "upper"
         for folder in (upper, upper.with_name("work"), directory / "lower" / name):
@@ -69,6 +69,8 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
             owner.give(str(upper))
     for name in birth.masks:
         (directory / "lower" / f"{name}-mask").mkdir(exist_ok=True)
+    for number in range(len(birth.root)):
+        (directory / rootfs.lower_name(number)).mkdir(exist_ok=True)
     (directory / rootfs.ROOT).mkdir(exist_ok=True)
 
 
@@ -168,7 +170,13 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        rootfs.build(place.setup, birth.masks, place.map_fd, user_xattr=not place.root_outside)
+        rootfs.build(
+            place.setup,
+            birth.masks,
+            place.map_fd,
+            user_xattr=not place.root_outside,
+            image=birth.root,
+        )
         rootfs.enter()
         _forget_host()
         if place.root_outside:
@@ -208,9 +216,15 @@ def _settle(place: Place, birth: Birth) -> None:
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
-    os.chdir(birth.workdir)
+    _enter(birth.workdir)
     _open_standard_streams()
     privileges.drop()
+
+
+def _enter(workdir: str) -> None:
+    """Be in the working directory; an image need not hold it."""
+    os.makedirs(workdir, exist_ok=True)
+    os.chdir(workdir)
 
 
 def _write_identity(hostname: str) -> None:
@@ -259,6 +273,8 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "environment": birth.environment,
         "home": birth.home,
         "workdir": birth.workdir,
+        "user": birth.user,
+        "services": birth.services,
     }
     try:
         place.serve(api, port, config)

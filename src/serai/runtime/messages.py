@@ -53,6 +53,8 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
 
     ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
     are the lower layers that hide parts of the host's directories, by the names in Setup.
+    ``root`` are the lower layers of ``/``, the topmost first, of an image of its own; without any
+    the sandbox is shown the host's directories. ``services`` are processes that it starts itself.
     """
 
     request: int
@@ -67,6 +69,9 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     home: str
     workdir: str
     masks: dict[str, str]
+    root: tuple[str, ...] = ()
+    user: str = ""
+    services: tuple[dict[str, str | list[int]], ...] = ()
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
@@ -98,7 +103,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         digest: of the plan it was started with.
         api_socket, port_socket: see Birth.
         cgroups: absolute directories.
-        skeleton, masks: the lower layers it runs on, which must stay while it runs.
+        skeleton, masks: the lower layers it runs on, which must stay while it runs; those of
+            images are kept by what the sandbox is pinned to.
     """
 
     pid: int

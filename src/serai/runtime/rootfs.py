@@ -7,9 +7,10 @@ Layout of that directory: ``layers/<name>/{upper,work}`` are the sandbox's chang
 (name ``root``) and to each system directory; ``lower/<name>`` and ``root`` are mount points.
 """
 
+import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from serai.runtime import linux
 from serai.runtime.messages import Setup
@@ -28,6 +29,7 @@ _PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
 _PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
 _TTY_GROUP = 5
+_NEEDED = ("dev", "proc", "sys")
 
 
 class Owner:
@@ -46,12 +48,19 @@ class Owner:
             os.chown(path, self.base + user, self.base + user, follow_symlinks=False)
 
 
-def layer_names(setup: Setup) -> tuple[str, ...]:
+def layer_names(setup: Setup, image: Sequence[str] = ()) -> tuple[str, ...]:
     """The overlays of a sandbox: ``root`` first, as the others are mounted on it."""
-    return (ROOT, *setup.system)
+    return (ROOT,) if image else (ROOT, *setup.system)
 
 
-def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool) -> None:
+def build(
+    setup: Setup,
+    masks: Mapping[str, str],
+    map_fd: int | None,
+    *,
+    user_xattr: bool,
+    image: Sequence[str] = (),
+) -> None:
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
     Args:
@@ -59,10 +68,39 @@ def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xa
         map_fd: user namespace whose mapping the host's directories are shown with;
             None shows their real owners.
         user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
+        image: lower layers of ``/``, the topmost first, instead of the host's directories.
     """
     owner = Owner(setup.uid_base)
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     extra = ",userxattr" if user_xattr else ""
+    if image:
+        _image(image, extra)
+    else:
+        _host(setup, masks, map_fd, extra)
+    _devices(owner)
+    _require_directory(f"{ROOT}/sys")
+    options = owner.options("mode=755,size=4k")
+    linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
+
+
+def _image(layers: Sequence[str], extra: str) -> None:
+    """An overlay over the layers of an image, with what we need made where it lacks."""
+    names = [lower_name(number) for number in range(len(layers))]
+    for layer, name in zip(layers, names, strict=True):
+        linux.bind(layer, name)
+    _overlay(ROOT, ":".join(names), ROOT, extra)
+    for name in _NEEDED:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(f"{ROOT}/{name}", 0o755)
+
+
+def lower_name(number: int) -> str:
+    """Where layer ``number`` of an image, counted from the top, is mounted."""
+    return f"lower/{ROOT}-{number}"
+
+
+def _host(setup: Setup, masks: Mapping[str, str], map_fd: int | None, extra: str) -> None:
+    """An overlay over the skeleton, and one over each of the host's directories."""
     linux.bind(setup.skeleton, f"lower/{ROOT}")
     _overlay(ROOT, f"lower/{ROOT}", ROOT, extra)
     for name in setup.system:
@@ -77,10 +115,6 @@ def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xa
         _require_directory(f"{ROOT}/opt")
         _require_directory(f"{ROOT}/opt/python")
         _show(setup.python_prefix, f"{ROOT}/opt/python", map_fd)
-    _devices(owner)
-    _require_directory(f"{ROOT}/sys")
-    options = owner.options("mode=755,size=4k")
-    linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
 
 
 def _overlay(name: str, lower: str, target: str, extra: str) -> None:
