@@ -78,6 +78,7 @@ from serai.network.domains import DOMAINS
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
+from serai.provided import hub, image_policy, provided, resolve_for_sandbox
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -86,6 +87,7 @@ from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.roots.recipes import Recipes
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
@@ -144,8 +146,9 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
-        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir, policy=image_policy(settings))
+        recipes = Recipes()
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
         self.passwords = Passwords()
@@ -164,6 +167,7 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
+        controller.resolve_image = resolve_for_sandbox
         reconciler = Reconciler(controller)
         await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)
@@ -277,7 +281,7 @@ class Platform:
             *storage_operations(context, self.vault, self.settings.data_dir),
             *self.network.operations(context),
             *self.catalog.operations(context),
-            *image_operations(context, lambda: self.runtime.images()),
+            *image_operations(context, provided(self.runtime, self.settings)),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:

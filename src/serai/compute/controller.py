@@ -16,7 +16,7 @@ from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
 from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import Conflict, ServiceUnavailable
+from serai.kernel.errors import Conflict, SeraiError, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -24,6 +24,8 @@ from serai.resources.store import Actor, DocumentStore, already_exists
 from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.store.database import Database
 
+IMAGE_SECONDS = 45.0
+"""How long a creation without a deadline waits for its image to be made."""
 log = structlog.get_logger(__name__)
 
 
@@ -46,6 +48,8 @@ class SandboxController:
         self.live = LiveTable()
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
+        self.resolve_image: Callable[[Connection, str, str], str] = lambda _, __, name: name
+        """From what a workspace names to what the runtime knows; put in from outside."""
         self._background = Background()
 
     async def create(
@@ -70,7 +74,8 @@ class SandboxController:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
             CreationTimeout: the deadline has passed.
-            ServiceUnavailable: the runtime failed; nothing is left behind.
+            ServiceUnavailable: the runtime failed, or the image takes long to be made; nothing is
+                left behind.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
@@ -83,6 +88,7 @@ class SandboxController:
                     actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
+            await self._image_ready(workspace, body, deadline)
             document = await self.db.write(
                 lambda conn: self._insert(conn, actor, account_id, body, existing)
             )
@@ -165,7 +171,26 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: _forget(conn, document))
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            raise self._explained(problem, document) from problem
+
+    async def _image_ready(
+        self, workspace: str, body: Body, deadline: CreationDeadline | None
+    ) -> None:
+        """Have the image made, for as long as the client waits; before anything is written."""
+        seconds = deadline.seconds - 0.5 if deadline is not None else IMAGE_SECONDS
+        image = await self._image(workspace, body["spec"]["runtime"]["image"])
+        try:
+            await self.runtime.ready(image, seconds)
+        except RuntimeProblem as problem:
+            raise explain_start(problem, body, self.runtime.images()) from problem
+
+    async def _image(self, workspace: str, reference: str) -> str:
+        """What the runtime is asked for when a resource of that workspace names this image."""
+        return await self.db.read(lambda conn: self.resolve_image(conn, workspace, reference))
+
+    def _explained(self, problem: RuntimeProblem, document: Document) -> SeraiError:
+        body: Body = msgspec.json.decode(document.body)
+        return explain_start(problem, body, self.runtime.images())
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -173,7 +198,9 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        handle = await self.runtime.create(self._plan(document))
+        plan = self._plan(document)
+        image = await self._image(document.workspace, plan.image)
+        handle = await self.runtime.create(msgspec.structs.replace(plan, image=image))
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
@@ -280,7 +307,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            raise self._explained(problem, document) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)

@@ -33,6 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
+        image_source: what stands for hub images: ``built`` ones, files of the ``host``, or with
+            ``auto`` the host's until one is built.
+        image_registries: registries that images are pulled from for whoever asks.
+        image_mirror: Debian mirror that images are built from; the usual one when absent.
     """
 
     data_dir: Path
@@ -58,6 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     smtp_url: str | None = None
     mail_from: str | None = None
+    image_source: str = "auto"
+    image_registries: tuple[str, ...] = ("docker.io", "ghcr.io", "quay.io")
+    image_mirror: str | None = None
 
     @property
     def origin(self) -> str:

@@ -273,7 +273,6 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "environment": birth.environment,
         "home": birth.home,
         "workdir": birth.workdir,
-        "user": birth.user,
         "services": birth.services,
     }
     try:

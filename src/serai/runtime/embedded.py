@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,8 @@ from serai.runtime import cgroups, host, image, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import ImageInfo, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.roots.provider import Choice, Images, Policy
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -35,6 +37,7 @@ class EmbeddedRuntime:
         entry: dotted module of the sandbox API, with ``preload()`` and
             ``serve(api, port, config)``; imported by the launcher only.
         max_processes: processes and threads one sandbox may have.
+        policy: which images there are.
     """
 
     name = "embedded"
@@ -45,6 +48,7 @@ class EmbeddedRuntime:
         *,
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
+        policy: Policy | None = None,
     ) -> None:
         self.isolation = "not started"
         self._storage = Storage(data_dir)
@@ -52,6 +56,8 @@ class EmbeddedRuntime:
         self._max_processes = max_processes
         self._setup: Setup | None = None
         self._masks: Masks | None = None
+        self._policy = policy or Policy()
+        self._images: Images | None = None
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -86,6 +92,8 @@ class EmbeddedRuntime:
         """End the launcher; sandboxes keep running."""
         if self._masks is not None:
             await self._masks.close()
+        if self._images is not None:
+            await self._images.close()
         async with self._opening:
             channel, self._channel = self._channel, None
             if channel is not None:
@@ -94,20 +102,30 @@ class EmbeddedRuntime:
             await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
 
     def images(self) -> list[str]:
-        """The image references this host can provide."""
-        return image.provided()
+        """The image references this host can provide, some after building them first."""
+        return self._images.references() if self._images is not None else image.provided()
+
+    def image_infos(self) -> list[ImageInfo]:
+        """See Runtime.image_infos."""
+        return self._images.infos() if self._images is not None else []
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """See Runtime.ready."""
+        if self._images is None:
+            raise _not_started()
+        await self._images.ready(image, seconds)
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
 
-        After the very first start this may wait for files that it must hide to be found.
+        On the host's own files this may, after the very first start, wait for those that it must
+        hide to be found.
 
         Raises:
             UnknownImage: naming the images there are.
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
         _check_id(plan.id)
-        image.require(plan.image)
         if not _HOSTNAME.fullmatch(plan.hostname):
             raise RuntimeProblem(
                 f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
@@ -116,15 +134,17 @@ class EmbeddedRuntime:
             raise RuntimeProblem(
                 f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
             )
-        if self._masks is None:
-            raise _not_started()
-        return await self._create(plan, await self._masks.complete())
+        return await self._create(plan)
 
-    async def _create(self, plan: SandboxPlan, masks: Mapping[str, str]) -> SandboxHandle:
+    async def _create(
+        self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
+    ) -> SandboxHandle:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
-                trace = await self._bear(self._birth(plan, masks))
+                choice = Choice() if trial is not None else await self._choose(plan)
+                masks = await self._masks_for(choice) if trial is None else trial
+                trace = await self._bear(self._birth(plan, masks, choice))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
                 raise
@@ -134,6 +154,17 @@ class EmbeddedRuntime:
             port_socket=trace.port_socket,
             state=msgspec.json.encode(trace).decode(),
         )
+
+    async def _choose(self, plan: SandboxPlan) -> Choice:
+        if self._images is None:
+            raise _not_started()
+        directory = self._storage.directory(plan.id)
+        return await asyncio.to_thread(self._images.take, plan.image, directory)
+
+    async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
+        if self._masks is None:
+            raise _not_started()
+        return {} if choice.layers else await self._masks.complete()
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
@@ -168,6 +199,8 @@ class EmbeddedRuntime:
             skeleton = layers.skeleton()
             masks = Masks(layers, storage.root / "private.json", as_root=uid_base is not None)
             masks.load()
+            self._images = Images(storage.root, uid_base, self._policy, dict(os.environ))
+            self._images.store.prepare()
             traces = [read_trace(storage.directory(name)) for name in storage.known()]
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
@@ -202,12 +235,12 @@ class EmbeddedRuntime:
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
-        handle = await self._create(plan, masks)
+        handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
 
-    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
+    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
-        defaults = image.environment(plan.hostname)
+        defaults = choice.environment(plan.hostname)
         return Birth(
             request=0,
             digest=hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32],
@@ -223,8 +256,10 @@ class EmbeddedRuntime:
             ),
             environment={**defaults, **plan.environment},
             home=plan.environment.get("HOME", defaults["HOME"]),
-            workdir="/blaxel",
+            workdir=choice.config.workdir,
             masks=dict(masks),
+            root=choice.layers,
+            services=choice.services(),
         )
 
     async def _bear(self, birth: Birth) -> Trace:

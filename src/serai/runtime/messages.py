@@ -4,6 +4,7 @@ A message is one JSON object behind its length as four bytes, big-endian.
 """
 
 import struct
+from typing import Any
 
 import msgspec
 
@@ -70,8 +71,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     workdir: str
     masks: dict[str, str]
     root: tuple[str, ...] = ()
-    user: str = ""
-    services: tuple[dict[str, str | list[int]], ...] = ()
+    services: tuple[dict[str, Any], ...] = ()
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):

@@ -42,12 +42,47 @@ class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
+class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that sandboxes can name.
+
+    Attributes:
+        reference: in full.
+        state: ``built`` (or pulled, or imported), ``building``, ``host`` (made of this machine's
+            own files) or ``available`` (made on first use).
+        digest: ``sha256:…``; empty when nothing is here yet.
+        size: bytes of its files, those that it shares with others too.
+        source: where it came from, for people.
+        made_at: RFC 3339.
+        progress: what is being done for it right now, for people.
+    """
+
+    reference: str
+    state: str
+    digest: str = ""
+    size: int = 0
+    source: str = ""
+    made_at: str = ""
+    progress: str = ""
+
+
 class RuntimeProblem(Exception):
     """A runtime could not do what was asked; the message names cause and fix."""
 
 
 class UnknownImage(RuntimeProblem):
     """No image of that name can be provided here."""
+
+
+class ImageNotReady(RuntimeProblem):
+    """The image is being built or pulled; asking again later works.
+
+    Attributes:
+        progress: what is going on now, for people.
+    """
+
+    def __init__(self, reference: str, progress: str) -> None:
+        super().__init__(f"image {reference} is being made ready: {progress}")
+        self.progress = progress
 
 
 class Runtime(Protocol):
@@ -64,7 +99,19 @@ class Runtime(Protocol):
         """Release the launcher; sandboxes keep running."""
 
     def images(self) -> list[str]:
-        """The image references this runtime can provide."""
+        """The image references this runtime can provide, some after building them first."""
+
+    def image_infos(self) -> list[ImageInfo]:
+        """The same images, with what is known about each."""
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """Return when sandboxes of an image can start; build or pull it first if need be.
+
+        Raises:
+            UnknownImage: it cannot be had here.
+            ImageNotReady: it takes longer than so many seconds; that goes on.
+            RuntimeProblem: it failed, with the cause.
+        """
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """Start the sandbox; answers when its API socket accepts connections.

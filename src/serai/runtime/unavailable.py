@@ -1,6 +1,6 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import ImageInfo, RuntimeProblem, SandboxHandle, SandboxPlan
 
 
 class UnavailableRuntime:
@@ -21,6 +21,14 @@ class UnavailableRuntime:
     def images(self) -> list[str]:
         """None can be provided."""
         return []
+
+    def image_infos(self) -> list[ImageInfo]:
+        """None is here."""
+        return []
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """Always refused."""

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from serai.kernel.errors import BadRequest, Conflict, NotFound
+from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError
 from serai.kernel.ids import token
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.logs import STDERR, STDOUT, LogBuffer
@@ -144,6 +146,11 @@ class Process:
         self.ended.set()
         self.log.wake()
 
+    @property
+    def served(self) -> frozenset[int]:
+        """Ports that services of the image open."""
+        return self._table.service_ports
+
     def inlet(self) -> Inlet:
         """Its input.
 
@@ -206,6 +213,7 @@ class ProcessTable:
         self.reaper = reaper
         self.limits = limits
         self._paths = paths
+        self.service_ports: frozenset[int] = frozenset()
         self._processes: list[Process] = []
         self._log_bytes = 0
 
@@ -225,6 +233,22 @@ class ProcessTable:
         self._processes.append(process)
         self._forget()
         return process
+
+    def start_services(self, services: Iterable[Mapping[str, Any]]) -> None:
+        """Start what the image wants to run in each of its sandboxes, as far as that works."""
+        for service in services:
+            self.service_ports |= frozenset(service["ports"])
+            request = ProcessRequest(
+                command=service["command"],
+                name=service["name"],
+                working_dir=service["working_dir"],
+                restart_on_failure=service["restarts"] > 0,
+                max_restarts=service["restarts"],
+            )
+            try:
+                self.start(request)
+            except SeraiError as error:
+                sys.stderr.write(f"service {request.name}: {error.message}\n")
 
     def _check(self, request: ProcessRequest) -> None:
         if not request.command:

@@ -7,6 +7,7 @@ be made first is made once, however many ask, and goes on when they have stopped
 
 import asyncio
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -16,7 +17,9 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
+from serai.kernel.clock import parse_rfc3339
 from serai.runtime import image as host
+from serai.runtime.port import ImageInfo
 from serai.runtime.roots.basis import basis
 from serai.runtime.roots.builder import Builder
 from serai.runtime.roots.credentials import Logins
@@ -25,13 +28,13 @@ from serai.runtime.roots.names import hub_name, hub_reference, local_reference, 
 from serai.runtime.roots.oci import Tell, assemble
 from serai.runtime.roots.problems import ImageNotReady, ImageProblem, UnknownImage
 from serai.runtime.roots.recipes import Recipes
-from serai.runtime.roots.records import Image, ImageConfig, Listed, Pin
+from serai.runtime.roots.records import Image, ImageConfig, Pin
 from serai.runtime.roots.registry import Registry
 from serai.runtime.roots.store import Store, once, read_pin
 
 log = structlog.get_logger("serai")
-SOURCES = ("auto", "built", "host")
 REGISTRIES = ("docker.io", "ghcr.io", "quay.io")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOLD_SECONDS = 0.5
 _LOOK_SECONDS = 1.0
 
@@ -40,7 +43,27 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What a sandbox runs on; without layers on the host's own files."""
 
     layers: tuple[str, ...] = ()
-    config: ImageConfig = ImageConfig()
+    config: ImageConfig = ImageConfig(workdir="/blaxel")
+
+    def environment(self, hostname: str) -> dict[str, str]:
+        """Variables every process starts with, before the sandbox's own."""
+        if not self.layers:
+            return host.environment(hostname)
+        usual = {"PATH": _PATH, "HOME": self.config.home or "/root", "USER": "root"}
+        return {**usual, "HOSTNAME": hostname, "LANG": "C.UTF-8", **self.config.environment}
+
+    def services(self) -> tuple[dict[str, Any], ...]:
+        """What the sandbox starts by itself: the services of a recipe, or an entry point.
+
+        An entry point that is the API of the hosted service is left out: ours is there already.
+        """
+        found = [msgspec.to_builtins(service) for service in self.config.services]
+        entry = self.config.entrypoint
+        if entry and not entry[0].endswith("/sandbox-api"):
+            command = shlex.join((*entry, *self.config.command))
+            place = {"working_dir": self.config.workdir, "ports": [], "restarts": 0}
+            found.append({"name": "entrypoint", "command": command, **place})
+        return tuple(found)
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +79,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     source: str = "auto"
     registries: tuple[str, ...] = REGISTRIES
     mirror: str = ""
+
+    def allows(self, reference: str) -> bool:
+        """Whether a reference names an image in a registry that sandboxes may be made of."""
+        try:
+            place = place_of(reference)
+        except ImageProblem:
+            return False
+        allowed = {each.removeprefix("http://") for each in self.registries}
+        return place is not None and bool({"*", place.registry} & allowed)
 
 
 class Images:
@@ -94,17 +126,10 @@ class Images:
         hub = [hub_reference(name) for name in self._hub_names()]
         return [*hub, *(name for name in self.store.names() if name not in hub)]
 
-    def listing(self) -> list[Listed]:
+    def infos(self) -> list[ImageInfo]:
         """Everything there is and could be."""
         names = self.store.names()
-        return [self._listed(each, names.get(each, "")) for each in self.references()]
-
-    def size(self, reference: str) -> int:
-        """Bytes of an image that is here; 0 for others."""
-        with contextlib.suppress(ImageProblem):
-            found = self.store.find(self.full(reference))
-            return self.store.size(found) if found is not None else 0
-        return 0
+        return [self._info(each, names.get(each, "")) for each in self.references()]
 
     def full(self, reference: str) -> str:
         """The full form of a reference.
@@ -251,8 +276,6 @@ class Images:
 
     @staticmethod
     def _is_newer(image: Image, began: float) -> bool:
-        from serai.kernel.clock import parse_rfc3339
-
         return parse_rfc3339(image.made_at).timestamp() >= began
 
     def _make(self, full: str) -> "asyncio.Task[Image]":
@@ -314,7 +337,7 @@ class Images:
         if is_hub and self.policy.source == "host":
             raise UnknownImage(self._unknown(reference))
         place = place_of(full)
-        if is_hub or (place is not None and self._may_pull(place.registry)):
+        if is_hub or self.policy.allows(full):
             raise _NotMade(f"image {full} is not here yet")
         if place is not None:
             raise UnknownImage(
@@ -322,10 +345,6 @@ class Images:
                 f"image_registries allows {', '.join(self.policy.registries) or 'none'}"
             )
         raise UnknownImage(self._unknown(reference))
-
-    def _may_pull(self, registry: str) -> bool:
-        allowed = {each.removeprefix("http://") for each in self.policy.registries}
-        return bool({"*", registry} & allowed)
 
     def _unknown(self, reference: str) -> str:
         return f"image {reference!r} cannot be provided; use one of: {', '.join(self.references())}"
@@ -357,12 +376,12 @@ class Images:
         pins = (read_pin(folder) for folder in folders)
         return {pin.digest for pin in pins if pin is not None and pin.digest}
 
-    def _listed(self, reference: str, digest: str) -> Listed:
+    def _info(self, reference: str, digest: str) -> ImageInfo:
         path = self.store.building / quote(reference, safe="")
         progress = self._progress.get(reference) or _read(path.with_suffix(".progress"))
         found = self.store.image(digest) if digest else None
         if found is not None:
-            return Listed(
+            return ImageInfo(
                 reference=reference,
                 state="built",
                 digest=digest,
@@ -373,7 +392,7 @@ class Images:
             )
         here = self.policy.source != "built" and reference in host.provided()
         state = "building" if progress else "host" if here else "available"
-        return Listed(reference=reference, state=state, progress=progress)
+        return ImageInfo(reference=reference, state=state, progress=progress)
 
 
 class _NotMade(Exception):

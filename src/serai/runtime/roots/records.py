@@ -11,12 +11,14 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         command: for the sandbox's shell.
         working_dir: absolute path inside.
         ports: what it listens on once it is up.
+        restarts: how often it is started again after a failure.
     """
 
     name: str
     command: str
     working_dir: str = "/"
     ports: tuple[int, ...] = ()
+    restarts: int = 25
 
 
 class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,21 +77,3 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
     reference: str
     digest: str
-
-
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a listing.
-
-    Attributes:
-        state: ``built``, ``building``, ``host`` (made of this machine's own files) or
-            ``available`` (would be built on first use).
-        size: bytes of all layers, shared ones too; 0 when there is nothing yet.
-    """
-
-    reference: str
-    state: str
-    digest: str = ""
-    size: int = 0
-    source: str = ""
-    made_at: str = ""
-    progress: str = ""
