@@ -167,7 +167,7 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
-        controller.resolve_image = resolve_for_sandbox
+        controller.imaging.resolve = resolve_for_sandbox
         reconciler = Reconciler(controller)
         await reconciler.start()
         parts = SandboxParts(controller, self.vault, self.discovery)

@@ -6,7 +6,7 @@ from serai.images.registration import Provided
 from serai.images.resolution import resolve
 from serai.kernel.settings import Settings
 from serai.runtime.port import ImageInfo, Runtime
-from serai.runtime.roots.provider import Policy
+from serai.runtime.roots.policy import Policy
 from serai.runtime.roots.recipes import Recipe, Recipes
 from serai.wire.catalog import SandboxDefinition
 from serai.wire.common import Port

@@ -13,13 +13,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.host import is_host_root
 from serai.runtime.port import Runtime, SandboxPlan
+from serai.runtime.roots.policy import Policy
 
 MakeRuntime = Callable[[Path], Runtime]
 MakePlan = Callable[..., SandboxPlan]
 
 
 def embedded(data_dir: Path) -> EmbeddedRuntime:
-    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80)
+    return EmbeddedRuntime(
+        data_dir, entry="command_server", max_processes=80, policy=Policy(source="host")
+    )
 
 
 DRIVERS: dict[str, MakeRuntime] = {"embedded": embedded}

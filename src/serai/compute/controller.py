@@ -9,14 +9,15 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
+from serai.compute.imaging import Imaging
 from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveSandbox, LiveTable
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
-from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.refusals import keep_fixed
 from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import Conflict, SeraiError, ServiceUnavailable
+from serai.kernel.errors import Conflict, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -24,8 +25,6 @@ from serai.resources.store import Actor, DocumentStore, already_exists
 from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.store.database import Database
 
-IMAGE_SECONDS = 45.0
-"""How long a creation without a deadline waits for its image to be made."""
 log = structlog.get_logger(__name__)
 
 
@@ -45,11 +44,10 @@ class SandboxController:
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
+        self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
-        self.resolve_image: Callable[[Connection, str, str], str] = lambda _, __, name: name
-        """From what a workspace names to what the runtime knows; put in from outside."""
         self._background = Background()
 
     async def create(
@@ -74,8 +72,7 @@ class SandboxController:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
             CreationTimeout: the deadline has passed.
-            ServiceUnavailable: the runtime failed, or the image takes long to be made; nothing is
-                left behind.
+            ServiceUnavailable: the runtime failed, or makes the image still; nothing is left.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
@@ -88,7 +85,7 @@ class SandboxController:
                     actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
-            await self._image_ready(workspace, body, deadline)
+            await self.imaging.ready(workspace, body, deadline)
             document = await self.db.write(
                 lambda conn: self._insert(conn, actor, account_id, body, existing)
             )
@@ -171,26 +168,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: _forget(conn, document))
-            raise self._explained(problem, document) from problem
-
-    async def _image_ready(
-        self, workspace: str, body: Body, deadline: CreationDeadline | None
-    ) -> None:
-        """Have the image made, for as long as the client waits; before anything is written."""
-        seconds = deadline.seconds - 0.5 if deadline is not None else IMAGE_SECONDS
-        image = await self._image(workspace, body["spec"]["runtime"]["image"])
-        try:
-            await self.runtime.ready(image, seconds)
-        except RuntimeProblem as problem:
-            raise explain_start(problem, body, self.runtime.images()) from problem
-
-    async def _image(self, workspace: str, reference: str) -> str:
-        """What the runtime is asked for when a resource of that workspace names this image."""
-        return await self.db.read(lambda conn: self.resolve_image(conn, workspace, reference))
-
-    def _explained(self, problem: RuntimeProblem, document: Document) -> SeraiError:
-        body: Body = msgspec.json.decode(document.body)
-        return explain_start(problem, body, self.runtime.images())
+            raise self.imaging.explained(problem, document) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -198,9 +176,8 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        plan = self._plan(document)
-        image = await self._image(document.workspace, plan.image)
-        handle = await self.runtime.create(msgspec.structs.replace(plan, image=image))
+        plan = await self.imaging.resolved(document.workspace, self._plan(document))
+        handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
@@ -307,7 +284,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
-            raise self._explained(problem, document) from problem
+            raise self.imaging.explained(problem, document) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)

@@ -7,9 +7,7 @@ from serai.runtime.port import ImageNotReady, RuntimeProblem, UnknownImage
 RETRY_SECONDS = 15
 
 
-def explain_start(
-    problem: RuntimeProblem, body: Body, images: list[str]
-) -> BadRequest | ServiceUnavailable:
+def explain_start(problem: RuntimeProblem, body: Body) -> BadRequest | ServiceUnavailable:
     """What a client is told when its sandbox cannot run."""
     image = body["spec"]["runtime"]["image"]
     if isinstance(problem, ImageNotReady):
@@ -28,7 +26,7 @@ def explain_start(
     return BadRequest(
         f"spec.runtime.image {image[:120]!r} is not available here. {problem}.",
         code="INVALID_IMAGE",
-        details={"requested_image": image, "supported_images": images},
+        details={"requested_image": image, "supported_images": problem.known},
     )
 
 

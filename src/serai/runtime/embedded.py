@@ -16,7 +16,8 @@ from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
 from serai.runtime.port import ImageInfo, RuntimeProblem, SandboxHandle, SandboxPlan
-from serai.runtime.roots.provider import Choice, Images, Policy
+from serai.runtime.roots.policy import Choice, Policy
+from serai.runtime.roots.provider import Images
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -158,8 +159,7 @@ class EmbeddedRuntime:
     async def _choose(self, plan: SandboxPlan) -> Choice:
         if self._images is None:
             raise _not_started()
-        directory = self._storage.directory(plan.id)
-        return await asyncio.to_thread(self._images.take, plan.image, directory)
+        return await self._images.choose(plan.image, self._storage.directory(plan.id))
 
     async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
         if self._masks is None:

@@ -1,6 +1,6 @@
 """The port every sandbox runtime implements."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -70,7 +70,11 @@ class RuntimeProblem(Exception):
 
 
 class UnknownImage(RuntimeProblem):
-    """No image of that name can be provided here."""
+    """No image of that name can be provided here; ``known`` are references that would work."""
+
+    def __init__(self, message: str, known: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.known = list(known)
 
 
 class ImageNotReady(RuntimeProblem):

@@ -41,10 +41,18 @@ class Store:
         self._names = folder / "names"
         self.drafts = folder / "drafts"
         self.building = folder / "building"
+        self.parts = folder / "parts"
 
     def prepare(self) -> None:
         """Make the directories."""
-        for each in (self._layers, self._images, self._names, self.drafts, self.building):
+        for each in (
+            self._layers,
+            self._images,
+            self._names,
+            self.drafts,
+            self.building,
+            self.parts,
+        ):
             each.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     # Reading
@@ -147,8 +155,10 @@ class Store:
     # Pins
 
     def pin(self, directory: Path, pin: Pin) -> None:
-        """Note in a sandbox's directory what it runs on."""
-        _write(directory / PIN, msgspec.json.encode(pin))
+        """Note in a sandbox's directory what it runs on; as safe as the sandbox's files are."""
+        draft = directory / f"{PIN}.new"
+        draft.write_bytes(msgspec.json.encode(pin))
+        draft.replace(directory / PIN)
 
     def prune(self, used: Callable[[], set[str]]) -> int:
         """Remove images without a name whose digest is not ``used``, and layers of no image.
@@ -171,6 +181,9 @@ class Store:
             )
             for path in self.drafts.iterdir():
                 _remove(path)
+            for path in self.parts.iterdir():
+                freed += path.stat().st_size
+                path.unlink()
             return freed
 
     def _drop(self, path: Path) -> int:
