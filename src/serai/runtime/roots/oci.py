@@ -338,6 +338,7 @@ def _zstd(file: IO[bytes]) -> Iterator[IO[bytes]]:
             "the image's layers are compressed with zstd, and this machine has no `zstd` program; "
             "install it (on Debian and Ubuntu: apt-get install zstd)"
         )
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # what we have looked at is in our buffer
     with subprocess.Popen(
         [program, "-dcq", "--memory=128MB"],
         stdin=file,

@@ -1,6 +1,7 @@
 """A client of registries: the read half of the OCI distribution specification."""
 
 import asyncio
+import base64
 import errno
 import re
 from pathlib import Path
@@ -157,7 +158,7 @@ class Registry:
         if scheme.lower() == "basic":
             if login is None or login.token:
                 raise self._refused(401)
-            self._authorization = aiohttp.BasicAuth(login.user, login.password).encode()
+            self._authorization = _basic(login)
         elif scheme.lower() == "bearer":
             self._authorization = (
                 f"Bearer {await self._token(dict(_PARAMETER.findall(rest)), login)}"
@@ -179,9 +180,9 @@ class Registry:
                 form |= {"scope": scope, "service": service, "client_id": "serai"}
                 request = self._session.post(realm, data=form)
             else:
-                auth = aiohttp.BasicAuth(login.user, login.password) if login else None
+                headers = {"Authorization": _basic(login)} if login else {}
                 query = {"scope": scope, "service": service}
-                request = self._session.get(realm, params=query, auth=auth)
+                request = self._session.get(realm, params=query, headers=headers)
             async with request as answer:
                 data = await answer.content.read(1 << 20)
                 if answer.status != 200:
@@ -214,6 +215,10 @@ class Registry:
 
 class _Incomplete(Exception):
     """The connection ended before all had come."""
+
+
+def _basic(login: Login) -> str:
+    return f"Basic {base64.b64encode(f'{login.user}:{login.password}'.encode()).decode()}"
 
 
 def _already(part: Path, size: int) -> int:
