@@ -202,9 +202,10 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    expected = api.table.expects
     servers = [
         await loop.create_unix_server(lambda: Connection(api.router), sock=listener, backlog=1024),
-        await loop.create_unix_server(PortClient, sock=port, backlog=1024),
+        await loop.create_unix_server(lambda: PortClient(expected), sock=port, backlog=1024),
     ]
     await stopped.wait()
     for server in servers:

@@ -24,6 +24,8 @@ INLINE_OUTPUT = 64 * 1024
 FULL_OUTPUT = 4 * 1024 * 1024
 """Newest bytes of each stream shown in logs and waiting answers."""
 KEEP_ALIVE_SECONDS = 600
+SERVICE_START_SECONDS = 120
+"""How long a service of the image may take until it listens; who asks for it is kept waiting."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ class Process:
         self.status: ProcessStatus = "running"
         self.exit_code = 0
         self.completed_at: float | None = None
+        self.ports: frozenset[int] = frozenset()
         self.log = LogBuffer()
         self.ended = asyncio.Event()
         self._wants_input = bool(request.stdin)
@@ -246,9 +249,17 @@ class ProcessTable:
                 max_restarts=service["restarts"],
             )
             try:
-                self.start(request)
+                self.start(request).ports = frozenset(service["ports"])
             except SeraiError as error:
                 sys.stderr.write(f"service {request.name}: {error.message}\n")
+
+    def expects(self, port: int) -> bool:
+        """Whether a service that has just been started will soon listen on a port."""
+        since = time.time() - SERVICE_START_SECONDS
+        return port in self.service_ports and any(
+            port in process.ports and not process.ended.is_set() and process.started_at > since
+            for process in self._processes
+        )
 
     def _check(self, request: ProcessRequest) -> None:
         if not request.command:

@@ -72,7 +72,10 @@ class Maker:
             async with self._turn:
                 return await self._builder.build(recipe, tell, anew=anew)
 
-        return await self._alone(full, make, tell, anew=anew)
+        version = self.recipes.version(recipe)
+        return await self._alone(
+            full, make, tell, lambda found: not anew and found.recipe == version
+        )
 
     async def pull(self, reference: str, tell: Tell, *, anew: bool = True) -> Image:
         """Bring an image from its registry, whatever the policy says.
@@ -94,7 +97,7 @@ class Maker:
                     await asyncio.to_thread(basis, self._store)
                     return await assemble(self._store, registry, place.version, str(place), tell)
 
-        return await self._alone(str(place), make, tell, anew=anew)
+        return await self._alone(str(place), make, tell, lambda found: not anew)
 
     async def take_in(self, path: Path, reference: str, tag: str, tell: Tell) -> Image:
         """Import an OCI layout or archive under a name.
@@ -113,17 +116,16 @@ class Maker:
                 await asyncio.to_thread(basis, self._store)
                 return await assemble(self._store, layout, tag, f"imported from {path.name}", tell)
 
-        return await self._alone(full, make, tell, anew=True)
+        return await self._alone(full, make, tell, lambda found: False)
 
     async def _alone(
         self,
         full: str,
         make: Callable[[Tell], Coroutine[Any, Any, Image]],
         tell: Tell,
-        *,
-        anew: bool,
+        is_enough: Callable[[Image], bool],
     ) -> Image:
-        """Make an image unless another process does; then wait for what it makes."""
+        """Make an image, unless the one there is enough or another process makes it right now."""
         file = self._store.building / quote(full, safe="")
         telling = _Telling(file.with_name(f"{file.name}.progress"), tell)
         began = time.time()
@@ -132,7 +134,7 @@ class Maker:
             await asyncio.sleep(_LOOK_SECONDS)
         try:
             found = self._store.find(full)
-            if found is not None and (not anew or self._is_newer(found, began)):
+            if found is not None and (is_enough(found) or self._is_newer(found, began)):
                 return found
             made = await make(telling)
             self._store.add_image(made, full)
