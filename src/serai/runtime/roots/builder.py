@@ -157,7 +157,7 @@ class Builder:
         with tempfile.TemporaryDirectory(prefix="serai-build-", dir="/var/tmp") as place:
             if self._store.owner is not None:
                 os.chown(place, self._store.owner, self._store.owner)
-            command = [program, "--variant=apt", "--format=tar"]
+            command = [program, f"--variant={recipe.variant}", "--format=tar"]
             command += [f"--mode={'unshare' if self._store.owner is None else 'root'}"]
             command += [f"--include={','.join(recipe.packages)}", recipe.suite, "-"]
             command += [self._mirror] if self._mirror else []

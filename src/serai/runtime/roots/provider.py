@@ -29,13 +29,19 @@ class Images:
         data_dir: holds the store, and ``registries.json`` with credentials.
         owner: host uid that is root inside; None where everything is our own.
         environ: where Docker's credentials are looked for.
+        recipes: those of the hub's names when absent.
     """
 
     def __init__(
-        self, data_dir: Path, owner: int | None, policy: Policy, environ: dict[str, str]
+        self,
+        data_dir: Path,
+        owner: int | None,
+        policy: Policy,
+        environ: dict[str, str],
+        recipes: Recipes | None = None,
     ) -> None:
         self.store = Store(data_dir / "images", owner)
-        self.recipes = Recipes()
+        self.recipes = recipes or Recipes()
         self.policy = policy
         self.maker = Maker(self.store, self.recipes, policy, Logins.usual(data_dir, environ))
         self._sandboxes = data_dir / "sandboxes"

@@ -29,7 +29,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         part: whether it is only a part of others, with no name that a sandbox can ask for.
         title, description, categories, memory, ports: what the hub's list says; MiB.
         parent: the recipe whose image it is made on top of; without one it is a Debian system.
-        suite, packages: Debian's, for recipes without a parent.
+        suite, packages, variant: Debian's, for recipes without a parent; see mmdebstrap(1).
         files: folder beside the recipes whose content is copied to ``/`` before the steps.
         steps: shell commands that run inside, one after the other.
         trials: like steps, without the host's network: what they leave behind (caches) stays.
@@ -45,6 +45,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ports: list[Port] = []
     parent: str = ""
     suite: str = ""
+    variant: str = "apt"
     packages: list[str] = []
     files: str = ""
     steps: list[str] = []
@@ -91,7 +92,15 @@ class Recipes:
         """Changes whenever the recipe, its files, or what it is made on top of changes."""
         whole = hashlib.sha256()
         for each in self.chain(recipe):
-            made_of = (each.parent, each.suite, each.packages, each.steps, each.trials, each.files)
+            made_of = (
+                each.parent,
+                each.suite,
+                each.variant,
+                each.packages,
+                each.steps,
+                each.trials,
+                each.files,
+            )
             whole.update(msgspec.json.encode(made_of))
             folder = self.files(each)
             for path in sorted(folder.rglob("*")) if folder else []:
