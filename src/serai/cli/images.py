@@ -1,6 +1,5 @@
 """`serai images`: the images that sandboxes can be made of."""
 
-import asyncio
 import json
 import os
 import sys
@@ -142,6 +141,8 @@ def _images(settings: Settings) -> "Images":
 
 
 def _run(work: "Coroutine[Any, Any, T]") -> T:
+    import asyncio
+
     from serai.runtime.port import RuntimeProblem
 
     try:
