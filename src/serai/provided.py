@@ -26,7 +26,7 @@ def image_policy(settings: Settings) -> Policy:
 
 def hub(runtime: Runtime, recipes: Recipes) -> list[SandboxDefinition]:
     """The runtime's images as the hub lists them."""
-    return [_definition(info, recipes) for info in runtime.image_infos()]
+    return [_definition(info, recipes) for info in runtime.library.infos()]
 
 
 def _definition(info: ImageInfo, recipes: Recipes) -> SandboxDefinition:
@@ -62,7 +62,7 @@ def _ports(recipe: Recipe) -> list[Port]:
 
 def provided(runtime: Runtime, settings: Settings) -> Provided:
     """What can be registered as a workspace's image."""
-    return Provided(runtime.image_infos, image_policy(settings).allows)
+    return Provided(lambda: runtime.library.infos(), image_policy(settings).allows)
 
 
 def resolve_for_sandbox(conn: Connection, workspace: str, reference: str) -> str:

@@ -31,6 +31,10 @@ class SlowRuntime:
     def images(self) -> list[str]:
         return []
 
+    @property
+    def library(self) -> "SlowRuntime":
+        return self
+
     async def ready(self, image: str, seconds: float) -> None:
         return
 
@@ -59,7 +63,7 @@ def controller(tmp_path: Path) -> Any:
     db.open()
     store = DocumentStore(Vault.open(tmp_path / "key"), "http://x")
     runtime: Any = SlowRuntime()
-    yield SandboxController(db, store, runtime, Nothing(), Nothing())
+    yield SandboxController(db, store, runtime, Nothing(), Nothing(), Nothing())
     db.close()
 
 

@@ -12,16 +12,25 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.host import is_host_root
+from serai.runtime.pool import Pool
 from serai.runtime.port import Runtime, SandboxPlan
+from serai.runtime.privacy import own_mounts
 from serai.runtime.roots.policy import Policy
 
 MakeRuntime = Callable[[Path], Runtime]
 MakePlan = Callable[..., SandboxPlan]
+OWN_MOUNTS = own_mounts()
+"""Before any thread is started: what these tests mount goes away with them."""
 
 
 def embedded(data_dir: Path) -> EmbeddedRuntime:
+    pool = Pool(data_dir, own_mounts=OWN_MOUNTS)
     return EmbeddedRuntime(
-        data_dir, entry="command_server", max_processes=80, policy=Policy(source="host")
+        data_dir,
+        entry="command_server",
+        max_processes=80,
+        pool=pool,
+        policy=Policy(source="host"),
     )
 
 
@@ -60,6 +69,12 @@ def corner() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+def directory_of(data_dir: Path, sandbox_id: str) -> Path:
+    """Where a sandbox's files are: in the pool, or without one."""
+    plain = data_dir / "sandboxes" / sandbox_id
+    return plain if plain.exists() else data_dir / "pool" / "sandboxes" / sandbox_id
 
 
 @pytest.fixture

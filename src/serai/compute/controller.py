@@ -1,6 +1,6 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -9,15 +9,22 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
+from serai.compute.disks import SandboxDisks
 from serai.compute.imaging import Imaging
-from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
-from serai.compute.live import LiveSandbox, LiveTable
+from serai.compute.kept import end_storage
+from serai.compute.kind import AWAY, ENDED, SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.live import LiveTable
+from serai.compute.mount_rules import keep_volumes, take_volumes
+from serai.compute.networks import SandboxNetworks
+from serai.compute.origins import IMAGE, Origin
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import keep_fixed
+from serai.compute.showing import completed
+from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import Conflict, ServiceUnavailable
+from serai.kernel.errors import Conflict, SeraiError, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -26,6 +33,7 @@ from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPl
 from serai.store.database import Database
 
 log = structlog.get_logger(__name__)
+Mend = Callable[[Document, SandboxRow], Awaitable[Document]]
 
 
 class SandboxController:
@@ -38,16 +46,23 @@ class SandboxController:
         runtime: Runtime,
         spans: UsageSpans,
         routes: Routes,
+        networks: SandboxNetworks,
+        disks: SandboxDisks,
     ) -> None:
         self.db = db
         self.store = store
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
+        self.disks = disks
+        self.networks = networks
         self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
+        self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
+        self.mending: dict[str, Mend] = {}
+        """How phases of others are finished after a crash."""
         self._background = Background()
 
     async def create(
@@ -58,6 +73,7 @@ class SandboxController:
         *,
         if_not_exist: bool,
         deadline: CreationDeadline | None = None,
+        origin: Origin = IMAGE,
     ) -> Document:
         """Create a sandbox; answers when its API can be reached.
 
@@ -67,6 +83,7 @@ class SandboxController:
             body: checked by ``DocumentStore.wanted``.
             if_not_exist: answer with the existing one instead of a conflict.
             deadline: once it has passed, nothing is created, or is left of what was.
+            origin: where its files come from.
 
         Raises:
             Conflict: the name is taken.
@@ -87,9 +104,9 @@ class SandboxController:
                 raise already_exists(SANDBOXES, name)
             await self.imaging.ready(workspace, body, deadline)
             document = await self.db.write(
-                lambda conn: self._insert(conn, actor, account_id, body, existing)
+                lambda conn: self._insert(conn, actor, account_id, body, existing, origin)
             )
-            document = await self._start_new(document)
+            document = await self._start_new(document, origin)
             if deadline is not None and deadline.passed:
                 await self._discard(document)
                 deadline.check()
@@ -112,8 +129,11 @@ class SandboxController:
             await self.db.write(lambda conn: _forget(conn, document))
             return None
 
-    async def repair(self, document: Document, row: SandboxRow) -> Document:
-        """Finish what a crash interrupted; the caller holds the name's lock.
+    async def repair(self, document: Document, row: SandboxRow) -> Document | None:
+        """Finish what a crash interrupted, or undo it; the caller holds the name's lock.
+
+        Returns:
+            The document as it is now, if there still is one.
 
         Raises:
             RuntimeProblem: it cannot be started.
@@ -123,7 +143,17 @@ class SandboxController:
         if row.phase == "creating":
             await self.runtime.destroy(row.id, row.handle)
             return await self.start(document)
+        if row.phase == "forking":  # what was copied is not whole, and the source has gone on
+            await self.undo(document)
+            return None
+        if row.phase in self.mending:
+            return await self.mending[row.phase](document, row)
         return document
+
+    async def undo(self, document: Document) -> None:
+        """Leave nothing of a sandbox that never ran."""
+        await self.runtime.destroy(document.id, None)
+        await self.db.write(lambda conn: _forget(conn, document))
 
     async def _discard(self, document: Document) -> None:
         """Remove a sandbox that nobody waited for, record and all."""
@@ -138,12 +168,14 @@ class SandboxController:
         account_id: str,
         body: Body,
         ended: Document | None,
+        origin: Origin,
     ) -> Document:
         if ended is not None:
             documents.drop(conn, ended)
             records.drop(conn, ended.id)
         memory_mb = body["spec"]["runtime"]["memory"]
         quotas.check_memory(conn, actor.workspace, memory_mb)
+        take_volumes(conn, actor.workspace, body["spec"])
         document = self.store.create(conn, SANDBOXES, actor, body)
         moment = now()
         expiry = expiry_of(body, moment)
@@ -155,7 +187,8 @@ class SandboxController:
                 account_id=account_id,
                 name=document.name,
                 memory_mb=memory_mb,
-                phase="creating",
+                phase="creating" if origin.fill is None else "forking",
+                layers=origin.layers(conn),
                 handle=None,
                 expires_at=rfc3339(expiry.at) if expiry.at else None,
                 last_active_at=rfc3339(moment),
@@ -163,11 +196,16 @@ class SandboxController:
         )
         return document
 
-    async def _start_new(self, document: Document) -> Document:
+    async def _start_new(self, document: Document, origin: Origin) -> Document:
         try:
+            if origin.fill is not None:
+                await origin.fill(document)
             return await self.start(document)
+        except SeraiError:
+            await self.undo(document)
+            raise
         except RuntimeProblem as problem:
-            await self.db.write(lambda conn: _forget(conn, document))
+            await self.undo(document)
             raise self.imaging.explained(problem, document) from problem
 
     async def start(self, document: Document) -> Document:
@@ -176,17 +214,21 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        plan = await self.imaging.resolved(document.workspace, self._plan(document))
+        layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
+        plan = self._plan(document, layers)
+        plan = await self.imaging.resolved(document.workspace, plan)
+        plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
+        self.networks.tell(document)
         handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
             await self.runtime.stop(handle)
             raise
-        self.announce(records.running(row, handle), changed, row)
+        self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 
-    def _plan(self, document: Document) -> SandboxPlan:
+    def _plan(self, document: Document, layers: tuple[str, ...] = ()) -> SandboxPlan:
         body = self.store.reveal(SANDBOXES, document)
         runtime = body["spec"]["runtime"]
         environment = {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
@@ -196,6 +238,8 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            files_from=layers,
+            network=self.networks.plan(body),
         )
 
     def _started(
@@ -210,19 +254,11 @@ class SandboxController:
         self.spans.open(conn, records.running(row, handle), moment)
         return changed, row
 
-    def announce(self, running: RunningSandbox, document: Document, row: SandboxRow) -> None:
-        """Let requests reach a running sandbox and watch for its end."""
-        body = msgspec.json.decode(document.body)
-        active_at = parse_rfc3339(row.last_active_at)
-        self.live.put(
-            LiveSandbox(
-                sandbox=running,
-                active_at=active_at,
-                expires_at=parse_rfc3339(row.expires_at) if row.expires_at else None,
-                idle=expiry_of(body, active_at).idle,
-            )
-        )
-        self.routes.publish(running)
+    def silence(self, sandbox_id: str) -> None:
+        """Let no more requests reach a sandbox, if it runs."""
+        live = self.live.remove(sandbox_id)
+        if live is not None:
+            self.routes.withdraw(live.sandbox)
 
     async def replace(self, actor: Actor, name: str, shape: object) -> Document:
         """Replace metadata and spec without touching what runs.
@@ -237,20 +273,24 @@ class SandboxController:
         """
         async with self.live.lock(actor.workspace, name):
             await self._expire_if_due(actor.workspace, name)
+            await self.settled(actor.workspace, name)
             document, expiry, anew = await self.db.write(
                 lambda conn: self._replaced(conn, actor, name, shape)
             )
-            if anew is not None:
-                return await self._start_anew(document, anew)
+            if anew:
+                return await self._start_anew(document, self.runtime.destroy(document.id, None))
+            self.networks.tell(document)
             live = self.live.by_id.get(document.id)
             if live is not None:
                 live.expires_at, live.idle = expiry.at, expiry.idle
+            else:
+                await self.sleep.keep_stopped(document)
             return document
 
     def _replaced(
         self, conn: Connection, actor: Actor, name: str, shape: object
-    ) -> tuple[Document, Expiry, SandboxRow | None]:
-        """The third is the row as it was, for a sandbox that must start anew."""
+    ) -> tuple[Document, Expiry, bool]:
+        """The third is whether the sandbox must start anew."""
         old = self.store.need(conn, SANDBOXES, actor.workspace, name)
         if old.status in ENDED:
             raise Conflict(
@@ -260,30 +300,51 @@ class SandboxController:
         before: Body = msgspec.json.decode(old.body)
         body = self.store.wanted(SANDBOXES, shape, name)
         keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        keep_volumes(before["spec"], body["spec"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
-        same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
-        expiry = expiry_of(body, parse_rfc3339(document.created_at) if same_ttl else now())
+        expiry = expiry_of(body, parse_rfc3339(document.created_at))
         stamp = rfc3339(expiry.at) if expiry.at else None
         records.change(conn, document.id, expires_at=stamp)
+        if old.status in AWAY:
+            return document, expiry, False
         if self._plan(document).environment == self._plan(old).environment:
-            return document, expiry, None
-        row = records.need(conn, document.id)
+            return document, expiry, False
         self.spans.close(conn, document.id, now())
         # A crash from here on leaves it to the reconciler, which does the same.
-        records.change(conn, document.id, phase="creating")
+        records.change(conn, document.id, phase="creating", layers=())
         document = self.store.with_status(conn, document, "DEPLOYING", state=None)
-        return document, expiry, row
+        return document, expiry, True
 
-    async def _start_anew(self, document: Document, row: SandboxRow) -> Document:
-        live = self.live.remove(document.id)
-        if live is not None:
-            self.routes.withdraw(live.sandbox)
+    async def start_over(
+        self, choose: Callable[[Connection], tuple[Document, tuple[str, ...]]]
+    ) -> Document:
+        """Start a sandbox anew on saved files; the caller holds the name's lock.
+
+        Args:
+            choose: the sandbox and what it shall lie on, or refuses.
+
+        Raises:
+            ServiceUnavailable: it could not be started; the next request to it tries.
+        """
+
+        def mark(conn: Connection) -> Document:
+            document, layers = choose(conn)
+            self.spans.close(conn, document.id, now())
+            records.change(conn, document.id, phase="creating", layers=layers)
+            return self.store.with_status(conn, document, "DEPLOYING", state=None)
+
+        document = await self.db.write(mark)
+        return await self._start_anew(document, self.runtime.files.discard(document.id))
+
+    async def _start_anew(self, document: Document, cleared: Awaitable[None]) -> Document:
+        self.silence(document.id)
         try:
-            await self.runtime.destroy(document.id, row.handle)
+            await cleared
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
+            await self.sleep.keep_stopped(document)
             raise self.imaging.explained(problem, document) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
@@ -318,15 +379,16 @@ class SandboxController:
 
     async def finish_delete(self, document: Document, row: SandboxRow | None) -> Document:
         """Second half of a delete: also run for those that a crash left half deleted."""
-        live = self.live.remove(document.id)
-        if live is not None:
-            self.routes.withdraw(live.sandbox)
+        await self.settled(document.workspace, document.name)
+        self.silence(document.id)
+        self.live.forget(document.workspace, document.name)
         handle = row.handle if row is not None else None
         if handle is not None:
             await self.runtime.stop(handle)
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
+        self.networks.forget(document.id)
         self._background.start(self._remove_files(document.id, handle))
         return ended
 
@@ -334,31 +396,42 @@ class SandboxController:
         moment = now()
         self.spans.close(conn, document.id, moment)
         drop_belongings(conn, document.workspace, document.name)
-        until = moment + retention_of(msgspec.json.decode(document.body))
+        body = msgspec.json.decode(document.body)
+        if "archive" in body:
+            end_storage(conn, document.id, moment)
+        until = moment + retention_of(body)
         records.change(
-            conn, document.id, phase="terminated", handle=None, expires_at=rfc3339(until)
+            conn, document.id, phase="terminated", handle=None, layers=(), expires_at=rfc3339(until)
         )
-        return self.store.with_status(conn, document, "TERMINATED", state=None)
+        return self.store.with_status(conn, document, "TERMINATED", state=None, archive=None)
 
     async def wake(self, workspace: str, name: str) -> RunningSandbox | None:
-        """The running sandbox of that name, started first when it was stopped.
+        """The running sandbox of that name, resumed or started first when it was not.
 
         Returns:
             ``None`` when there is no such sandbox, or it has ended.
 
         Raises:
-            ServiceUnavailable: it cannot be started.
+            ServiceUnavailable: it cannot be resumed or started.
         """
         async with self.live.lock(workspace, name):
             await self._expire_if_due(workspace, name)
             live = self.live.by_name.get((workspace, name))
+            if live is not None and live.asleep:
+                await self.sleep.resume(live)
             if live is not None:
                 return live.sandbox
             document = await self.db.read(
                 lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
             )
-            if document is None or document.status != "DEPLOYED":
+            if document is None or document.status not in {"DEPLOYED", *AWAY}:
                 return None
+            if document.status in AWAY:
+                raise ServiceUnavailable(
+                    f"Sandbox {name!r} is {document.status.lower()}; unarchive it first "
+                    f"(POST /v0/sandboxes/{name}/unarchive).",
+                    code="SANDBOX_ARCHIVED",
+                )
             try:
                 await self.start(document)
             except RuntimeProblem as problem:
@@ -366,28 +439,31 @@ class SandboxController:
             live = self.live.by_name.get((workspace, name))
             return live.sandbox if live is not None else None
 
-    def touch(self, sandbox_id: str) -> None:
-        """A request used the sandbox."""
-        live = self.live.by_id.get(sandbox_id)
+    def show(self, body: bytes) -> bytes:
+        """The JSON of a sandbox with what changes by itself."""
+        return completed(self.live, body)
+
+    async def settled(self, workspace: str, name: str) -> None:
+        """Wait until the store says of a sandbox what it is."""
+        live = self.live.by_name.get((workspace, name))
         if live is not None:
-            live.active_at = now()
+            await live.saved()
 
     async def expire(self, workspace: str, name: str) -> None:
         """End the sandbox if its time is over."""
-        live = self.live.by_name.get((workspace, name))
-        if live is not None and live.due(now()):
+        if self.live.is_due(workspace, name):
             async with self.live.lock(workspace, name):
                 await self._expire_if_due(workspace, name)
 
     async def _expire_if_due(self, workspace: str, name: str) -> None:
-        live = self.live.by_name.get((workspace, name))
-        if live is not None and live.due(now()):
+        if self.live.is_due(workspace, name):
             log.info("sandbox_expired", workspace=workspace, sandbox=name)
             await self._terminate(workspace, name)
 
     async def _remove_files(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         try:
             await self.runtime.destroy(sandbox_id, handle)
+            await self.runtime.files.drop_packed(sandbox_id)
         except Exception:
             log.exception("sandbox_cleanup_failed")
 

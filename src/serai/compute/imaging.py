@@ -37,7 +37,7 @@ class Imaging:
         seconds = IMAGE_SECONDS if deadline is None else deadline.seconds - _ANSWER_SECONDS
         image = await self._image(workspace, body["spec"]["runtime"]["image"])
         try:
-            await self._runtime.ready(image, seconds)
+            await self._runtime.library.ready(image, seconds)
         except RuntimeProblem as problem:
             raise explain_start(problem, body) from problem
 

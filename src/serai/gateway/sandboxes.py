@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from serai import __version__
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import (
     DROPPED_FOR_SANDBOX,
@@ -23,6 +24,12 @@ from serai.kernel.errors import BadRequest
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
 
+_PAGES = frozenset({b"/terminal", b"/swagger/index.html"})
+"""Pages of the sandbox API, which a browser opens with a token in their address."""
+
+_VERSION = f"x-serai-version: {__version__}\r\n".encode("ascii")
+"""The API in a sandbox is of the version that started it, which may be older than we are."""
+
 _TOUCH = 10.0
 """Seconds between activity marks while a request or connection stays open."""
 
@@ -42,13 +49,13 @@ class SandboxExchange(Exchange):
         self.tunnel: tuple[TunnelEnd, TunnelEnd] | None = None
 
     def _token_in_query(self) -> bool:
-        return self.request.upgrade or self.target.rest == b"/terminal"
+        return self.request.upgrade or self.target.rest in _PAGES
 
     def admitted(self) -> None:
         target = self.target
         route = self.gateway.routes.sandboxes.get((target.workspace, target.name))
         self.demand_access(route.account_id if route else None)
-        if route is None:
+        if route is None or route.asleep:
             self.spawn(self._find)
         else:
             self.open(route)
@@ -66,9 +73,7 @@ class SandboxExchange(Exchange):
 
     def open(self, route: SandboxRoute) -> None:
         """Send the request to this sandbox."""
-        self.route = route
-        self.gateway.on_sandbox_activity(route)
-        self.touched = self.client.loop.time()
+        self.use(route)
         place = port_of(self.target.rest)
         if place is None:
             address = Address(route.api_socket, "", 0, False)
@@ -81,6 +86,12 @@ class SandboxExchange(Exchange):
         copied = copy_request(self.request.headers, DROPPED_FOR_SANDBOX)
         self.dispatch(address, self._head(path, copied), chunked=copied.chunked)
 
+    def use(self, route: SandboxRoute) -> None:
+        """From now on, until it is over, this request keeps the sandbox awake."""
+        self.route = route
+        self.gateway.on_sandbox_activity(route, 1)
+        self.touched = self.client.loop.time()
+
     def _head(self, path: bytes, copied: Copied) -> bytes:
         if copied.host is None and self.request.http11:
             raise BadRequest("An HTTP/1.1 request needs a Host header.")
@@ -88,6 +99,8 @@ class SandboxExchange(Exchange):
         lines = [self.request.method, b" ", join(path, self.credential.query)]
         lines += (b" HTTP/1.1\r\nhost: ", host, b"\r\n")
         lines += copied.lines
+        if path == b"/upgrade":
+            lines.append(_VERSION)
         if b"cookie" in self.request.index:
             lines += self._cookie_lines()
         if self.port:
@@ -143,8 +156,9 @@ class SandboxExchange(Exchange):
             if name not in _NOT_TUNNELLED and may_answer(name, value):
                 lines += (name, b": ", value, b"\r\n")
         lines += (b"x-request-id: ", self.request_id.encode("ascii"), b"\r\n\r\n", data)
-        outwards = TunnelEnd(upstream.transport, self._tunnel_over)
-        inwards = TunnelEnd(self.client.transport, self._tunnel_over)
+        outwards = TunnelEnd(upstream.transport, self._tunnel_over, self._heard)
+        inwards = TunnelEnd(self.client.transport, self._tunnel_over, self._heard)
+        outwards.peer, inwards.peer = inwards, outwards
         self.tunnel = (outwards, inwards)
         upstream.transport.set_protocol(inwards)
         self.client.write(b"".join(lines))
@@ -160,13 +174,24 @@ class SandboxExchange(Exchange):
 
     def tick(self, now: float) -> None:
         super().tick(now)
-        if self.route is not None and now - self.touched > _TOUCH:
-            self.touched = now
-            self.gateway.on_sandbox_activity(self.route)
+        if self.route is None or now - self.touched <= _TOUCH:
+            return
+        self.touched = now
+        if self.tunnel is None:
+            self.gateway.on_sandbox_activity(self.route, 0)
+            return
+        for end in self.tunnel:
+            end.listening = True
+
+    def _heard(self) -> None:
+        """Something was sent through the tunnel, for the first time since the last look."""
+        if self.route is not None:
+            self.gateway.on_sandbox_activity(self.route, 0)
 
     def label(self) -> str:
         return f"server on port {self.port} of the sandbox" if self.port else "sandbox API"
 
     def closed(self) -> None:
-        if self.route is not None:
-            self.gateway.on_sandbox_activity(self.route)
+        route, self.route = self.route, None
+        if route is not None:
+            self.gateway.on_sandbox_activity(route, -1)

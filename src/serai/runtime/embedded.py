@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -11,13 +10,16 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from serai.runtime import cgroups, host, image, processes
+from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
+from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
-from serai.runtime.port import ImageInfo, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.pool import Pool
+from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.roots.library import Library
 from serai.runtime.roots.policy import Choice, Policy
-from serai.runtime.roots.provider import Images
+from serai.runtime.saving import SavedFiles
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -38,6 +40,8 @@ class EmbeddedRuntime:
         entry: dotted module of the sandbox API, with ``preload()`` and
             ``serve(api, port, config)``; imported by the launcher only.
         max_processes: processes and threads one sandbox may have.
+        pool: where their files have a limit, and volumes are possible.
+        egress: Unix socket of the egress process; without one sandboxes have no network.
         policy: which images there are.
     """
 
@@ -49,19 +53,25 @@ class EmbeddedRuntime:
         *,
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
+        pool: Pool | None = None,
+        egress: Path | None = None,
         policy: Policy | None = None,
     ) -> None:
         self.isolation = "not started"
-        self._storage = Storage(data_dir)
+        self._storage = Storage(data_dir, pool)
+        self.disks = Disks(self._storage)
+        self.library = Library(self._storage, policy or Policy())
         self._entry = entry
         self._max_processes = max_processes
+        self._egress = str(egress or "")
         self._setup: Setup | None = None
         self._masks: Masks | None = None
-        self._policy = policy or Policy()
-        self._images: Images | None = None
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.files: Files = SavedFiles(
+            self._storage, self._send, self._turn, self._end_run, self.library.pins
+        )
 
     @property
     def launcher_pid(self) -> int | None:
@@ -81,20 +91,23 @@ class EmbeddedRuntime:
             if not (known := masks.is_complete):
                 masks.refresh()
             channel = await self._launcher()
-            await self._try_out(masks.current)
+            reach = await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
             raise host.explain(problem) from problem
         if known:
             masks.refresh()
-        self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        self.isolation = f"{isolation}; {self.disks.describe()}; {network.describe(reach)}"
+        self.disks.start(maps_owners="idmap" in channel.facts)
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        await self.files.close()
+        await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
-        if self._images is not None:
-            await self._images.close()
+        await self.library.close()
         async with self._opening:
             channel, self._channel = self._channel, None
             if channel is not None:
@@ -104,17 +117,7 @@ class EmbeddedRuntime:
 
     def images(self) -> list[str]:
         """The image references this host can provide, some after building them first."""
-        return self._images.references() if self._images is not None else image.provided()
-
-    def image_infos(self) -> list[ImageInfo]:
-        """See Runtime.image_infos."""
-        return self._images.infos() if self._images is not None else []
-
-    async def ready(self, image: str, seconds: float) -> None:
-        """See Runtime.ready."""
-        if self._images is None:
-            raise _not_started()
-        await self._images.ready(image, seconds)
+        return self.library.references()
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
@@ -143,7 +146,8 @@ class EmbeddedRuntime:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
-                choice = Choice() if trial is not None else await self._choose(plan)
+                await self.disks.provide(plan)
+                choice = Choice() if trial is not None else await self.library.choose(plan)
                 masks = await self._masks_for(choice) if trial is None else trial
                 trace = await self._bear(self._birth(plan, masks, choice))
             except BaseException:
@@ -156,11 +160,6 @@ class EmbeddedRuntime:
             state=msgspec.json.encode(trace).decode(),
         )
 
-    async def _choose(self, plan: SandboxPlan) -> Choice:
-        if self._images is None:
-            raise _not_started()
-        return await self._images.choose(plan.image, self._storage.directory(plan.id))
-
     async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
         if self._masks is None:
             raise _not_started()
@@ -169,6 +168,36 @@ class EmbeddedRuntime:
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
         return is_running(_trace_of(handle))
+
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """See Runtime.suspend."""
+        trace = _trace_of(handle)
+        async with self._turn(handle.id):
+            if not is_running(trace):
+                raise RuntimeProblem(f"sandbox {handle.id} has ended")
+            try:
+                await asyncio.to_thread(freezer.freeze, trace)
+            except OSError as error:
+                raise RuntimeProblem(f"sandbox {handle.id} stays awake: {error}") from error
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """See Runtime.resume. A group is thawed at once, without even a change of threads."""
+        trace = _trace_of(handle)
+        async with self._turn(handle.id):
+            if freezer.has_group(trace):
+                freezer.thaw(trace)
+            else:
+                await asyncio.to_thread(freezer.thaw, trace)
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """See Runtime.suspended."""
+        return freezer.is_frozen(_trace_of(handle))
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
+        if self._egress:
+            details = {"id": handle.id, "egress": self._egress}
+            await self._send("network", _trace_of(handle), details)
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
@@ -183,6 +212,16 @@ class EmbeddedRuntime:
         trace = _trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """See Runtime.mount."""
+        async with self._turn(handle.id):
+            await self.disks.mount(mount, _trace_of(handle), self._send)
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """See Runtime.unmount."""
+        async with self._turn(handle.id):
+            await self._send("unmount", _trace_of(handle), {"path": path})
 
     async def leftovers(self) -> list[str]:
         """Ids with a directory, a socket or a control group here."""
@@ -199,8 +238,7 @@ class EmbeddedRuntime:
             skeleton = layers.skeleton()
             masks = Masks(layers, storage.root / "private.json", as_root=uid_base is not None)
             masks.load()
-            self._images = Images(storage.root, uid_base, self._policy, dict(os.environ))
-            self._images.store.prepare()
+            self.library.open(uid_base)
             traces = [read_trace(storage.directory(name)) for name in storage.known()]
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
@@ -229,14 +267,18 @@ class EmbeddedRuntime:
                 self._channel = await Channel.open(self._setup, self._storage.root / "launcher.log")
             return self._channel
 
-    async def _try_out(self, masks: Mapping[str, str]) -> None:
-        """Start a sandbox, without any code but ours in it: the masks need not be complete."""
+    async def _try_out(self, masks: Mapping[str, str]) -> str:
+        """Start a sandbox, without any code but ours in it: the masks need not be complete.
+
+        Answers what its network can reach.
+        """
         plan = SandboxPlan(
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
+        return _trace_of(handle).network
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
@@ -254,12 +296,20 @@ class EmbeddedRuntime:
                 cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
                 processes=self._max_processes,
             ),
-            environment={**defaults, **plan.environment},
+            environment={
+                **defaults,
+                **(plan.network.environment if plan.network else {}),
+                **plan.environment,
+            },
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir=choice.config.workdir,
             masks=dict(masks),
             root=choice.layers,
             services=choice.services(),
+            mounts=self.disks.placed(plan),
+            egress=self._egress,
+            authority=plan.network.authority if plan.network else "",
+            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -286,6 +336,7 @@ class EmbeddedRuntime:
     def _end(self, trace: Trace) -> None:
         if not is_running(trace):
             return
+        freezer.thaw(trace)
         if not processes.kill_and_wait(trace.pid, trace.started, _KILL_SECONDS):
             raise RuntimeProblem(
                 f"process {trace.pid} of a sandbox did not end within {_KILL_SECONDS:.0f} s of "
@@ -304,17 +355,24 @@ class EmbeddedRuntime:
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
 
+    def _end_run(self, sandbox_id: str) -> None:
+        self._stop(sandbox_id, None)
+
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:
             self._stop(sandbox_id, trace)
         self._stop(sandbox_id, None)
+        self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
+        self.library.pins.drop(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
         self._stop(sandbox_id, None)
         if is_new:
+            self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
+            self.library.pins.drop(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
         parents = [each.parent for each in self._setup.hierarchies] if self._setup else []

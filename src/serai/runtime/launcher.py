@@ -5,6 +5,7 @@ It keeps nothing that matters: when it dies, the runtime starts another, and san
 It ends when the runtime's end of its channel is closed.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -12,9 +13,11 @@ import select
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, cast
 
+import certifi
 import msgspec
 
 from serai.runtime import birth as births
@@ -87,8 +90,9 @@ def _attend(place: births.Place, wish: Wish, answer: int) -> NoReturn:
         os.setsid()
         _write_all(answer, frame(_grant(place, wish)))
     except BaseException as error:
-        traceback.print_exc()
         _write_all(answer, frame(Answer(request=wish.request, problem=str(error) or repr(error))))
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            traceback.print_exc()
     os._exit(0)
 
 
@@ -163,7 +167,8 @@ def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     entry.preload()
     map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
     facts = () if map_fd is None else ("idmap",)
-    return births.Place(setup, cast(births.Serve, entry.serve), map_fd), facts
+    roots = Path(certifi.where()).read_bytes()
+    return births.Place(setup, cast(births.Serve, entry.serve), map_fd, roots), facts
 
 
 def main(channel: int) -> None:

@@ -49,6 +49,19 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     python_prefix: str
 
 
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory or a file system image of the host, and where in a sandbox it is mounted.
+
+    ``folder`` is below a directory, followed without links.
+    """
+
+    source: str
+    path: str
+    folder: str = ""
+    is_image: bool = False
+    read_only: bool = False
+
+
 class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     """Start one sandbox in ``directory``, answering on the two sockets.
 
@@ -56,6 +69,9 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     are the lower layers that hide parts of the host's directories, by the names in Setup.
     ``root`` are the lower layers of ``/``, the topmost first, of an image of its own; without any
     the sandbox is shown the host's directories. ``services`` are processes that it starts itself.
+    ``saved`` are directories of saved files that the sandbox starts from, the topmost first.
+    ``egress`` is the socket of the egress process, empty for no network; ``authority`` the
+    certificates (PEM) that programs inside shall trust besides those of the image.
     """
 
     request: int
@@ -72,6 +88,10 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     masks: dict[str, str]
     root: tuple[str, ...] = ()
     services: tuple[dict[str, Any], ...] = ()
+    mounts: tuple[Placed, ...] = ()
+    egress: str = ""
+    authority: str = ""
+    saved: tuple[str, ...] = ()
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
@@ -105,6 +125,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         cgroups: absolute directories.
         skeleton, masks: the lower layers it runs on, which must stay while it runs; those of
             images are kept by what the sandbox is pinned to.
+        network: what of its network was connected at its birth, see ``serai.runtime.network``.
     """
 
     pid: int
@@ -116,6 +137,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: tuple[str, ...]
     skeleton: str
     masks: tuple[str, ...]
+    network: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,46 @@
 """The port every sandbox runtime implements."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
+
+DISK_MB_DEFAULT = 10 * 1024
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume or a drive in a sandbox.
+
+    Attributes:
+        id: of the volume or drive, ``[a-z0-9]``; of a volume that ends with its sandbox, the
+            sandbox's id, a dot and a number.
+        kind: a volume is in one sandbox at a time and has a size, a drive is shared.
+        path: where in the sandbox, absolute.
+        read_only: whether the sandbox may not change it.
+        size_mb: of a volume, in MiB.
+        content: tar archive on the host with what a new volume starts with; empty for none.
+        folder: of a drive, the folder below it that is shown; empty for all.
+    """
+
+    id: str
+    kind: Literal["volume", "drive"]
+    path: str
+    read_only: bool = False
+    size_mb: int = 0
+    content: str = ""
+    folder: str = ""
+
+
+class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How programs in a sandbox find their way out.
+
+    Attributes:
+        environment: variables that tell them of a proxy and of certificates to trust.
+        authority: certificates (PEM) to add to those that the image trusts.
+    """
+
+    environment: Mapping[str, str]
+    authority: str
 
 
 class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +52,11 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         image: image reference, for example ``blaxel/base-image:latest``.
         memory_mb: memory limit in MiB; CPU cores are ``memory_mb / 2048``.
         environment: variables of every process inside, unmasked.
+        disk_mb: what its files may take, in MiB.
+        mounts: volumes and drives it starts with.
+        network: ``None`` leaves it with loopback only.
+        files_from: ids of saved sets of files (see Files) that lie below the sandbox's own
+            changes, the topmost first; they must stay as long as the sandbox is there.
     """
 
     id: str
@@ -22,6 +64,10 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     memory_mb: int
     environment: Mapping[str, str]
+    disk_mb: int = DISK_MB_DEFAULT
+    mounts: tuple[Mount, ...] = ()
+    network: NetworkPlan | None = None
+    files_from: tuple[str, ...] = ()
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,24 +135,15 @@ class ImageNotReady(RuntimeProblem):
         self.progress = progress
 
 
-class Runtime(Protocol):
-    """Starts, finds and removes sandboxes. All operations may be repeated safely."""
+class NoSpace(RuntimeProblem):
+    """The disk is full."""
 
-    name: str
-    isolation: str
-    """One line for people: what separates a sandbox from the host here."""
 
-    async def start(self) -> None:
-        """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""
+class Library(Protocol):
+    """The images that sandboxes can be made of."""
 
-    async def close(self) -> None:
-        """Release the launcher; sandboxes keep running."""
-
-    def images(self) -> list[str]:
-        """The image references this runtime can provide, some after building them first."""
-
-    def image_infos(self) -> list[ImageInfo]:
-        """The same images, with what is known about each."""
+    def infos(self) -> list[ImageInfo]:
+        """All there are, and those that are made on first use."""
 
     async def ready(self, image: str, seconds: float) -> None:
         """Return when sandboxes of an image can start; build or pull it first if need be.
@@ -117,6 +154,85 @@ class Runtime(Protocol):
             RuntimeProblem: it failed, with the cause.
         """
 
+
+class Files(Protocol):
+    """Keeps the changes that sandboxes made to their images. All may be repeated safely.
+
+    A saved set of files holds the changes of one sandbox at one moment; what that sandbox was
+    itself started from is not in it and must be named again. Volumes and drives are left out.
+    """
+
+    level: str
+    """What a saved set holds: ``files``."""
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """Save the files of a sandbox, running or not, as of one moment; answers their bytes.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def copy(self, sandbox_id: str, target_id: str) -> None:
+        """Give a sandbox that was never started the files of another; see ``save``."""
+
+    async def discard(self, sandbox_id: str) -> None:
+        """End a sandbox and forget its files; they are gone at once, their space by and by."""
+
+    async def pack(self, sandbox_id: str) -> int:
+        """Keep the files of a sandbox that does not run as one archive; answers its bytes.
+
+        The files themselves stay.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """Give a sandbox the files of its archive, in place of any others; the archive stays."""
+
+    async def packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, whole or not."""
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """Remove a sandbox's archive; nothing happens when there is none."""
+
+    async def close(self) -> None:
+        """Come to an end with what goes on in the background."""
+
+    async def saved(self) -> dict[str, bool]:
+        """Ids of all saved sets, and whether each is whole: not after a crash, or without power."""
+
+    async def settle(self, saved_id: str) -> None:
+        """Wait until a saved set is on disk for good: what ``save`` does not wait for."""
+
+    async def drop(self, saved_id: str) -> None:
+        """Remove a saved set; nothing happens when there is none."""
+
+
+class Runtime(Protocol):
+    """Starts, finds and removes sandboxes. All operations may be repeated safely."""
+
+    name: str
+    isolation: str
+    """One line for people: what separates a sandbox from the host here."""
+    files: Files
+    """Saving and copying files."""
+
+    @property
+    def library(self) -> Library:
+        """The images that sandboxes can be made of."""
+
+    async def start(self) -> None:
+        """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""
+
+    async def close(self) -> None:
+        """Release the launcher; sandboxes keep running."""
+
+    def images(self) -> list[str]:
+        """The image references this runtime can provide, some after building them first."""
+
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """Start the sandbox; answers when its API socket accepts connections.
 
@@ -126,11 +242,32 @@ class Runtime(Protocol):
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the sandbox of this handle still runs (also after our own restart)."""
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """Stop every process where it stands; its memory stays, its sockets take connections.
+
+        Fails with RuntimeProblem, and changes nothing, when it has ended or cannot be stopped.
+        """
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """Let a suspended sandbox go on; nothing happens to one that runs."""
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """Whether it is suspended, found by looking: also after our own restart."""
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
+
     async def stop(self, handle: SandboxHandle) -> None:
         """End every process of the sandbox; its files stay."""
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End it and remove its files, mounts, namespaces and cgroups."""
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """Mount a drive in a running sandbox; one that is mounted there already is fine."""
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
 
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

@@ -6,29 +6,37 @@ import os
 import stat
 from pathlib import Path
 
+from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
+from serai.runtime.trees import delete_tree
 
 _SOCKET_PATH_LIMIT = 100
 _LONGEST_NAME = "x" * 32 + ".port"
 
 
 class Storage:
-    """The directories of one data directory."""
+    """The directories of one data directory; new sandboxes go to the pool, where there is one."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, pool: Pool | None = None) -> None:
         self.root = data_dir.absolute()
+        self.pool = pool or Pool(self.root, own_mounts=False)
         self.key = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
+        self._saved = self.root / "saved"
+        self._packed = self.root / "archived"
         self._trash = self.root / "trash"
         self._sockets = self.root / "run"
 
     def prepare(self) -> None:
         """Make the directories and finish removals that were cut short."""
-        for folder in (self.sandboxes, self.layers, self._trash):
+        for folder in (self.sandboxes, self.layers, self._saved, self._packed, self._trash):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.layers.chmod(0o755)
         self._sockets = self._socket_directory()
+        self.pool.open()
+        if self.pool.is_open:
+            (self.pool.top / "saved").mkdir(exist_ok=True, mode=0o700)
         self.empty_trash()
 
     def _socket_directory(self) -> Path:
@@ -50,8 +58,17 @@ class Storage:
         return folder
 
     def directory(self, sandbox_id: str) -> Path:
-        """The directory of one sandbox."""
-        return self.sandboxes / sandbox_id
+        """The directory of one sandbox; those from before there was a pool stay where they are."""
+        plain = self.sandboxes / sandbox_id
+        if not self.pool.is_open or plain.exists():
+            return plain
+        return self.pool.top / "sandboxes" / sandbox_id
+
+    def allot(self, sandbox_id: str, size_mb: int | None) -> None:
+        """Make sure of a sandbox's directory, and of its limit where one can be set."""
+        directory = self.directory(sandbox_id)
+        if directory.parent != self.sandboxes:
+            self.pool.allot(directory, size_mb)
 
     def sockets(self, sandbox_id: str) -> tuple[str, str]:
         """Paths of a sandbox's API socket and port socket."""
@@ -75,59 +92,65 @@ class Storage:
 
     def known(self) -> set[str]:
         """Ids that have a directory."""
-        return {path.name for path in self.sandboxes.iterdir()}
+        places = [self.sandboxes]
+        if self.pool.is_open:
+            places.append(self.pool.top / "sandboxes")
+        return {path.name for place in places for path in place.iterdir()}
+
+    def saved_files(self, saved_id: str) -> Path:
+        """The directory of a set of saved files; see ``directory``."""
+        plain = self._saved / saved_id
+        if not self.pool.is_open or plain.exists():
+            return plain
+        return self.pool.top / "saved" / saved_id
+
+    def known_saved(self) -> list[str]:
+        """Ids of sets of saved files, also of those that were never completed."""
+        places = [self._saved, *([self.pool.top / "saved"] if self.pool.is_open else [])]
+        paths = [path for place in places for path in place.iterdir()]
+        return sorted({path.name.removesuffix(".new") for path in paths})
 
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
+        self.trash(self.directory(sandbox_id))
+
+    def trash(self, path: Path) -> None:
+        """Remove a directory of ours, at once out of its place; see ``remove``."""
+        self.burn(self.put_away(path))
+
+    def put_away(self, path: Path) -> Path | None:
+        """Take a directory out of its place, into a bag that is still to be burnt, if any."""
+        if self.pool.is_open and path.is_relative_to(self.pool.top):
+            self.pool.remove(path)
+            return None
         bag = self._trash / os.urandom(8).hex()
         bag.mkdir(mode=0o700)
         with contextlib.suppress(FileNotFoundError):
-            self.directory(sandbox_id).rename(bag / sandbox_id)
-        delete_tree(bag)
-        bag.rmdir()
+            path.rename(bag / path.name)
+        return bag
 
-    def empty_trash(self) -> None:
-        """Delete everything that was moved to the trash by a process that died then."""
-        for bag in self._trash.iterdir():
+    def burn(self, bag: Path | None) -> None:
+        """Remove a bag and all that is in it."""
+        if bag is not None:
             delete_tree(bag)
             bag.rmdir()
 
+    def packed(self, sandbox_id: str) -> Path:
+        """The archive of a sandbox's files."""
+        return self._packed / sandbox_id
 
-def delete_tree(top: Path) -> None:
-    """Delete everything below ``top``, however deep, odd or unreadable it is.
+    def known_packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, or a part of one."""
+        return sorted({path.name.removesuffix(".new") for path in self._packed.iterdir()})
 
-    Directories found inside are first moved up to ``top``, so that neither the depth of the
-    tree nor the length of its paths matters. Links are never followed.
-    """
-    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        while pending := os.listdir(descriptor):
-            for name in pending:
-                _delete_entry(descriptor, name)
-    finally:
-        os.close(descriptor)
+    def drop_packed(self, sandbox_id: str) -> None:
+        """Remove the archive of a sandbox, if there is one."""
+        for name in (f"{sandbox_id}.new", sandbox_id):
+            self.packed(name).unlink(missing_ok=True)
 
-
-def _delete_entry(top: int, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=top)
-            return
-        os.chmod(name, 0o700, dir_fd=top)
-        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
-        try:
-            _flatten(top, folder)
-        finally:
-            os.close(folder)
-        os.rmdir(name, dir_fd=top)
-
-
-def _flatten(top: int, folder: int) -> None:
-    with os.scandir(folder) as entries:
-        for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.name, 0o700, dir_fd=folder)
-                target = f"moved-{os.urandom(12).hex()}"
-                os.rename(entry.name, target, src_dir_fd=folder, dst_dir_fd=top)
-            else:
-                os.unlink(entry.name, dir_fd=folder)
+    def empty_trash(self) -> None:
+        """Delete everything that was moved to the trash by a process that died then."""
+        if self.pool.is_open:
+            self.pool.empty_trash()
+        for bag in self._trash.iterdir():
+            self.burn(bag)

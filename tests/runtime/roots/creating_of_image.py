@@ -13,7 +13,7 @@ from serai.runtime.port import SandboxPlan
 async def main(home: Path) -> None:
     runtime = EmbeddedRuntime(home / "data")
     await runtime.start()
-    images = runtime._images
+    images = runtime.library.images
     assert images is not None
     await images.maker.take_in(home / "layout", "tests/ours:1", "", lambda text: None)
     plan = SandboxPlan(

@@ -50,8 +50,8 @@ def add(runtime: EmbeddedRuntime, tmp_path: Path) -> Add:
 
 
 def of(runtime: EmbeddedRuntime) -> Images:
-    assert runtime._images is not None
-    return runtime._images
+    assert runtime.library.images is not None
+    return runtime.library.images
 
 
 def plan(image: str, **fields: Any) -> SandboxPlan:

@@ -96,7 +96,7 @@ async def test_a_small_recipe_from_its_packages_to_a_sandbox(
     runtime = EmbeddedRuntime(data_dir, entry="command_server")
     await runtime.start()
     try:
-        runtime._images = images
+        runtime.library.images = images
         from sandbox_shell import output
 
         from serai.runtime.port import SandboxPlan

@@ -296,7 +296,7 @@ def _prepare(folder: Path, layers: int, owner: int | None) -> Path:
     for each in (upper, upper.with_name("work"), folder / "lower", folder / rootfs.ROOT):
         each.mkdir(parents=True)
     for number in range(layers):
-        (folder / rootfs.lower_name(number)).mkdir()
+        (folder / rootfs.image_mount(number)).mkdir()
     upper.chmod(0o755)
     rootfs.Owner(owner).give(str(upper))
     return upper

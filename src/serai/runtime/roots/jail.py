@@ -130,7 +130,8 @@ def _enter(job: Job) -> None:
         system=(),
         python_prefix="",
     )
-    rootfs.build(setup, {}, None, user_xattr=job.uid_base is None, image=job.layers)
+    lower = rootfs.Lower({}, (), job.layers)
+    rootfs.build(setup, lower, None, user_xattr=job.uid_base is None)
     linux.mount("tmpfs", f"{rootfs.ROOT}/run", "tmpfs", 0, "mode=755,size=4m")
     os.mkdir(rootfs.ROOT + _SHARED, 0o755)
     files = {"resolv.conf": job.resolv, "hosts": _HOSTS, "ca.pem": job.certificates}

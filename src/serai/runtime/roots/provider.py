@@ -5,6 +5,7 @@ there is one, by the host's own files where those can honestly stand for it.
 """
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from serai.runtime import image as host
@@ -13,11 +14,12 @@ from serai.runtime.roots.basis import basis
 from serai.runtime.roots.credentials import Logins
 from serai.runtime.roots.maker import Maker
 from serai.runtime.roots.names import hub_name, hub_reference, local_reference, place_of
+from serai.runtime.roots.pins import Pins
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.roots.problems import ImageNotReady, ImageProblem, UnknownImage
 from serai.runtime.roots.recipes import Recipes
 from serai.runtime.roots.records import Image, Pin
-from serai.runtime.roots.store import Store, read_pin
+from serai.runtime.roots.store import Store
 
 CHOOSE_SECONDS = 45.0
 
@@ -44,7 +46,7 @@ class Images:
         self.recipes = recipes or Recipes()
         self.policy = policy
         self.maker = Maker(self.store, self.recipes, policy, Logins.usual(data_dir, environ))
-        self._sandboxes = data_dir / "sandboxes"
+        self.pins = Pins(data_dir / "images" / "pins")
 
     async def close(self) -> None:
         """End what is being made."""
@@ -72,8 +74,12 @@ class Images:
         place = place_of(reference)
         return str(place) if place is not None else local_reference(reference)
 
-    async def choose(self, reference: str, directory: Path) -> Choice:
-        """What the sandbox in ``directory`` runs on, from now on until its files are removed.
+    async def choose(
+        self, reference: str, sandbox_id: str, files_from: Sequence[str] = ()
+    ) -> Choice:
+        """What a sandbox runs on, from now on until its files are removed.
+
+        Saved files, from which it may start, belong to the image of the sandbox they are of.
 
         Raises:
             UnknownImage: there is no such image here.
@@ -81,10 +87,10 @@ class Images:
             ImageProblem: the one that its files belong to is gone, or it cannot be made.
         """
         try:
-            return await asyncio.to_thread(self._take, reference, directory)
+            return await asyncio.to_thread(self._take, reference, sandbox_id, files_from)
         except _NotMade:
             await self.ready(reference, CHOOSE_SECONDS)
-            return await asyncio.to_thread(self._take, reference, directory)
+            return await asyncio.to_thread(self._take, reference, sandbox_id, files_from)
 
     async def ready(self, reference: str, seconds: float) -> None:
         """Return when the image is there, made if need be.
@@ -107,17 +113,20 @@ class Images:
 
     def prune(self) -> int:
         """Remove what no name and no sandbox refers to; bytes that were freed."""
-        return self.store.prune(self._used)
+        return self.store.prune(self.pins.digests)
 
-    def _take(self, reference: str, directory: Path) -> Choice:
-        pin = read_pin(directory)
+    def _take(self, reference: str, sandbox_id: str, files_from: Sequence[str]) -> Choice:
+        pin = self.pins.find(sandbox_id)
         if pin is not None:
             return self._pinned(pin)
         with self.store.making():
+            for each in files_from:
+                if (pin := self.pins.find(each, saved=True)) is not None:
+                    self.pins.put(sandbox_id, pin)
+                    return self._pinned(pin)
             found = self._current(reference)
-            directory.mkdir(parents=True, exist_ok=True)
             digest = found.digest if found is not None else ""
-            self.store.pin(directory, Pin(reference=reference, digest=digest))
+            self.pins.put(sandbox_id, Pin(reference=reference, digest=digest))
             return self._choice(found)
 
     def _is_there(self, reference: str) -> bool:
@@ -181,11 +190,6 @@ class Images:
             return Choice()
         layers = (*reversed(found.layers), basis(self.store))
         return Choice(layers=tuple(map(self.store.path, layers)), config=found.config)
-
-    def _used(self) -> set[str]:
-        folders = self._sandboxes.iterdir() if self._sandboxes.exists() else ()
-        pins = (read_pin(folder) for folder in folders)
-        return {pin.digest for pin in pins if pin is not None and pin.digest}
 
     def _info(self, reference: str, digest: str) -> ImageInfo:
         progress = self.maker.progress(reference)

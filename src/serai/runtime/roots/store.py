@@ -18,10 +18,8 @@ import msgspec
 
 from serai.runtime import linux
 from serai.runtime.roots.problems import ImageProblem
-from serai.runtime.roots.records import Image, Layer, Pin
-from serai.runtime.storage import delete_tree
-
-PIN = "image.json"
+from serai.runtime.roots.records import Image, Layer
+from serai.runtime.trees import delete_tree
 
 
 class Store:
@@ -127,7 +125,7 @@ class Store:
             ready.mkdir(mode=0o755)
             tree.rename(ready / "fs")
             (ready / "layer.json").write_bytes(msgspec.json.encode(layer))
-            linux.flush_file_system(str(ready))
+            linux.sync_file_system(ready)
             try:
                 ready.rename(self._layers / layer.id)
             except OSError:
@@ -151,14 +149,6 @@ class Store:
         except FileNotFoundError:
             return False
         return True
-
-    # Pins
-
-    def pin(self, directory: Path, pin: Pin) -> None:
-        """Note in a sandbox's directory what it runs on; as safe as the sandbox's files are."""
-        draft = directory / f"{PIN}.new"
-        draft.write_bytes(msgspec.json.encode(pin))
-        draft.replace(directory / PIN)
 
     def prune(self, used: Callable[[], set[str]]) -> int:
         """Remove images without a name whose digest is not ``used``, and layers of no image.
@@ -221,14 +211,6 @@ class Store:
         if len(quoted) > 240:
             raise ImageProblem(f"image name {reference[:60]!r}… is longer than 240 characters")
         return self._names / quoted
-
-
-def read_pin(directory: Path) -> Pin | None:
-    """What the sandbox in ``directory`` runs on, if it has ever been started."""
-    try:
-        return msgspec.json.decode((directory / PIN).read_bytes(), type=Pin)
-    except (OSError, msgspec.DecodeError):
-        return None
 
 
 def digest_of(value: object) -> str:
