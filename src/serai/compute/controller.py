@@ -299,8 +299,7 @@ class SandboxController:
         keep_volumes(before["spec"], body["spec"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
-        same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
-        expiry = expiry_of(body, parse_rfc3339(document.created_at) if same_ttl else now())
+        expiry = expiry_of(body, parse_rfc3339(document.created_at))
         stamp = rfc3339(expiry.at) if expiry.at else None
         records.change(conn, document.id, expires_at=stamp)
         if old.status in AWAY:

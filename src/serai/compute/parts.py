@@ -8,6 +8,7 @@ from litestar.types import ControllerRouterHandler
 
 from serai.compute.archives import Archives
 from serai.compute.controller import SandboxController
+from serai.compute.network_operations import network_operations
 from serai.compute.ports import PreviewRoutes
 from serai.compute.preview_operations import preview_operations
 from serai.compute.preview_places import PreviewPlaces
@@ -74,6 +75,7 @@ class SandboxParts:
         return [
             *preview_operations(context, self.previews),
             *schedule_operations(context, self.schedules),
+            *network_operations(context, self.controller.networks),
             *snapshot_operations(context, self.snapshots, self.archives),
         ]
 
