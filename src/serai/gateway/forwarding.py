@@ -176,7 +176,9 @@ def may_answer(name: bytes, value: bytes) -> bool:
     return name not in _OF_WHOLE_ORIGIN and not (name == b"set-cookie" and is_our_cookie(value))
 
 
-def copy_answer(answer: Answer, out: list[bytes], dropped: frozenset[bytes]) -> None:
+def copy_answer(
+    answer: Answer, out: list[bytes], dropped: frozenset[bytes] = DROPPED_ANSWER
+) -> None:
     """Append an answer's status line and the fields that pass through to ``out``."""
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:
