@@ -195,10 +195,10 @@ class Platform:
             SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
         )
         reconciler = Reconciler(controller)
-        await reconciler.start()
         standby = Standby(controller, self.settings.standby_seconds)
         places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
         parts = SandboxParts(controller, self.vault, self.discovery, standby, places)
+        await reconciler.start()
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),

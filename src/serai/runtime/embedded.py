@@ -16,7 +16,8 @@ from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
 from serai.runtime.pool import Pool
-from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.saving import SavedFiles
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -63,6 +64,7 @@ class EmbeddedRuntime:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.files: Files = SavedFiles(self._storage, self._send, self._turn, self._end_run)
 
     @property
     def launcher_pid(self) -> int | None:
@@ -94,6 +96,7 @@ class EmbeddedRuntime:
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        await self.files.close()
         await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
@@ -288,6 +291,7 @@ class EmbeddedRuntime:
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
+            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -332,6 +336,9 @@ class EmbeddedRuntime:
             self._remove_groups(sandbox_id, current or trace)
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
+
+    def _end_run(self, sandbox_id: str) -> None:
+        self._stop(sandbox_id, None)
 
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:

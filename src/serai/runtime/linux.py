@@ -91,6 +91,15 @@ def unshare(flags: int) -> None:
     _checked(LIBC.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
 
 
+def sync_file_system(path: str | os.PathLike[str]) -> None:
+    """Wait until everything written to the file system of a directory is on its disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(LIBC.syncfs(ctypes.c_int(descriptor)), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
 def enter_namespace(descriptor: int) -> None:
     """setns(2): move this process into the namespace behind an open file of ``/proc/*/ns``."""
     _checked(LIBC.setns(ctypes.c_int(descriptor), ctypes.c_int(0)), "setns")

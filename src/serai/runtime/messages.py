@@ -66,6 +66,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
 
     ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
     are the lower layers that hide parts of the host's directories, by the names in Setup.
+    ``saved`` are directories of saved files that the sandbox starts from, the topmost first.
     ``egress`` is the socket of the egress process, empty for no network; ``authority`` the
     certificates (PEM) that programs inside shall trust besides those of the image.
     """
@@ -85,6 +86,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     mounts: tuple[Placed, ...] = ()
     egress: str = ""
     authority: str = ""
+    saved: tuple[str, ...] = ()
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):

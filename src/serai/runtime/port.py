@@ -55,6 +55,8 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         disk_mb: what its files may take, in MiB.
         mounts: volumes and drives it starts with.
         network: ``None`` leaves it with loopback only.
+        files_from: ids of saved sets of files (see Files) that lie below the sandbox's own
+            changes, the topmost first; they must stay as long as the sandbox is there.
     """
 
     id: str
@@ -65,6 +67,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     disk_mb: int = DISK_MB_DEFAULT
     mounts: tuple[Mount, ...] = ()
     network: NetworkPlan | None = None
+    files_from: tuple[str, ...] = ()
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,12 +96,74 @@ class UnknownImage(RuntimeProblem):
     """No image of that name can be provided here."""
 
 
+class NoSpace(RuntimeProblem):
+    """The disk is full."""
+
+
+class Files(Protocol):
+    """Keeps the changes that sandboxes made to their images. All may be repeated safely.
+
+    A saved set of files holds the changes of one sandbox at one moment; what that sandbox was
+    itself started from is not in it and must be named again. Volumes and drives are left out.
+    """
+
+    level: str
+    """What a saved set holds: ``files``."""
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """Save the files of a sandbox, running or not, as of one moment; answers their bytes.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def copy(self, sandbox_id: str, target_id: str) -> None:
+        """Give a sandbox that was never started the files of another; see ``save``."""
+
+    async def discard(self, sandbox_id: str) -> None:
+        """End a sandbox and forget its files; they are gone at once, their space by and by."""
+
+    async def pack(self, sandbox_id: str) -> int:
+        """Keep the files of a sandbox that does not run as one archive; answers its bytes.
+
+        The files themselves stay.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """Give a sandbox the files of its archive, in place of any others; the archive stays."""
+
+    async def packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, whole or not."""
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """Remove a sandbox's archive; nothing happens when there is none."""
+
+    async def close(self) -> None:
+        """Come to an end with what goes on in the background."""
+
+    async def saved(self) -> dict[str, bool]:
+        """Ids of all saved sets, and whether each is whole: not after a crash, or without power."""
+
+    async def settle(self, saved_id: str) -> None:
+        """Wait until a saved set is on disk for good: what ``save`` does not wait for."""
+
+    async def drop(self, saved_id: str) -> None:
+        """Remove a saved set; nothing happens when there is none."""
+
+
 class Runtime(Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
     name: str
     isolation: str
     """One line for people: what separates a sandbox from the host here."""
+    files: Files
+    """Saving and copying files."""
 
     async def start(self) -> None:
         """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""

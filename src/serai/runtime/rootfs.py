@@ -4,12 +4,13 @@ The current directory is the sandbox's own one, so every path below is short, re
 free of the characters that overlay options cannot hold.
 
 Layout of that directory: ``layers/<name>/{upper,work}`` are the sandbox's changes to ``/``
-(name ``root``) and to each system directory; ``lower/<name>`` and ``root`` are mount points.
+(name ``root``) and to each system directory; ``lower/<name>``, with ``.0`` and so on for saved
+files, and ``root`` are mount points.
 """
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from serai.runtime import linux, mounting
 from serai.runtime.messages import Placed, Setup
@@ -46,6 +47,37 @@ class Owner:
             os.chown(path, self.base + user, self.base + user, follow_symlinks=False)
 
 
+class Lower:
+    """What lies between the host's directories and a sandbox's own changes.
+
+    Args:
+        masks: lower layers that hide parts of the host's directories, by name.
+        saved: directories of saved files, the topmost first.
+    """
+
+    def __init__(self, masks: Mapping[str, str], saved: Sequence[str]) -> None:
+        self._masks = masks
+        self._saved = saved
+
+    def above(self, name: str) -> str:
+        """Mount what lies above ``lower/name`` and answer all of it for ``lowerdir``."""
+        parts = []
+        for number, saved in enumerate(self._saved):
+            changes = f"{saved}/layers/{name}/upper"
+            if os.path.isdir(changes):
+                linux.bind(changes, saved_mount(name, number))
+                parts.append(saved_mount(name, number))
+        if name in self._masks:
+            linux.bind(self._masks[name], f"lower/{name}-mask")
+            parts.append(f"lower/{name}-mask")
+        return ":".join([*parts, f"lower/{name}"])
+
+
+def saved_mount(name: str, number: int) -> str:
+    """Where a part of the saved files of that number is mounted; short, as options are."""
+    return f"lower/{name}.{number}"
+
+
 def layer_names(setup: Setup) -> tuple[str, ...]:
     """The overlays of a sandbox: ``root`` first, as the others are mounted on it."""
     return (ROOT, *setup.system)
@@ -53,7 +85,7 @@ def layer_names(setup: Setup) -> tuple[str, ...]:
 
 def build(
     setup: Setup,
-    masks: Mapping[str, str],
+    lower: Lower,
     map_fd: int | None,
     *,
     user_xattr: bool,
@@ -62,7 +94,7 @@ def build(
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
     Args:
-        masks: lower layers that hide parts of the host's directories.
+        lower: what lies between the host's directories and the sandbox's changes.
         map_fd: user namespace whose mapping the host's directories are shown with;
             None shows their real owners.
         mounts: volumes and drives.
@@ -72,15 +104,11 @@ def build(
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     extra = ",userxattr" if user_xattr else ""
     linux.bind(setup.skeleton, f"lower/{ROOT}")
-    _overlay(ROOT, f"lower/{ROOT}", ROOT, extra)
+    _overlay(ROOT, lower.above(ROOT), ROOT, extra)
     for name in setup.system:
         _show(f"/{name}", f"lower/{name}", map_fd)
         _require_directory(f"{ROOT}/{name}")
-        lower = f"lower/{name}"
-        if name in masks:
-            linux.bind(masks[name], f"lower/{name}-mask")
-            lower = f"lower/{name}-mask:{lower}"
-        _overlay(name, lower, f"{ROOT}/{name}", extra)
+        _overlay(name, lower.above(name), f"{ROOT}/{name}", extra)
     if setup.python_prefix:
         _require_directory(f"{ROOT}/opt")
         _require_directory(f"{ROOT}/opt/python")

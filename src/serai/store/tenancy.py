@@ -45,6 +45,7 @@ OWNED: Mapping[str, Owned] = {
     "audit_entries": Owned(_IN_BOTH),
     "idempotency_keys": Owned({"scope": "subject"}),
     "sandboxes": Owned(_IN_BOTH, ("id",), part=True),
+    "snapshots": Owned(_IN_BOTH, ("id",), part=True),
     "sandbox_schedules": _IN_WORKSPACE,
     "sandbox_schedule_executions": _IN_WORKSPACE,
     "preview_tokens": _IN_WORKSPACE,

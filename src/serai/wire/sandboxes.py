@@ -77,6 +77,43 @@ class SandboxNetwork(Wire):
     subnet: str | None = None
 
 
+class EgressRefusal(Wire):
+    """Something that was not let out of a sandbox.
+
+    Attributes:
+        time: RFC 3339.
+        host: the name, or the address where no name is known.
+        reason: ``firewall_blocked``, ``address_refused``, ``name_unknown``, ``proxy_required`` or
+            ``too_many_connections``.
+        method, path: where a request was seen; the path has no query.
+    """
+
+    time: str
+    host: str
+    port: int
+    reason: str
+    method: str | None = None
+    path: str | None = None
+
+
+class SandboxEgress(Wire):
+    """What a sandbox reached outside, and what was refused, since the server knows it.
+
+    Attributes:
+        connections: those that were made, wherever they went.
+        allowed, blocked: connections and, where requests are seen, requests.
+        sent_bytes, received_bytes: what was carried, as the sandbox sees it.
+        refusals: the last hundred, newest first.
+    """
+
+    connections: int
+    allowed: int
+    blocked: int
+    sent_bytes: int
+    received_bytes: int
+    refusals: list[EgressRefusal]
+
+
 class SandboxSpec(Wire):
     """What a client wants of a sandbox."""
 
@@ -89,6 +126,19 @@ class SandboxSpec(Wire):
     vpc: str | None = None
 
 
+class SandboxArchive(Wire):
+    """Where the files of an archived sandbox are; times are RFC 3339, ``size`` is bytes.
+
+    ``started_at`` is there while they are packed, ``restore_started_at`` while they are unpacked.
+    """
+
+    created_at: str | None = None
+    key: str | None = None
+    size: int | None = None
+    started_at: str | None = None
+    restore_started_at: str | None = None
+
+
 class Sandbox(Wire):
     """An isolated computer behind ``metadata.url``."""
 
@@ -96,6 +146,7 @@ class Sandbox(Wire):
     spec: SandboxSpec
     status: Status | None = None
     events: list[CoreEvent] | None = None
+    archive: SandboxArchive | None = None
     state: Literal["RUNNING", "STANDBY"] | None = None
     last_used_at: str | None = None
     expires_in: int | None = None
@@ -244,22 +295,48 @@ class ScheduleMetrics(Wire, omit_defaults=False):
     until: str
 
 
+class SnapshotSource(Wire):
+    """What a snapshot was taken of, and whether that is gone."""
+
+    name: str
+    kind: Literal["sandbox"] | None = None
+    deleted: bool | None = None
+
+
 class SnapshotRequest(Wire):
-    """What to call a snapshot."""
+    """What to call a snapshot, and what to take it of where the path does not say so."""
 
     name: str | None = None
+    source: SnapshotSource | None = None
+
+
+class SnapshotSpec(Wire):
+    """What a fork of a snapshot runs with. ``memory`` is in MiB."""
+
+    image: str | None = None
+    memory: int | None = None
+    ports: list[Port] | None = None
+    region: str | None = None
 
 
 class Snapshot(Wire):
-    """The state of a sandbox at one moment."""
+    """The state of a sandbox at one moment.
+
+    ``contents`` says what was kept: ``files`` alone, or also processes with their memory.
+    ``size`` is the bytes its files take on disk, without those of the snapshots below it.
+    """
 
     id: str
     name: str
     workspace: str
     sandbox_name: str
-    status: str
+    status: Literal["pending", "ready", "failed"]
     created_at: str
     created_by: str | None = None
+    contents: Literal["files"] | None = None
+    size: int | None = None
+    source: SnapshotSource | None = None
+    spec: SnapshotSpec | None = None
 
 
 class SnapshotPage(Wire):
@@ -270,10 +347,17 @@ class SnapshotPage(Wire):
 
 
 class ForkRequest(Wire):
-    """A new sandbox or application from the state of another."""
+    """A new sandbox or application from the state of another.
+
+    ``envs`` are added to the source's, or replace those of the same name. ``lifecycle`` replaces
+    a sandbox's. ``custom_domain``, ``prefix`` (its subdomain) and ``traffic`` (percent that the
+    new revision takes at first) are for applications.
+    """
 
     target_name: str
     target_type: Literal["sandbox", "application"]
+    envs: list[Env] | None = None
+    lifecycle: SandboxLifecycle | None = None
     port: int | None = None
     prefix: str | None = None
     custom_domain: str | None = None
@@ -282,11 +366,11 @@ class ForkRequest(Wire):
 
 
 class ForkResponse(Wire):
-    """What a fork made, and from which snapshot."""
+    """What a fork made, and from which snapshot; no id for a fork of a sandbox as it is now."""
 
     type: Literal["sandbox", "application"]
     name: str
-    snapshot_id: str
+    snapshot_id: str | None = None
 
 
 class RestoreResponse(Wire):
