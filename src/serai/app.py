@@ -85,6 +85,7 @@ from serai.networked import egress_service, start_egress
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
+from serai.provided import hub, image_policy, provided, resolve_for_sandbox
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -95,6 +96,7 @@ from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.pool import Pool
 from serai.runtime.port import Runtime, RuntimeProblem
 from serai.runtime.privacy import own_mounts
+from serai.runtime.roots.recipes import Recipes
 from serai.runtime.unavailable import UnavailableRuntime
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
@@ -162,11 +164,14 @@ class Platform:
         )
         self.egress = egress_service(settings, self.network.settings.egress)
         pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
-        embedded = EmbeddedRuntime(settings.data_dir, pool=pool, egress=self.egress.socket)
+        embedded = EmbeddedRuntime(
+            settings.data_dir, pool=pool, egress=self.egress.socket, policy=image_policy(settings)
+        )
         self.runtime: Runtime = embedded
         self.disks = embedded.disks
+        recipes = Recipes()
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.s3 = s3_server(self.db, self.vault, self.disks, settings.data_dir, settings.s3_port)
-        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog.providers, self.token_policies
@@ -198,6 +203,7 @@ class Platform:
             networks,
             SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
         )
+        controller.imaging.resolve = resolve_for_sandbox
         reconciler = Reconciler(controller)
         standby = Standby(controller, self.settings.standby_seconds)
         places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
@@ -327,7 +333,7 @@ class Platform:
             *self._storage(context),
             *self.network.operations(context),
             *self.catalog.operations(context),
-            *image_operations(context, lambda: self.runtime.images()),
+            *image_operations(context, provided(self.runtime, self.settings)),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:

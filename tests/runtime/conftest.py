@@ -15,6 +15,7 @@ from serai.runtime.host import is_host_root
 from serai.runtime.pool import Pool
 from serai.runtime.port import Runtime, SandboxPlan
 from serai.runtime.privacy import own_mounts
+from serai.runtime.roots.policy import Policy
 
 MakeRuntime = Callable[[Path], Runtime]
 MakePlan = Callable[..., SandboxPlan]
@@ -24,7 +25,13 @@ OWN_MOUNTS = own_mounts()
 
 def embedded(data_dir: Path) -> EmbeddedRuntime:
     pool = Pool(data_dir, own_mounts=OWN_MOUNTS)
-    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80, pool=pool)
+    return EmbeddedRuntime(
+        data_dir,
+        entry="command_server",
+        max_processes=80,
+        pool=pool,
+        policy=Policy(source="host"),
+    )
 
 
 DRIVERS: dict[str, MakeRuntime] = {"embedded": embedded}

@@ -10,6 +10,7 @@ from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
 from serai.compute.disks import SandboxDisks
+from serai.compute.imaging import Imaging
 from serai.compute.kept import end_storage
 from serai.compute.kind import AWAY, ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveTable
@@ -18,7 +19,7 @@ from serai.compute.networks import SandboxNetworks
 from serai.compute.origins import IMAGE, Origin
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
-from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.refusals import keep_fixed
 from serai.compute.showing import completed
 from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
@@ -55,6 +56,7 @@ class SandboxController:
         self.routes = routes
         self.disks = disks
         self.networks = networks
+        self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
@@ -87,7 +89,7 @@ class SandboxController:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
             CreationTimeout: the deadline has passed.
-            ServiceUnavailable: the runtime failed; nothing is left behind.
+            ServiceUnavailable: the runtime failed, or makes the image still; nothing is left.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
@@ -100,6 +102,7 @@ class SandboxController:
                     actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
+            await self.imaging.ready(workspace, body, deadline)
             document = await self.db.write(
                 lambda conn: self._insert(conn, actor, account_id, body, existing, origin)
             )
@@ -203,7 +206,7 @@ class SandboxController:
             raise
         except RuntimeProblem as problem:
             await self.undo(document)
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            raise self.imaging.explained(problem, document) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -213,6 +216,7 @@ class SandboxController:
         """
         layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
         plan = self._plan(document, layers)
+        plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
         handle = await self.runtime.create(plan)
@@ -341,7 +345,7 @@ class SandboxController:
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
             await self.sleep.keep_stopped(document)
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            raise self.imaging.explained(problem, document) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)

@@ -53,6 +53,7 @@ class Place:
         self.serve = serve
         self.map_fd = map_fd
         self.roots = roots
+        self.network = network.make_rules()
         self.root_outside = setup.uid_base is not None
 
 
@@ -76,7 +77,7 @@ def attend(place: Place, birth: Birth) -> Trace:
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     owner = rootfs.Owner(setup.uid_base)
-    names = rootfs.layer_names(setup)
+    names = rootfs.layer_names(setup, birth.root)
     for name in names:
         upper = directory / "layers" / name / "upper"
         for folder in (upper, upper.with_name("work"), directory / "lower" / name):
@@ -86,6 +87,8 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
             owner.give(str(upper))
     for name in birth.masks:
         (directory / "lower" / f"{name}-mask").mkdir(exist_ok=True)
+    for number in range(len(birth.root)):
+        (directory / rootfs.image_mount(number)).mkdir(exist_ok=True)
     for number, _ in enumerate(birth.saved):
         for name in names:
             (directory / rootfs.saved_mount(name, number)).mkdir(exist_ok=True)
@@ -158,7 +161,7 @@ def _accompany(
     _expect(heard, b"r")
     if not birth.egress:
         return trace
-    reach = network.try_attach(pid, birth.id, birth.egress)
+    reach = network.try_attach(place.network, pid, birth.id, birth.egress)
     return msgspec.structs.replace(trace, network=reach)
 
 
@@ -191,7 +194,7 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        lower = rootfs.Lower(birth.masks, birth.saved)
+        lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
         user_xattr = not place.root_outside
         rootfs.build(place.setup, lower, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts)
         rootfs.enter()
@@ -234,9 +237,15 @@ def _settle(place: Place, birth: Birth) -> None:
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
-    os.chdir(birth.workdir)
+    _enter(birth.workdir)
     _open_standard_streams()
     privileges.drop()
+
+
+def _enter(workdir: str) -> None:
+    """Be in the working directory; an image need not hold it."""
+    os.makedirs(workdir, exist_ok=True)
+    os.chdir(workdir)
 
 
 def _write_identity(hostname: str, sandbox_id: str) -> None:
@@ -317,6 +326,7 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "environment": birth.environment,
         "home": birth.home,
         "workdir": birth.workdir,
+        "services": birth.services,
     }
     try:
         place.serve(api, port, config)

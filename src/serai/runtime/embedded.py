@@ -17,6 +17,8 @@ from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
 from serai.runtime.pool import Pool
 from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.roots.library import Library
+from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
@@ -40,6 +42,7 @@ class EmbeddedRuntime:
         max_processes: processes and threads one sandbox may have.
         pool: where their files have a limit, and volumes are possible.
         egress: Unix socket of the egress process; without one sandboxes have no network.
+        policy: which images there are.
     """
 
     name = "embedded"
@@ -52,10 +55,12 @@ class EmbeddedRuntime:
         max_processes: int = 4096,
         pool: Pool | None = None,
         egress: Path | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.isolation = "not started"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
+        self.library = Library(self._storage, policy or Policy())
         self._entry = entry
         self._max_processes = max_processes
         self._egress = str(egress or "")
@@ -64,7 +69,9 @@ class EmbeddedRuntime:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.files: Files = SavedFiles(self._storage, self._send, self._turn, self._end_run)
+        self.files: Files = SavedFiles(
+            self._storage, self._send, self._turn, self._end_run, self.library.pins
+        )
 
     @property
     def launcher_pid(self) -> int | None:
@@ -100,6 +107,7 @@ class EmbeddedRuntime:
         await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
+        await self.library.close()
         async with self._opening:
             channel, self._channel = self._channel, None
             if channel is not None:
@@ -108,20 +116,20 @@ class EmbeddedRuntime:
             await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
 
     def images(self) -> list[str]:
-        """The image references this host can provide."""
-        return image.provided()
+        """The image references this host can provide, some after building them first."""
+        return self.library.references()
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
 
-        After the very first start this may wait for files that it must hide to be found.
+        On the host's own files this may, after the very first start, wait for those that it must
+        hide to be found.
 
         Raises:
             UnknownImage: naming the images there are.
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
         _check_id(plan.id)
-        image.require(plan.image)
         if not _HOSTNAME.fullmatch(plan.hostname):
             raise RuntimeProblem(
                 f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
@@ -130,16 +138,18 @@ class EmbeddedRuntime:
             raise RuntimeProblem(
                 f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
             )
-        if self._masks is None:
-            raise _not_started()
-        return await self._create(plan, await self._masks.complete())
+        return await self._create(plan)
 
-    async def _create(self, plan: SandboxPlan, masks: Mapping[str, str]) -> SandboxHandle:
+    async def _create(
+        self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
+    ) -> SandboxHandle:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
                 await self.disks.provide(plan)
-                trace = await self._bear(self._birth(plan, masks))
+                choice = Choice() if trial is not None else await self.library.choose(plan)
+                masks = await self._masks_for(choice) if trial is None else trial
+                trace = await self._bear(self._birth(plan, masks, choice))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
                 raise
@@ -149,6 +159,11 @@ class EmbeddedRuntime:
             port_socket=trace.port_socket,
             state=msgspec.json.encode(trace).decode(),
         )
+
+    async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
+        if self._masks is None:
+            raise _not_started()
+        return {} if choice.layers else await self._masks.complete()
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
@@ -223,6 +238,7 @@ class EmbeddedRuntime:
             skeleton = layers.skeleton()
             masks = Masks(layers, storage.root / "private.json", as_root=uid_base is not None)
             masks.load()
+            self.library.open(uid_base)
             traces = [read_trace(storage.directory(name)) for name in storage.known()]
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
@@ -260,13 +276,13 @@ class EmbeddedRuntime:
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
-        handle = await self._create(plan, masks)
+        handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
         return _trace_of(handle).network
 
-    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
+    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
-        defaults = image.environment(plan.hostname)
+        defaults = choice.environment(plan.hostname)
         return Birth(
             request=0,
             digest=hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32],
@@ -286,8 +302,10 @@ class EmbeddedRuntime:
                 **plan.environment,
             },
             home=plan.environment.get("HOME", defaults["HOME"]),
-            workdir="/blaxel",
+            workdir=choice.config.workdir,
             masks=dict(masks),
+            root=choice.layers,
+            services=choice.services(),
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
@@ -346,6 +364,7 @@ class EmbeddedRuntime:
         self._stop(sandbox_id, None)
         self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
+        self.library.pins.drop(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
@@ -353,6 +372,7 @@ class EmbeddedRuntime:
         if is_new:
             self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
+            self.library.pins.drop(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
         parents = [each.parent for each in self._setup.hierarchies] if self._setup else []

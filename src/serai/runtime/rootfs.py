@@ -8,6 +8,7 @@ Layout of that directory: ``layers/<name>/{upper,work}`` are the sandbox's chang
 files, and ``root`` are mount points.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ _PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
 _PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
 _TTY_GROUP = 5
+_NEEDED = ("dev", "proc", "sys")
 
 
 class Owner:
@@ -53,11 +55,15 @@ class Lower:
     Args:
         masks: lower layers that hide parts of the host's directories, by name.
         saved: directories of saved files, the topmost first.
+        image: layers of ``/``, the topmost first, instead of the host's directories.
     """
 
-    def __init__(self, masks: Mapping[str, str], saved: Sequence[str]) -> None:
+    def __init__(
+        self, masks: Mapping[str, str], saved: Sequence[str], image: Sequence[str] = ()
+    ) -> None:
         self._masks = masks
         self._saved = saved
+        self.image = image
 
     def above(self, name: str) -> str:
         """Mount what lies above ``lower/name`` and answer all of it for ``lowerdir``."""
@@ -70,7 +76,15 @@ class Lower:
         if name in self._masks:
             linux.bind(self._masks[name], f"lower/{name}-mask")
             parts.append(f"lower/{name}-mask")
-        return ":".join([*parts, f"lower/{name}"])
+        return ":".join([*parts, *self._lowest(name)])
+
+    def _lowest(self, name: str) -> list[str]:
+        if not self.image:
+            return [f"lower/{name}"]
+        names = [image_mount(number) for number in range(len(self.image))]
+        for layer, place in zip(self.image, names, strict=True):
+            linux.bind(layer, place)
+        return names
 
 
 def saved_mount(name: str, number: int) -> str:
@@ -78,9 +92,14 @@ def saved_mount(name: str, number: int) -> str:
     return f"lower/{name}.{number}"
 
 
-def layer_names(setup: Setup) -> tuple[str, ...]:
+def image_mount(number: int) -> str:
+    """Where layer ``number`` of an image, counted from the top, is mounted."""
+    return f"lower/{ROOT}-{number}"
+
+
+def layer_names(setup: Setup, image: Sequence[str] = ()) -> tuple[str, ...]:
     """The overlays of a sandbox: ``root`` first, as the others are mounted on it."""
-    return (ROOT, *setup.system)
+    return (ROOT,) if image else (ROOT, *setup.system)
 
 
 def build(
@@ -103,6 +122,22 @@ def build(
     owner = Owner(setup.uid_base)
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     extra = ",userxattr" if user_xattr else ""
+    if lower.image:
+        _overlay(ROOT, lower.above(ROOT), ROOT, extra)
+        for name in _NEEDED:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{ROOT}/{name}", 0o755)
+    else:
+        _host(setup, lower, map_fd, extra)
+    _devices(owner)
+    _require_directory(f"{ROOT}/sys")
+    options = owner.options("mode=755,size=4k")
+    linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
+    mounting.put_all(mounts, ROOT, map_fd, owner.base)
+
+
+def _host(setup: Setup, lower: Lower, map_fd: int | None, extra: str) -> None:
+    """An overlay over the skeleton, and one over each of the host's directories."""
     linux.bind(setup.skeleton, f"lower/{ROOT}")
     _overlay(ROOT, lower.above(ROOT), ROOT, extra)
     for name in setup.system:
@@ -113,11 +148,6 @@ def build(
         _require_directory(f"{ROOT}/opt")
         _require_directory(f"{ROOT}/opt/python")
         _show(setup.python_prefix, f"{ROOT}/opt/python", map_fd)
-    _devices(owner)
-    _require_directory(f"{ROOT}/sys")
-    options = owner.options("mode=755,size=4k")
-    linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
-    mounting.put_all(mounts, ROOT, map_fd, owner.base)
 
 
 def _overlay(name: str, lower: str, target: str, extra: str) -> None:
