@@ -11,6 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.oci.program import PROGRAMS
+from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.host import is_host_root
 from serai.runtime.port import Runtime, SandboxPlan
 
@@ -22,7 +24,16 @@ def embedded(data_dir: Path) -> EmbeddedRuntime:
     return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80)
 
 
-DRIVERS: dict[str, MakeRuntime] = {"embedded": embedded}
+def oci(program: str) -> MakeRuntime:
+    return lambda data_dir: OciRuntime(
+        program, data_dir, entry="command_server", max_processes=80
+    )
+
+
+DRIVERS: dict[str, MakeRuntime] = {
+    "embedded": embedded,
+    **{program: oci(program) for program in PROGRAMS},
+}
 
 
 @pytest.fixture(params=sorted(DRIVERS))

@@ -33,11 +33,18 @@ _LOG = "/var/log/sandboxd.log"
 class Place:
     """What the launcher prepared once for all births."""
 
-    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None) -> None:
+    def __init__(
+        self, setup: Setup, serve: Serve, map_fd: int | None, start: "Start | None" = None
+    ) -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd
+        self.start = start or _start
         self.root_outside = setup.uid_base is not None
+
+
+Start = Callable[[Place, Birth, Path], Trace]
+"""Starts a sandbox whose directories are there, and answers when it serves."""
 
 
 def attend(place: Place, birth: Birth) -> Trace:
@@ -54,7 +61,7 @@ def attend(place: Place, birth: Birth) -> Trace:
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
-        return _start(place, birth, directory)
+        return place.start(place, birth, directory)
 
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
@@ -75,7 +82,7 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
 def _start(place: Place, birth: Birth, directory: Path) -> Trace:
     hierarchies = place.setup.hierarchies
     groups = [cgroups.create(each, birth.id, birth.limits) for each in hierarchies]
-    api, port = _listen(birth.api_socket), _listen(birth.port_socket)
+    api, port = listen(birth.api_socket), listen(birth.port_socket)
     heard, says = os.pipe()
     listens, tells = os.pipe()
     if place.root_outside:
@@ -97,7 +104,8 @@ def _start(place: Place, birth: Birth, directory: Path) -> Trace:
         raise
 
 
-def _listen(path: str) -> socket.socket:
+def listen(path: str) -> socket.socket:
+    """A listening Unix socket that only we may connect to."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     Path(path).unlink(missing_ok=True)
     listener.bind(path)
@@ -117,7 +125,7 @@ def _accompany(
 ) -> Trace:
     for hierarchy in place.setup.hierarchies:
         cgroups.join(hierarchy, birth.id, pid)
-    _expect(heard, b"u")
+    expect(heard, b"u")
     if place.setup.uid_base is not None:
         privileges.map_range(pid, place.setup.uid_base)
     for hierarchy in place.setup.hierarchies:
@@ -135,11 +143,16 @@ def _accompany(
     )
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
-    _expect(heard, b"r")
+    expect(heard, b"r")
     return trace
 
 
-def _expect(heard: int, word: bytes) -> None:
+def expect(heard: int, word: bytes) -> None:
+    """Wait for a word of the first process.
+
+    Raises:
+        OSError: it said ``e`` and a problem, ended, or kept silent for too long.
+    """
     poll = select.poll()
     poll.register(heard, select.POLLIN)
     if not poll.poll(TIMEOUT_SECONDS * 1000):
@@ -203,17 +216,18 @@ def _settle(place: Place, birth: Birth) -> None:
     os.umask(0o022)
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
-    _write_identity(birth.hostname)
+    write_identity(birth.hostname)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
     os.chdir(birth.workdir)
-    _open_standard_streams()
+    open_standard_streams()
     privileges.drop()
 
 
-def _write_identity(hostname: str) -> None:
+def write_identity(hostname: str) -> None:
+    """Name the sandbox in its files; what an earlier run changed stays."""
     _write_new("/etc/hostname", f"{hostname}\n")
     _write_new(
         "/etc/hosts",
@@ -231,7 +245,8 @@ def _write_new(path: str, text: str) -> None:
     os.close(descriptor)
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
+    """Nothing to read, and a log inside for complaints."""
     silence = os.open("/dev/null", os.O_RDWR)
     try:
         log = os.open(_LOG, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW, 0o640)

@@ -37,7 +37,7 @@ class EmbeddedRuntime:
         max_processes: processes and threads one sandbox may have.
     """
 
-    name = "embedded"
+    name: str = "embedded"
 
     def __init__(
         self,
@@ -47,6 +47,7 @@ class EmbeddedRuntime:
         max_processes: int = 4096,
     ) -> None:
         self.isolation = "not started"
+        self.level = "none"
         self._storage = Storage(data_dir)
         self._entry = entry
         self._max_processes = max_processes
@@ -77,10 +78,11 @@ class EmbeddedRuntime:
             await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
-            raise host.explain(problem) from problem
+            raise self._explain(problem) from problem
         if known:
             masks.refresh()
         self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        self.level = "namespaces-rootless" if setup.uid_base is None else "namespaces"
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
@@ -133,6 +135,8 @@ class EmbeddedRuntime:
             api_socket=trace.api_socket,
             port_socket=trace.port_socket,
             state=msgspec.json.encode(trace).decode(),
+            driver=self.name,
+            level=self.level,
         )
 
     async def alive(self, handle: SandboxHandle) -> bool:
@@ -158,6 +162,9 @@ class EmbeddedRuntime:
         return await asyncio.to_thread(self._leftovers)
 
     # The host's side
+
+    def _explain(self, problem: RuntimeProblem) -> RuntimeProblem:
+        return host.explain(problem)
 
     def _survey(self) -> tuple[Setup, Masks]:
         storage = self._storage

@@ -155,14 +155,21 @@ def _can_map_mounts(user_namespace: int) -> bool:
     return True
 
 
+def _not_here(*_: object) -> NoReturn:
+    raise OSError("another program starts these sandboxes")
+
+
 def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     # asyncio then does without TLS, which nothing in a sandbox's first process speaks: OpenSSL
     # would be mapped into every one of them.
     sys.modules["ssl"] = cast(ModuleType, None)
-    entry = importlib.import_module(setup.entry)
-    entry.preload()
     map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
     facts = () if map_fd is None else ("idmap",)
+    if setup.program:
+        starter = importlib.import_module(setup.starter)
+        return births.Place(setup, _not_here, map_fd, starter.start), facts
+    entry = importlib.import_module(setup.entry)
+    entry.preload()
     return births.Place(setup, cast(births.Serve, entry.serve), map_fd), facts
 
 

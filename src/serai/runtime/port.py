@@ -6,6 +6,12 @@ from typing import Protocol
 import msgspec
 
 
+LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
+"""What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
+hardened; namespaces of an unprivileged user; namespaces with users of their own and control
+groups; a kernel of its own (gVisor) within such namespaces."""
+
+
 class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     """All a runtime needs to know to start one sandbox.
 
@@ -34,12 +40,16 @@ class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
             ``<port>\\n`` and reads one line, ``ok\\n`` or ``error <reason>\\n``; after ``ok``
             the connection is the raw TCP stream of that port.
         state: driver-private, opaque to everyone else.
+        driver: the driver that made it, by name; only that one can find it again.
+        level: what separates it from the host, one of LEVELS.
     """
 
     id: str
     api_socket: str
     port_socket: str
     state: str
+    driver: str = "embedded"
+    level: str = ""
 
 
 class RuntimeProblem(Exception):
@@ -56,6 +66,8 @@ class Runtime(Protocol):
     name: str
     isolation: str
     """One line for people: what separates a sandbox from the host here."""
+    level: str
+    """The same as one of LEVELS, once started."""
 
     async def start(self) -> None:
         """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""

@@ -14,7 +14,7 @@ from serai.runtime import linux
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT = 0x40000000
 
-_REFUSED: dict[str, tuple[int | None, int | None]] = {
+REFUSED: dict[str, tuple[int | None, int | None]] = {
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -68,13 +68,13 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 }
 _UNSHARE, _CLONE, _CLONE3 = (272, 97), (56, 220), (435, 435)
 _SOCKET, _SOCKETPAIR, _IOCTL = (41, 198), (53, 199), (16, 29)
-_FAMILIES = (0, 1, 2, 10, 16)
+FAMILIES = (0, 1, 2, 10, 16)
 """unspecified, Unix, IPv4, IPv6, netlink; everything else is not for a sandbox."""
-_TERMINAL_INJECTION = (0x5412, 0x541C)
+TERMINAL_INJECTION = (0x5412, 0x541C)
 """TIOCSTI, TIOCLINUX."""
-_NAMESPACES = 0x7E020080
+NAMESPACES = 0x7E020080
 """All CLONE_NEW* bits, time namespaces included."""
-_NAMESPACES_OF_CLONE = 0x7E020000
+NAMESPACES_OF_CLONE = 0x7E020000
 """The same without CLONE_NEWTIME, whose bit is part of the exit signal in clone(2)."""
 
 _LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -121,7 +121,7 @@ def _refused_bits(call: int, bits: int) -> list[Instruction]:
 
 def _families(call: int) -> list[Instruction]:
     checks = [
-        (_JUMP_EQUAL, len(_FAMILIES) - index, 0, family) for index, family in enumerate(_FAMILIES)
+        (_JUMP_EQUAL, len(FAMILIES) - index, 0, family) for index, family in enumerate(FAMILIES)
     ]
     ending = [_fail(errno.EAFNOSUPPORT), (_RETURN, 0, 0, _ALLOW)]
     return _only(call, [(_LOAD, 0, 0, _ARGUMENTS_AT), *checks, *ending])
@@ -130,7 +130,7 @@ def _families(call: int) -> list[Instruction]:
 def _terminal(call: int) -> list[Instruction]:
     request = _ARGUMENTS_AT + 8
     checks: list[Instruction] = []
-    for number in _TERMINAL_INJECTION:
+    for number in TERMINAL_INJECTION:
         checks += [(_JUMP_EQUAL, 0, 1, number), _fail(errno.EPERM)]
     return _only(call, [(_LOAD, 0, 0, request), *checks, (_RETURN, 0, 0, _ALLOW)])
 
@@ -151,11 +151,11 @@ def instructions(machine: str) -> list[Instruction]:
     if machine == "x86_64":
         program += [(_JUMP_ABOVE, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
     program += _only(_CLONE3[column], [_fail(errno.ENOSYS)])
-    program += _refused_bits(_CLONE[column], _NAMESPACES_OF_CLONE)
-    program += _refused_bits(_UNSHARE[column], _NAMESPACES)
+    program += _refused_bits(_CLONE[column], NAMESPACES_OF_CLONE)
+    program += _refused_bits(_UNSHARE[column], NAMESPACES)
     program += _families(_SOCKET[column]) + _families(_SOCKETPAIR[column])
     program += _terminal(_IOCTL[column])
-    for numbers in _REFUSED.values():
+    for numbers in REFUSED.values():
         number = numbers[column]
         if number is not None:
             program += _only(number, [_fail(errno.EPERM)])

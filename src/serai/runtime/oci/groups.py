@@ -1,0 +1,61 @@
+"""Control groups as OCI runtimes make them: one path in every hierarchy of the host."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from serai.runtime import cgroups, linux
+
+
+def common_path(groups: Iterable[Path]) -> str:
+    """The path of a sandbox's group below the mount point of its hierarchy; empty without any."""
+    for group in groups:
+        for mount_point, _, _, _ in cgroups.mounts():
+            if group.is_relative_to(mount_point):
+                return f"/{group.relative_to(mount_point)}"
+    return ""
+
+
+def of_process(pid: int) -> list[Path]:
+    """The groups that a process is in, in every hierarchy that is mounted; not the top ones."""
+    found = []
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        for mount_point, kind, options, _ in cgroups.mounts():
+            same = kind == "cgroup2" if not names else set(names.split(",")) <= options
+            if same and path != "/":
+                found.append(mount_point / path.lstrip("/"))
+    return found
+
+
+def everywhere(group: Path) -> list[Path]:
+    """The directories of one group's path in all hierarchies."""
+    path = common_path([group]).lstrip("/")
+    return [mount_point / path for mount_point, _, _, _ in cgroups.mounts()] if path else []
+
+
+def hide_unified() -> None:
+    """Show this process one version of control groups only, where the host has both."""
+    versions = {kind for _, kind, _, _ in cgroups.mounts()}
+    if len(versions) > 1:
+        for mount_point, kind, _, _ in cgroups.mounts():
+            if kind == "cgroup2":
+                linux.unmount(str(mount_point))
+
+
+def forget_run(state: Path, sandbox_id: str) -> None:
+    """Remove what a runtime keeps of a sandbox that has ended."""
+    for path in (state / sandbox_id, *state.glob(f"{sandbox_id}_*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def remove_empty_parents(groups: Iterable[Path]) -> None:
+    """Remove the parents of our groups where nothing is left below."""
+    for parent in {group.parent for group in groups}:
+        with suppress(OSError):
+            os.rmdir(parent)
