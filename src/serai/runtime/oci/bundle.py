@@ -25,22 +25,21 @@ _HIGHEST_FAMILY = 45
 _CALL, _ERRNO, _ALLOW = "names", "SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"
 
 
-def config(setup: Setup, birth: Birth, rootfs_path: str, run: str, cgroup: str) -> Json:
+def config(setup: Setup, birth: Birth, spot: str, cgroup: str) -> Json:
     """The whole document.
 
     Args:
         setup: of the data directory.
         birth: the sandbox.
-        rootfs_path: absolute path of its mounted files.
-        run: its run directory.
+        spot: directory in which its ``rootfs``, ``tree`` and ``run`` are mounted.
         cgroup: path of its control group in every hierarchy; empty where there is none.
     """
     return {
         "ociVersion": "1.0.2",
         "hostname": birth.hostname,
-        "root": {"path": rootfs_path, "readonly": False},
+        "root": {"path": f"{spot}/rootfs", "readonly": False},
         "process": _process(),
-        "mounts": _mounts(setup, run),
+        "mounts": _mounts(setup, spot),
         "linux": {
             "namespaces": [{"type": kind} for kind in (*_NAMESPACES, *_cgroup_namespace(cgroup))],
             "uidMappings": [_mapping(setup.uid_base)],
@@ -85,7 +84,7 @@ def _mapping(base: int | None) -> Json:
     return {"containerID": 0, "hostID": base, "size": _RANGE}
 
 
-def _mounts(setup: Setup, run: str) -> list[Json]:
+def _mounts(setup: Setup, spot: str) -> list[Json]:
     terminals = ["newinstance", "ptmxmode=0666", "mode=0620", "nosuid", "noexec"]
     if setup.uid_base is not None:
         terminals.append("gid=5")
@@ -95,8 +94,10 @@ def _mounts(setup: Setup, run: str) -> list[Json]:
         _mount("/dev/pts", "devpts", "devpts", terminals),
         _mount("/dev/shm", "tmpfs", "shm", ["nosuid", "nodev", "mode=1777", "size=64m"]),  # noqa: S108
         _mount("/sys", "tmpfs", "tmpfs", ["nosuid", "nodev", "ro", "mode=755", "size=4k"]),
-        _mount(PLACE, "bind", setup.tree, ["bind", "ro", "nosuid", "nodev"]),
-        _mount(f"{PLACE}/{RUN}", "bind", run, ["bind", *_PLAIN]),
+        _mount(PLACE, "bind", f"{spot}/tree", ["bind", "ro", "nosuid", "nodev"]),
+        _mount(f"{PLACE}/{RUN}", "bind", f"{spot}/run", ["bind", *_PLAIN]),
+        # gVisor would put a file system of its own, in memory, on an empty /tmp.
+        _mount("/tmp", "bind", f"{spot}/rootfs/tmp", ["bind", "nosuid", "nodev"]),  # noqa: S108
     ]
 
 

@@ -47,7 +47,8 @@ def hide_unified() -> None:
 
 def forget_run(state: Path, sandbox_id: str) -> None:
     """Remove what a runtime keeps of a sandbox that has ended."""
-    for path in (state / sandbox_id, *state.glob(f"{sandbox_id}_*")):
+    socket = state / f"runsc-{sandbox_id}.sock"
+    for path in (state / sandbox_id, socket, *state.glob(f"{sandbox_id}_*")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

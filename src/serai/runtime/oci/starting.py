@@ -39,11 +39,14 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     else:
         privileges.enter_own_namespace(linux.CLONE_NEWNS)
     os.chdir(directory)
-    spot = show_files(place, birth, directory)
+    state = directory.parent.parent / "oci" / program.name
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    groups.forget_run(state, birth.id)
+    spot = show_files(place, birth, run, state)
     if program.needs_plain_cgroups:
         groups.hide_unified()
     cgroup = groups.common_path(made)
-    document = bundle.config(setup, birth, f"{spot}/rootfs", str(run), cgroup)
+    document = bundle.config(setup, birth, spot, cgroup)
     Path(spot, "config.json").write_bytes(msgspec.json.encode(document))
     with _run(program, setup, birth, directory, spot) as spawned:
         spawned.wait()
@@ -61,8 +64,12 @@ def join_groups(setup: Setup, birth: Birth) -> None:
         cgroups.limit_cpu(hierarchy, birth.id, birth.limits)
 
 
-def show_files(place: Place, birth: Birth, directory: Path) -> str:
-    """Mount what the sandbox sees below a directory that root inside may reach; its path."""
+def show_files(place: Place, birth: Birth, run: Path, state: Path) -> str:
+    """Mount what the sandbox sees below a directory that root inside may reach; its path.
+
+    It has ``rootfs``, the interpreter ``tree``, ``run``, the run directory, and ``state``, the
+    program's own, because paths of sockets that runsc makes there have to be short.
+    """
     user_xattr = not place.root_outside
     rootfs.layers(place.setup, birth.masks, place.map_fd, user_xattr=user_xattr)
     here = f"{rootfs.ROOT}{PLACE}"
@@ -71,10 +78,12 @@ def show_files(place: Place, birth: Birth, directory: Path) -> str:
         rootfs.Owner(place.setup.uid_base).give(here)
     for path in (here, *(f"{rootfs.ROOT}/{name}" for name in ("proc", "dev", "sys"))):
         rootfs.require_directory(path)
-    spot = _spot(directory)
+    spot = _spot(Path.cwd())
     linux.mount("tmpfs", spot, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
-    os.mkdir(f"{spot}/rootfs")
-    linux.bind(rootfs.ROOT, f"{spot}/rootfs", recursive=True)
+    shown = {"rootfs": rootfs.ROOT, "tree": place.setup.tree, "run": str(run), "state": str(state)}
+    for name, source in shown.items():
+        os.mkdir(f"{spot}/{name}")
+        linux.bind(source, f"{spot}/{name}", recursive=True)
     return spot
 
 
@@ -89,12 +98,9 @@ def _spot(directory: Path) -> str:
 def _run(
     program: Program, setup: Setup, birth: Birth, directory: Path, spot: str
 ) -> Spawned:
-    state = directory.parent.parent / "oci" / program.name
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    groups.forget_run(state, birth.id)
     argv = program.command(
         setup.program,
-        state=str(state),
+        state=f"{spot}/state",
         bundle=spot,
         pid_file=str(directory / "pid"),
         sandbox_id=birth.id,
