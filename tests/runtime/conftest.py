@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
@@ -24,6 +25,10 @@ def embedded(data_dir: Path) -> EmbeddedRuntime:
     return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80)
 
 
+def bubblewrap(data_dir: Path) -> BubblewrapRuntime:
+    return BubblewrapRuntime(data_dir, entry="command_server", max_processes=80)
+
+
 def oci(program: str) -> MakeRuntime:
     return lambda data_dir: OciRuntime(
         program, data_dir, entry="command_server", max_processes=80
@@ -33,6 +38,7 @@ def oci(program: str) -> MakeRuntime:
 DRIVERS: dict[str, MakeRuntime] = {
     "embedded": embedded,
     **{program: oci(program) for program in PROGRAMS},
+    "bwrap": bubblewrap,
 }
 
 

@@ -8,6 +8,7 @@ namespace does not contain it) and no 32-bit calls (they would pass by the numbe
 
 import ctypes
 import errno
+import struct
 
 from serai.runtime import linux
 
@@ -160,6 +161,11 @@ def instructions(machine: str) -> list[Instruction]:
         if number is not None:
             program += _only(number, [_fail(errno.EPERM)])
     return [*program, (_RETURN, 0, 0, _ALLOW)]
+
+
+def program() -> bytes:
+    """The filter for this machine as the kernel reads it: an array of ``struct sock_filter``."""
+    return b"".join(struct.pack("=HBBI", *each) for each in instructions(linux.machine()))
 
 
 def install() -> None:

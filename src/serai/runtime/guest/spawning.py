@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from serai.runtime import birth as births
 from serai.runtime import processes, traces
@@ -31,6 +32,10 @@ class Spawned:
         self._name = Path(argv[0]).name
 
     def __enter__(self) -> "Spawned":
+        return self
+
+    def undone_on_failure(self) -> "Spawned":
+        """The same as a context that may be entered before the one that waits."""
         return self
 
     def __exit__(
@@ -77,7 +82,7 @@ class Spawned:
 
 
 def spawn(
-    argv: list[str], birth: Birth, directory: Path, *, inherits: bool, more: Iterable[int] = ()
+    argv: list[str], birth: Birth, directory: Path, *, inherits: bool, more: Iterable[int] = (), user: int | None = None
 ) -> Spawned:
     """Execute a program with the sandbox's sockets as 3 and 4 and a pipe to us as 5.
 
@@ -87,6 +92,7 @@ def spawn(
         directory: its directory; the program's complaints go to a file there.
         inherits: whether the program passes these three on.
         more: descriptors to have as 6 and up.
+        user: host id to become for ever, before it is executed.
     """
     (directory / PID_FILE).unlink(missing_ok=True)
     heard, given = None, list[int]()
@@ -95,20 +101,32 @@ def spawn(
         sockets = births.listen(birth.api_socket), births.listen(birth.port_socket)
         given = [*(each.detach() for each in sockets), says]
     given += more
-    high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD) for each in given]
-    for each in given:
-        os.close(each)
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 2, str(directory / _LOG), flags, 0o600),
-        *((os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(high, start=3)),
-    ]
-    pid = os.posix_spawn(argv[0], argv, processes.PLAIN_ENVIRONMENT, file_actions=actions)
-    for each in high:
+    log = os.open(directory / _LOG, flags, 0o600)
+    silence = os.open(os.devnull, os.O_RDWR)
+    pid = os.fork()
+    if pid == 0:
+        _execute(argv, [silence, silence, log, *given], user)
+    for each in (log, silence, *given):
         os.close(each)
     return Spawned(pid, directory, heard, argv)
+
+
+def _execute(argv: list[str], descriptors: list[int], user: int | None) -> NoReturn:
+    """Be the program, with these descriptors as 0 and up and no other."""
+    try:
+        high = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD) for each in descriptors]
+        for target, source in enumerate(high):
+            os.dup2(source, target)
+        if user is not None:
+            os.setgroups([])
+            os.setresgid(user, user, user)
+            os.setresuid(user, user, user)
+        os.execve(argv[0], argv, processes.PLAIN_ENVIRONMENT)  # noqa: S606
+    except OSError as error:
+        os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
+    finally:
+        os._exit(127)
 
 
 def trace_of(

@@ -20,14 +20,14 @@ from serai.runtime.messages import Birth, Setup
 _EVERY_SECONDS = 0.005
 
 
-def directory_of(birth: Birth) -> Path:
+def directory_of(api_socket: str) -> Path:
     """The run directory; it lies beside the sockets, on the same file system."""
-    return Path(birth.api_socket).with_suffix(".run")
+    return Path(api_socket).with_suffix(".run")
 
 
 def prepare(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
     """A new run directory that holds what the sandbox API is told, owned by root inside."""
-    folder = directory_of(birth)
+    folder = directory_of(birth.api_socket)
     clear(folder)
     folder.mkdir(mode=0o700)
     config = inside.Config(

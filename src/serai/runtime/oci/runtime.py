@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from serai.runtime.guest import threshold
 from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.messages import Trace
 from serai.runtime.oci import groups
@@ -51,4 +50,3 @@ class OciRuntime(ProgramRuntime):
         made = [Path(group) for group in (trace.cgroups if trace else ())]
         groups.remove_empty_parents(made)
         groups.forget_run(self._storage.root / "oci" / self.name, sandbox_id)
-        threshold.clear(Path(self._storage.sockets(sandbox_id)[0]).with_suffix(".run"))
