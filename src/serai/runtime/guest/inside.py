@@ -8,6 +8,7 @@ import importlib
 import os
 import socket
 import sys
+from contextlib import suppress
 from importlib.machinery import BuiltinImporter, FrozenImporter
 
 import msgspec
@@ -78,6 +79,9 @@ def _settle(config: Config) -> None:
     os.makedirs(config.workdir, exist_ok=True)
     os.chdir(config.workdir)
     births.open_standard_streams()
+    with suppress(OSError):  # gVisor knows no such set
+        linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+    linux.set_capabilities(sum(1 << number for number in privileges.KEPT_CAPABILITIES.values()))
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 

@@ -18,31 +18,24 @@ def common_path(groups: Iterable[Path]) -> str:
     return ""
 
 
-def of_process(pid: int) -> list[Path]:
-    """The groups that a process is in, in every hierarchy that is mounted; not the top ones."""
-    found = []
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        for mount_point, kind, options, _ in cgroups.mounts():
-            same = kind == "cgroup2" if not names else set(names.split(",")) <= options
-            if same and path != "/":
-                found.append(mount_point / path.lstrip("/"))
-    return found
+def everywhere(groups: Iterable[Path]) -> list[Path]:
+    """The directories that this path has in all hierarchies: a runtime makes it in each."""
+    path = common_path(groups).lstrip("/")
+    found = [mount_point / path for mount_point, _, _, _ in cgroups.mounts()] if path else []
+    return [group for group in found if group.is_dir()]
 
 
-def everywhere(group: Path) -> list[Path]:
-    """The directories of one group's path in all hierarchies."""
-    path = common_path([group]).lstrip("/")
-    return [mount_point / path for mount_point, _, _, _ in cgroups.mounts()] if path else []
-
-
-def hide_unified() -> None:
+def hide_unified(*, as_root: bool) -> None:
     """Show this process one version of control groups only, where the host has both."""
     versions = {kind for _, kind, _, _ in cgroups.mounts()}
-    if len(versions) > 1:
-        for mount_point, kind, _, _ in cgroups.mounts():
-            if kind == "cgroup2":
-                linux.unmount(str(mount_point))
+    if len(versions) < 2:
+        return
+    if not as_root:  # what a user namespace inherits cannot be unmounted, but covered
+        linux.mount("tmpfs", "/sys/fs/cgroup", "tmpfs", options="size=4k")
+        return
+    for mount_point, kind, _, _ in cgroups.mounts():
+        if kind == "cgroup2":
+            linux.unmount(str(mount_point))
 
 
 def forget_run(state: Path, sandbox_id: str) -> None:

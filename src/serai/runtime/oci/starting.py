@@ -43,7 +43,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     # By a short path, for the sockets that runsc makes there.
     spot = show_files(place, birth, run, {"state": str(state)})
     if program.needs_plain_cgroups:
-        groups.hide_unified()
+        groups.hide_unified(as_root=place.root_outside)
     cgroup = groups.common_path(made)
     document = bundle.config(setup, birth, spot, cgroup)
     Path(spot, "config.json").write_bytes(msgspec.json.encode(document))
@@ -51,8 +51,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
         spawned.wait()
         pid = spawned.first_process()
         spawned.wait_until_ready(run, birth, pid)
-        used = groups.of_process(pid) if program.limits_by_itself else made
-        return trace_of(place, birth, directory, pid, used)
+        return trace_of(place, birth, directory, pid, groups.everywhere(made))
 
 
 def _run(
