@@ -84,9 +84,8 @@ from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
-from serai.runtime.embedded import EmbeddedRuntime
-from serai.runtime.port import Runtime, RuntimeProblem
-from serai.runtime.unavailable import UnavailableRuntime
+from serai.runtime.drivers import Drivers
+from serai.runtime.port import RuntimeProblem
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
@@ -105,8 +104,8 @@ def run(settings: Settings) -> int:
     configure_logs(settings)
     try:
         return uvloop.run(Platform(settings).serve())
-    except SeraiError as problem:
-        sys.stderr.write(f"Error: {problem.message}\n")
+    except (SeraiError, RuntimeProblem) as problem:
+        sys.stderr.write(f"Error: {problem}\n")
         return 1
 
 
@@ -144,7 +143,7 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.runtime: Runtime = EmbeddedRuntime(settings.data_dir)
+        self.runtime = Drivers(settings.data_dir, settings.runtime)
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
         self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
         self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
@@ -225,11 +224,7 @@ class Platform:
         self.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
-        try:
-            await self.runtime.start()
-        except RuntimeProblem as problem:
-            log.warning("sandboxes_unavailable", reason=str(problem))
-            self.runtime = UnavailableRuntime(str(problem))
+        await self.runtime.start()
         return booted
 
     def _relocate(self, conn: Connection) -> None:
@@ -315,6 +310,8 @@ class Platform:
                 "status": "ok",
                 "version": serai.__version__,
                 "sandboxes": {"running": len(controller.live.by_id)},
+                "runtime": self.runtime.name,
+                "level": self.runtime.level,
                 "isolation": self.runtime.isolation,
                 "usage": {"setAside": self.delivery.set_aside},
             }
@@ -354,7 +351,8 @@ class Platform:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
+        isolation = {"level": self.runtime.level, "isolation": self.runtime.isolation}
+        log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
             text = banner(settings.origin, shown, settings.workspace, settings.data_dir, setup)

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.host import is_host_root
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
-from serai.runtime.host import is_host_root
 from serai.runtime.port import Runtime, SandboxPlan
 
 MakeRuntime = Callable[[Path], Runtime]
@@ -30,9 +30,7 @@ def bubblewrap(data_dir: Path) -> BubblewrapRuntime:
 
 
 def oci(program: str) -> MakeRuntime:
-    return lambda data_dir: OciRuntime(
-        program, data_dir, entry="command_server", max_processes=80
-    )
+    return lambda data_dir: OciRuntime(program, data_dir, entry="command_server", max_processes=80)
 
 
 DRIVERS: dict[str, MakeRuntime] = {

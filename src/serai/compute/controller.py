@@ -199,7 +199,8 @@ class SandboxController:
     ) -> tuple[Document, SandboxRow]:
         moment = now()
         current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
-        changed = self.store.with_status(conn, current, "DEPLOYED", state="RUNNING")
+        shown = {"state": "RUNNING", "isolation": handle.level or None}
+        changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
         records.change(conn, document.id, phase="running", handle=handle, last_active_at=stamp)
         row = records.need(conn, document.id)

@@ -310,4 +310,5 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
+    "runtime": _choice("auto", "embedded", "runc", "crun", "runsc", "bwrap", "docker", "podman"),
 }

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
+        runtime: driver of new sandboxes; ``auto`` for the default one.
     """
 
     data_dir: Path
@@ -58,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     smtp_url: str | None = None
     mail_from: str | None = None
+    runtime: str = "auto"
 
     @property
     def origin(self) -> str:

@@ -5,7 +5,6 @@ from typing import Protocol
 
 import msgspec
 
-
 LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
 """What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
 hardened; namespaces of an unprivileged user; namespaces with users of their own and control
@@ -63,11 +62,17 @@ class UnknownImage(RuntimeProblem):
 class Runtime(Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
-    name: str
-    isolation: str
-    """One line for people: what separates a sandbox from the host here."""
-    level: str
-    """The same as one of LEVELS, once started."""
+    @property
+    def name(self) -> str:
+        """The driver's name, as the setting ``runtime`` has it."""
+
+    @property
+    def isolation(self) -> str:
+        """One line for people: what separates a sandbox from the host here."""
+
+    @property
+    def level(self) -> str:
+        """The same as one of LEVELS; ``none`` until started."""
 
     async def start(self) -> None:
         """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""

@@ -64,9 +64,7 @@ def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xa
     linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
 
 
-def layers(
-    setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool
-) -> None:
+def layers(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool) -> None:
     """Mount the files a sandbox sees at ``root``: the image, and over it what is its own.
 
     Args:

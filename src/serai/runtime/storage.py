@@ -61,9 +61,10 @@ class Storage:
         )
 
     def remove_sockets(self, sandbox_id: str) -> None:
-        """Remove a sandbox's socket files, if there."""
+        """Remove a sandbox's socket files and the directory it made some in, if there."""
         for path in self.sockets(sandbox_id):
             Path(path).unlink(missing_ok=True)
+        remove_tree(run_directory(self.sockets(sandbox_id)[0]))
 
     def known_sockets(self) -> set[str]:
         """Ids that have a socket file."""
@@ -91,6 +92,18 @@ class Storage:
         for bag in self._trash.iterdir():
             delete_tree(bag)
             bag.rmdir()
+
+
+def run_directory(api_socket: str) -> Path:
+    """Where a sandbox may make sockets itself: beside ours, on the same file system."""
+    return Path(api_socket).with_suffix(".run")
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a directory with all below it, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        delete_tree(folder)
+        folder.rmdir()
 
 
 def delete_tree(top: Path) -> None:

@@ -90,13 +90,18 @@ class SandboxSpec(Wire):
 
 
 class Sandbox(Wire):
-    """An isolated computer behind ``metadata.url``."""
+    """An isolated computer behind ``metadata.url``.
+
+    ``isolation`` is ours: what separates it from the host, see ``serai.runtime.port.LEVELS``; it
+    is there as soon as the sandbox has run.
+    """
 
     metadata: Metadata
     spec: SandboxSpec
     status: Status | None = None
     events: list[CoreEvent] | None = None
     state: Literal["RUNNING", "STANDBY"] | None = None
+    isolation: str | None = None
     last_used_at: str | None = None
     expires_in: int | None = None
 

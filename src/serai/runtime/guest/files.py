@@ -22,9 +22,7 @@ def join_groups(setup: Setup, birth: Birth) -> None:
         cgroups.limit_cpu(hierarchy, birth.id, birth.limits)
 
 
-def show_files(
-    place: Place, birth: Birth, run: Path, more: Mapping[str, str] | None = None
-) -> str:
+def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | None = None) -> str:
     """Mount what the sandbox sees below a directory that root inside may reach; its path.
 
     The current directory is the sandbox's own one, and its mount namespace ours alone. The

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 
 from serai.runtime.embedded import EmbeddedRuntime
-from serai.runtime.guest import threshold, tree
+from serai.runtime.guest import tree
 from serai.runtime.masks import Masks
-from serai.runtime.messages import Setup, Trace
+from serai.runtime.messages import Setup
 from serai.runtime.port import RuntimeProblem
 
 
@@ -36,8 +36,8 @@ class ProgramRuntime(EmbeddedRuntime):
         self.isolation = f"{self.name}: {self.isolation}"
 
     def _survey(self) -> tuple[Setup, Masks]:
+        setup, masks = super()._survey()  # first: what ended sandboxes left is to be found
         program = self._program()
-        setup, masks = super()._survey()
         folder = self._storage.root / "guest"
         folder.mkdir(exist_ok=True, mode=0o755)
         built = tree.build(folder, self._entry)
@@ -46,11 +46,6 @@ class ProgramRuntime(EmbeddedRuntime):
         return msgspec.structs.replace(
             setup, starter=self.starter, program=program, tree=str(built)
         ), masks
-
-    def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
-        """Also the run directory, which only a run needs."""
-        super()._remove_groups(sandbox_id, trace)
-        threshold.clear(threshold.directory_of(self._storage.sockets(sandbox_id)[0]))
 
     def _explain(self, problem: RuntimeProblem) -> RuntimeProblem:
         return RuntimeProblem(f"the runtime {self.name} cannot be used on this host: {problem}")

@@ -82,7 +82,13 @@ class Spawned:
 
 
 def spawn(
-    argv: list[str], birth: Birth, directory: Path, *, inherits: bool, more: Iterable[int] = (), user: int | None = None
+    argv: list[str],
+    birth: Birth,
+    directory: Path,
+    *,
+    inherits: bool,
+    more: Iterable[int] = (),
+    user: int | None = None,
 ) -> Spawned:
     """Execute a program with the sandbox's sockets as 3 and 4 and a pipe to us as 5.
 

@@ -20,15 +20,10 @@ from serai.runtime.messages import Birth, Setup
 _EVERY_SECONDS = 0.005
 
 
-def directory_of(api_socket: str) -> Path:
-    """The run directory; it lies beside the sockets, on the same file system."""
-    return Path(api_socket).with_suffix(".run")
-
-
 def prepare(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
     """A new run directory that holds what the sandbox API is told, owned by root inside."""
-    folder = directory_of(birth.api_socket)
-    clear(folder)
+    folder = storage.run_directory(birth.api_socket)
+    storage.remove_tree(folder)
     folder.mkdir(mode=0o700)
     config = inside.Config(
         entry=setup.entry,
@@ -50,16 +45,9 @@ def prepare(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
     return folder
 
 
-def clear(folder: Path) -> None:
-    """Remove a run directory, whatever the sandbox made of it."""
-    try:
-        storage.delete_tree(folder)
-        folder.rmdir()
-    except FileNotFoundError:
-        return
-
-
-def wait_for_sockets(folder: Path, birth: Birth, seconds: float, *, ended: Callable[[], bool]) -> None:
+def wait_for_sockets(
+    folder: Path, birth: Birth, seconds: float, *, ended: Callable[[], bool]
+) -> None:
     """Wait until the sandbox API listens, and give its sockets their names.
 
     Raises:

@@ -69,7 +69,7 @@ def _process() -> Json:
         "args": command(),
         "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
         "cwd": "/",
-        "capabilities": {name: kept for name in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), kept),
         "noNewPrivileges": True,
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "hard": files, "soft": files},

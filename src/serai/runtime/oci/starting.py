@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime import birth as births
 from serai.runtime import cgroups, linux, privileges
 from serai.runtime.birth import Place
 from serai.runtime.guest import threshold
@@ -54,9 +53,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
         return trace_of(place, birth, directory, pid, groups.everywhere(made))
 
 
-def _run(
-    program: Program, setup: Setup, birth: Birth, directory: Path, spot: str
-) -> Spawned:
+def _run(program: Program, setup: Setup, birth: Birth, directory: Path, spot: str) -> Spawned:
     argv = program.command(
         setup.program,
         state=f"{spot}/state",

@@ -1,0 +1,164 @@
+"""All drivers as one runtime: new sandboxes by the chosen one, others by the one that made them."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
+from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.oci.program import PROGRAMS
+from serai.runtime.oci.runtime import OciRuntime
+from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.unavailable import UnavailableRuntime
+
+log = structlog.get_logger("serai")
+
+AUTO, DEFAULT = "auto", "embedded"
+_MARKER = "driver"
+Make = Callable[[Path], Runtime]
+
+
+def _oci(program: str) -> Make:
+    return lambda data_dir: OciRuntime(program, data_dir)
+
+
+DRIVERS: Mapping[str, Make] = {
+    "embedded": EmbeddedRuntime,
+    **{program: _oci(program) for program in PROGRAMS},
+    "bwrap": BubblewrapRuntime,
+}
+"""Every driver by name, in the order in which they are told to people."""
+
+
+class Drivers:
+    """Chooses a driver and keeps every sandbox with the one that made it.
+
+    Args:
+        data_dir: shared by all of them.
+        wanted: name of a driver, or ``auto``: the embedded one.
+        drivers: how to make each.
+    """
+
+    def __init__(
+        self, data_dir: Path, wanted: str = AUTO, drivers: Mapping[str, Make] = DRIVERS
+    ) -> None:
+        self._data_dir = data_dir
+        self._make = drivers
+        self._is_chosen = wanted != AUTO
+        self._primary = drivers[wanted if self._is_chosen else DEFAULT](data_dir)
+        self._known: dict[str, Runtime] = {self._primary.name: self._primary}
+        self._problems: dict[str, RuntimeProblem] = {}
+        self._starting = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """The driver of new sandboxes."""
+        return self._primary.name
+
+    @property
+    def isolation(self) -> str:
+        """See Runtime.isolation, of new sandboxes."""
+        return self._primary.isolation
+
+    @property
+    def level(self) -> str:
+        """See Runtime.level, of new sandboxes."""
+        return self._primary.level
+
+    async def start(self) -> None:
+        """Start the driver of new sandboxes.
+
+        Nobody falls back to another one unasked: where the default does not work, there are no
+        sandboxes, and every attempt to make one says why.
+
+        Raises:
+            RuntimeProblem: the driver that was asked for by name does not work here.
+        """
+        try:
+            await self._primary.start()
+        except RuntimeProblem as problem:
+            hint = "`serai doctor` says what works here and what to install."
+            if self._is_chosen:
+                raise RuntimeProblem(f"{problem} Setting runtime={self.name}: {hint}") from problem
+            log.warning("sandboxes_unavailable", reason=str(problem))
+            self._problems[self._primary.name] = problem
+            self._primary = UnavailableRuntime(f"{problem} {hint}")
+
+    async def close(self) -> None:
+        """Close every driver that was used."""
+        for runtime in self._known.values():
+            await runtime.close()
+
+    def images(self) -> list[str]:
+        """See Runtime.images."""
+        return self._primary.images()
+
+    async def create(self, plan: SandboxPlan) -> SandboxHandle:
+        """See Runtime.create. Files of an earlier run are found by the driver that has them."""
+        name = self._maker_of(plan.id)
+        runtime = self._primary if name is None else await self._driver(name)
+        if runtime is not self._primary and runtime.name in self._problems:
+            raise RuntimeProblem(
+                f"sandbox {plan.id} was made by the runtime {runtime.name}, which does not work "
+                f"now: {self._problems[runtime.name]}"
+            )
+        handle = await runtime.create(plan)
+        if name is None:
+            await asyncio.to_thread(self._mark, plan.id, handle.driver)
+        return handle
+
+    async def alive(self, handle: SandboxHandle) -> bool:
+        """See Runtime.alive."""
+        return await (await self._driver(handle.driver)).alive(handle)
+
+    async def stop(self, handle: SandboxHandle) -> None:
+        """See Runtime.stop."""
+        await (await self._driver(handle.driver)).stop(handle)
+
+    async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        """See Runtime.destroy."""
+        name = handle.driver if handle is not None else self._maker_of(sandbox_id)
+        await (await self._driver(name or self._primary.name)).destroy(sandbox_id, handle)
+
+    async def leftovers(self) -> list[str]:
+        """See Runtime.leftovers, of every driver that still has a sandbox."""
+        found = set(await self._primary.leftovers())
+        makers = await asyncio.to_thread(self._makers)
+        for name in makers - {self._primary.name}:
+            found.update(await (await self._driver(name)).leftovers())
+        return sorted(found)
+
+    async def _driver(self, name: str) -> Runtime:
+        """The driver of that name, started; if that failed, as far as it goes."""
+        if name == self._primary.name or name not in self._make:
+            return self._primary
+        async with self._starting:
+            if name not in self._known:
+                runtime = self._known[name] = self._make[name](self._data_dir)
+                try:
+                    await runtime.start()
+                except RuntimeProblem as problem:
+                    log.warning("runtime_unavailable", runtime=name, reason=str(problem))
+                    self._problems[name] = problem
+        return self._known[name]
+
+    def _marker(self, sandbox_id: str) -> Path:
+        return self._data_dir / "sandboxes" / sandbox_id / _MARKER
+
+    def _mark(self, sandbox_id: str, driver: str) -> None:
+        self._marker(sandbox_id).write_text(driver)
+
+    def _maker_of(self, sandbox_id: str) -> str | None:
+        """The driver that has this sandbox's files; those of earlier releases have no marker."""
+        with contextlib.suppress(OSError):
+            return self._marker(sandbox_id).read_text()
+        return DEFAULT if self._marker(sandbox_id).parent.is_dir() else None
+
+    def _makers(self) -> set[str]:
+        folder = self._data_dir / "sandboxes"
+        if not folder.is_dir():
+            return set()
+        return {self._maker_of(path.name) or DEFAULT for path in folder.iterdir()}
