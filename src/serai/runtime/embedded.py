@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hashlib
-import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -13,16 +12,13 @@ import msgspec
 from serai.runtime import cgroups, host, image, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.masks import Masks
-from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
+from serai.runtime.messages import Birth, Errand, Setup, Trace
+from serai.runtime.plans import check_id, check_plan, limits_of
 from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
-_ID = re.compile(r"[a-z0-9]{1,32}")
-_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _TRIAL = "trial"
-_MEMORY_PER_CORE_MB = 2048
-_SMALLEST_MEMORY_MB = 32
 _KILL_SECONDS = 10.0
 _ATTEMPTS = 3
 
@@ -108,16 +104,8 @@ class EmbeddedRuntime:
             UnknownImage: naming the images there are.
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
-        _check_id(plan.id)
+        check_plan(plan)
         image.require(plan.image)
-        if not _HOSTNAME.fullmatch(plan.hostname):
-            raise RuntimeProblem(
-                f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
-            )
-        if plan.memory_mb < _SMALLEST_MEMORY_MB:
-            raise RuntimeProblem(
-                f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
-            )
         if self._masks is None:
             raise _not_started()
         return await self._create(plan, await self._masks.complete())
@@ -145,14 +133,14 @@ class EmbeddedRuntime:
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
-        _check_id(handle.id)
+        check_id(handle.id)
         trace = _trace_of(handle)
         async with self._turn(handle.id):
             await asyncio.to_thread(self._stop, handle.id, trace)
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End the sandbox in every run we know of and remove all there is of it."""
-        _check_id(sandbox_id)
+        check_id(sandbox_id)
         trace = _trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
@@ -223,11 +211,7 @@ class EmbeddedRuntime:
             directory=str(self._storage.directory(plan.id)),
             api_socket=api_socket,
             port_socket=port_socket,
-            limits=Limits(
-                memory_mb=plan.memory_mb,
-                cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
-                processes=self._max_processes,
-            ),
+            limits=limits_of(plan, self._max_processes),
             environment={**defaults, **plan.environment},
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir="/blaxel",
@@ -330,11 +314,6 @@ def _locked_if_there(directory: Path) -> Iterator[Path]:
 
 def _not_started() -> RuntimeProblem:
     return RuntimeProblem("the embedded runtime was not started: call start() first")
-
-
-def _check_id(sandbox_id: str) -> None:
-    if not _ID.fullmatch(sandbox_id):
-        raise RuntimeProblem(f"id {sandbox_id!r} must be 1 to 32 of a-z and 0-9")
 
 
 def _trace_of(handle: SandboxHandle) -> Trace:

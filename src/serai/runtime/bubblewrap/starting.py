@@ -36,7 +36,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     """
     setup = place.setup
     made = [cgroups.create(each, birth.id, birth.limits) for each in setup.hierarchies]
-    run = threshold.prepare(setup, birth, inherited=True)
+    run = threshold.prepare_for(setup, birth, inherited=True)
     if place.root_outside:
         join_groups(setup, birth)
         linux.unshare(linux.CLONE_NEWNS)

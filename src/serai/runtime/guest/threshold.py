@@ -17,16 +17,25 @@ from serai.runtime import rootfs, storage
 from serai.runtime.guest import inside
 from serai.runtime.messages import Birth, Setup
 
+CONFIG = inside.CONFIG
 _EVERY_SECONDS = 0.005
 
 
-def prepare(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
-    """A new run directory that holds what the sandbox API is told, owned by root inside."""
+def prepare(
+    birth: Birth, *, entry: str, owner: int | None, inherited: bool, by_cgroup: tuple[str, ...]
+) -> Path:
+    """A new run directory that holds what the sandbox API is told.
+
+    Args:
+        birth: the sandbox.
+        entry, inherited, by_cgroup: see ``inside.Config``.
+        owner: host id of root inside, if that is not who we are.
+    """
     folder = storage.run_directory(birth.api_socket)
     storage.remove_tree(folder)
     folder.mkdir(mode=0o700)
     config = inside.Config(
-        entry=setup.entry,
+        entry=entry,
         id=birth.id,
         hostname=birth.hostname,
         environment=birth.environment,
@@ -34,15 +43,22 @@ def prepare(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
         workdir=birth.workdir,
         inherited=inherited,
         limits=birth.limits,
-        by_cgroup=tuple(name for each in setup.hierarchies for name in each.controllers),
+        by_cgroup=by_cgroup,
     )
-    file = folder / inside.CONFIG
+    file = folder / CONFIG
     file.touch(mode=0o600)
     file.write_bytes(msgspec.json.encode(config))
-    owner = rootfs.Owner(setup.uid_base)
-    owner.give(str(file))
-    owner.give(str(folder))
+    for path in (file, folder):
+        rootfs.Owner(owner).give(str(path))
     return folder
+
+
+def prepare_for(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
+    """The same for the sandboxes of a Setup."""
+    offered = tuple(name for each in setup.hierarchies for name in each.controllers)
+    return prepare(
+        birth, entry=setup.entry, owner=setup.uid_base, inherited=inherited, by_cgroup=offered
+    )
 
 
 def wait_for_sockets(
@@ -54,15 +70,26 @@ def wait_for_sockets(
         OSError: it said why not, ended, or kept silent for too long.
     """
     deadline = time.monotonic() + seconds
-    while not (folder / inside.API).exists():
-        if (folder / inside.PROBLEM).exists():
-            raise OSError((folder / inside.PROBLEM).read_text()[:2000])
+    while not are_made(folder, birth):
         if ended():
             raise OSError("the sandbox's first process ended unexpectedly")
         if time.monotonic() > deadline:
             raise OSError(f"the sandbox's first process did not answer in {seconds:.0f} s")
         time.sleep(_EVERY_SECONDS)
+
+
+def are_made(folder: Path, birth: Birth) -> bool:
+    """Whether the sandbox API listens; its sockets then have their names.
+
+    Raises:
+        OSError: it said why it will not.
+    """
+    if (folder / inside.PROBLEM).exists():
+        raise OSError((folder / inside.PROBLEM).read_text()[:2000])
+    if not (folder / inside.API).exists():
+        return False
     take_sockets(folder, birth)
+    return True
 
 
 def take_sockets(folder: Path, birth: Birth) -> None:

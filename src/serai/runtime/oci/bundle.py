@@ -17,7 +17,7 @@ Json = dict[str, Any]
 
 _RANGE = 65536
 _CPU_PERIOD_US = 100_000
-_OPEN_FILES = 65536
+OPEN_FILES = 65536
 _PLAIN = ["nosuid", "nodev", "noexec"]
 _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "user")
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
@@ -44,7 +44,7 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str) -> Json:
             "namespaces": [{"type": kind} for kind in (*_NAMESPACES, *_cgroup_namespace(cgroup))],
             "uidMappings": [_mapping(setup.uid_base)],
             "gidMappings": [_mapping(setup.uid_base)],
-            "maskedPaths": [f"/proc/{name}" for name in _HIDDEN],
+            "maskedPaths": [f"/proc/{name}" for name in HIDDEN],
             "readonlyPaths": [f"/proc/{name}" for name in rootfs.PROC_READ_ONLY],
             "seccomp": filter_of(linux.machine()),
             **(_limits(setup, birth, cgroup) if cgroup else {}),
@@ -52,7 +52,7 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str) -> Json:
     }
 
 
-_HIDDEN = (*rootfs.PROC_HIDDEN_FILES, *rootfs.PROC_HIDDEN_FOLDERS)
+HIDDEN = (*rootfs.PROC_HIDDEN_FILES, *rootfs.PROC_HIDDEN_FOLDERS)
 
 
 def _cgroup_namespace(cgroup: str) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ def _cgroup_namespace(cgroup: str) -> tuple[str, ...]:
 def _process() -> Json:
     kept = sorted(privileges.KEPT_CAPABILITIES)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     return {
         "terminal": False,
         "user": {"uid": 0, "gid": 0},

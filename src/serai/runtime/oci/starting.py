@@ -28,7 +28,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     setup = place.setup
     program = PROGRAMS[Path(setup.program).name]
     made = [cgroups.create(each, birth.id, birth.limits) for each in setup.hierarchies]
-    run = threshold.prepare(setup, birth, inherited=program.passes_sockets)
+    run = threshold.prepare_for(setup, birth, inherited=program.passes_sockets)
     if not program.limits_by_itself:
         join_groups(setup, birth)
     if place.root_outside:

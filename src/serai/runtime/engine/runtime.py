@@ -1,0 +1,421 @@
+"""The driver of container engines: one class, Docker and Podman."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from serai.runtime.engine import container
+from serai.runtime.engine.client import Engine, EngineProblem, socket_of
+from serai.runtime.guest import threshold, tree
+from serai.runtime.messages import Birth
+from serai.runtime.plans import check_id, check_plan, limits_of
+from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan, UnknownImage
+from serai.runtime.storage import Storage
+
+_GONE = 404
+_REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,511}(?<![:/@])")
+_READY_SECONDS = 30.0
+_EVERY_SECONDS = 0.01
+_BY_ENGINE = ("memory", "cpu", "pids")
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "USER": "root",
+}
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a container; a handle's ``state``, and ``run.json`` beside the sandbox.
+
+    ``started`` is the engine's time of its start, which tells runs of one container apart.
+    """
+
+    container: str
+    started: str
+    digest: str
+
+
+class EngineRuntime:
+    """Runs sandboxes as containers.
+
+    A sandbox keeps one container for all its runs, whose files are its files. What changes
+    between runs (its environment) is in the run directory, which is new for each.
+
+    Args:
+        engine: ``docker`` or ``podman``; also the driver's name.
+        data_dir: for sockets and the interpreter tree, on a file system that the engine sees.
+        entry, max_processes: see EmbeddedRuntime.
+        socket: the engine's Unix socket; found as its own clients find it when not given.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        data_dir: Path,
+        *,
+        entry: str = "serai.sandboxd.main",
+        max_processes: int = 4096,
+        socket: str | None = None,
+    ) -> None:
+        self.name = engine
+        self.isolation = "not started"
+        self.level = "none"
+        self._storage = Storage(data_dir)
+        self._entry = entry
+        self._max_processes = max_processes
+        self._socket = socket
+        self._engine: Engine | None = None
+        self._tree = ""
+        self._profile = ""
+        self._images: list[str] = []
+        self._remapped = False
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def start(self) -> None:
+        """Reach the engine and have the interpreter tree ready.
+
+        Raises:
+            RuntimeProblem: it cannot be reached; names how to get it.
+        """
+        try:
+            self._engine = Engine(self.name, self._socket or socket_of(self.name, os.environ))
+            version = await self._engine.get("/version")
+            info = await self._engine.get("/info")
+            await self._refresh_images()
+        except EngineProblem as problem:
+            await self.close()
+            raise RuntimeProblem(f"{problem}. {_install(self.name)}") from problem
+        try:
+            await asyncio.to_thread(self._prepare)
+        except OSError as error:
+            await self.close()
+            raise RuntimeProblem(f"{self._storage.root}: {error}") from error
+        options = " ".join(info.get("SecurityOptions") or ())
+        self._remapped = "name=userns" in options
+        self.level = "container"
+        self.isolation = _describe(self.name, version, options)
+
+    def _prepare(self) -> None:
+        self._storage.prepare()
+        folder = self._storage.root / "guest"
+        folder.mkdir(exist_ok=True, mode=0o755)
+        self._tree = str(tree.build(folder, self._entry))
+        self._profile = container.filter_text()
+        if self.name == "podman":
+            file = folder / "seccomp.json"
+            file.write_text(self._profile)
+            self._profile = str(file)
+
+    async def close(self) -> None:
+        """Let go of the engine; containers keep running."""
+        if self._engine is not None:
+            await self._engine.close()
+
+    def images(self) -> list[str]:
+        """Images that the engine has; others are pulled when asked for."""
+        return list(self._images)
+
+    async def _refresh_images(self) -> None:
+        listed = await self._there().get("/images/json")
+        tags = [tag for each in listed for tag in each.get("RepoTags") or ()]
+        self._images = sorted(_short(tag) for tag in tags if "<none>" not in tag)
+
+    async def create(self, plan: SandboxPlan) -> SandboxHandle:
+        """See Runtime.create."""
+        check_plan(plan)
+        async with self._turn(plan.id):
+            digest = hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32]
+            found = await self._find(plan.id)
+            if found is not None and found["State"]["Running"]:
+                run = self._read_run(plan.id)
+                if run is not None and run.digest == digest and _is_same(found, run):
+                    return self._handle(plan.id, run)
+            try:
+                run = await self._run(plan, digest, found)
+            except BaseException:
+                await asyncio.shield(self._undo(plan.id, is_new=found is None))
+                raise
+            return self._handle(plan.id, run)
+
+    async def _run(self, plan: SandboxPlan, digest: str, found: dict[str, Any] | None) -> Run:
+        engine = self._there()
+        image = await self._require(plan.image) if found is None else ""
+        if found is not None:
+            await self._halt(found)
+        birth = self._birth(plan, digest)
+        await asyncio.to_thread(self._storage.directory(plan.id).mkdir, parents=True, exist_ok=True)
+        folder = await asyncio.to_thread(self._prepare_run, birth)
+        identity = found["Id"] if found is not None else await self._make(image, birth, folder)
+        await engine.post(f"/containers/{identity}/start")
+        await self._wait(folder, birth, identity)
+        state = (await engine.get(f"/containers/{identity}/json"))["State"]
+        run = Run(container=identity, started=state["StartedAt"], digest=digest)
+        await asyncio.to_thread(self._run_file(plan.id).write_bytes, msgspec.json.encode(run))
+        return run
+
+    def _prepare_run(self, birth: Birth) -> Path:
+        self._storage.remove_sockets(birth.id)
+        folder = threshold.prepare(
+            birth, entry=self._entry, owner=None, inherited=False, by_cgroup=_BY_ENGINE
+        )
+        if self._remapped:  # root inside is a user whom we do not know
+            folder.chmod(0o777)
+            (folder / threshold.CONFIG).chmod(0o644)
+        return folder
+
+    async def _make(self, image: str, birth: Birth, folder: Path) -> str:
+        body = container.body(
+            image=image,
+            hostname=birth.hostname,
+            limits=birth.limits,
+            tree=self._tree,
+            run=str(folder),
+            profile=self._profile,
+            labels={container.DATA_LABEL: self._storage.key, container.ID_LABEL: birth.id},
+        )
+        made = await self._there().post("/containers/create", body, name=self._name(birth.id))
+        return str(made["Id"])
+
+    async def _wait(self, folder: Path, birth: Birth, identity: str) -> None:
+        deadline = asyncio.get_running_loop().time() + _READY_SECONDS
+        while not await asyncio.to_thread(threshold.are_made, folder, birth):
+            state = (await self._there().get(f"/containers/{identity}/json"))["State"]
+            if not state["Running"]:
+                raise RuntimeProblem(
+                    f"{self.name}: the sandbox's first process ended with {state['ExitCode']}"
+                    f"{': ' + state['Error'] if state.get('Error') else ''}"
+                )
+            if asyncio.get_running_loop().time() > deadline:
+                raise RuntimeProblem(f"the sandbox did not answer in {_READY_SECONDS:.0f} s")
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def _require(self, reference: str) -> str:
+        """What the engine knows the image by, pulled from its registry if need be.
+
+        Raises:
+            UnknownImage: it is neither here nor there.
+        """
+        for name in _candidates(reference):
+            if _REFERENCE.fullmatch(name) and await self._has(name):
+                return name
+        try:
+            if not _REFERENCE.fullmatch(reference):
+                raise EngineProblem("it is no image reference", 0)
+            await self._there().pull(reference)
+        except EngineProblem as problem:
+            known = ", ".join(self._images) or "none"
+            raise UnknownImage(
+                f"image {reference!r} is not in {self.name} and cannot be pulled ({problem}); "
+                f"it has: {known}"
+            ) from problem
+        await self._refresh_images()
+        return reference
+
+    async def _has(self, reference: str) -> bool:
+        try:
+            await self._there().get(f"/images/{reference}/json")
+        except EngineProblem as problem:
+            if problem.status != _GONE:
+                raise
+            return False
+        return True
+
+    async def alive(self, handle: SandboxHandle) -> bool:
+        """Whether this very run of the container still goes on."""
+        run = self._run_of(handle)
+        found = await self._inspect(run.container)
+        return found is not None and bool(found["State"]["Running"]) and _is_same(found, run)
+
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """See Runtime.suspend: the engine pauses the container."""
+        if not await self.suspended(handle):
+            await self._there().post(f"/containers/{self._run_of(handle).container}/pause")
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """See Runtime.resume."""
+        if await self.suspended(handle):
+            await self._there().post(f"/containers/{self._run_of(handle).container}/unpause")
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """See Runtime.suspended."""
+        found = await self._inspect(self._run_of(handle).container)
+        return found is not None and bool(found["State"].get("Paused"))
+
+    async def stop(self, handle: SandboxHandle) -> None:
+        """Kill the container's first process, and with it every other; its files stay."""
+        check_id(handle.id)
+        run = self._run_of(handle)
+        async with self._turn(handle.id):
+            found = await self._inspect(run.container)
+            if found is not None and found["State"]["Running"] and not _is_same(found, run):
+                return
+            if found is not None:
+                await self._halt(found)
+            await asyncio.to_thread(self._storage.remove_sockets, handle.id)
+
+    async def _halt(self, found: dict[str, Any]) -> None:
+        identity, state = found["Id"], found["State"]
+        if state.get("Paused"):
+            await self._there().post(f"/containers/{identity}/unpause")
+        if state["Running"]:
+            await self._there().post(f"/containers/{identity}/stop", t="0")
+
+    async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        """See Runtime.destroy."""
+        check_id(sandbox_id)
+        if handle is not None:
+            self._run_of(handle)
+        async with self._turn(sandbox_id):
+            await self._remove(sandbox_id)
+
+    async def _remove(self, sandbox_id: str) -> None:
+        found = await self._find(sandbox_id)
+        if found is not None:
+            await self._halt(found)
+            await self._there().delete(f"/containers/{found['Id']}", force="true", v="true")
+        await asyncio.to_thread(self._storage.remove_sockets, sandbox_id)
+        await asyncio.to_thread(self._storage.remove, sandbox_id)
+
+    async def _undo(self, sandbox_id: str, *, is_new: bool) -> None:
+        if is_new:
+            await self._remove(sandbox_id)
+            return
+        found = await self._find(sandbox_id)
+        if found is not None:
+            await self._halt(found)
+        await asyncio.to_thread(self._storage.remove_sockets, sandbox_id)
+
+    async def leftovers(self) -> list[str]:
+        """Ids with a container, a directory or a socket here."""
+        wanted = f'{{"label":["{container.DATA_LABEL}={self._storage.key}"]}}'
+        listed = await self._there().get("/containers/json", all="true", filters=wanted)
+        found = {each["Labels"][container.ID_LABEL] for each in listed}
+        return sorted(found | self._storage.known() | self._storage.known_sockets())
+
+    # Names and files
+
+    def _there(self) -> Engine:
+        if self._engine is None:
+            raise RuntimeProblem(f"the runtime {self.name} was not started: call start() first")
+        return self._engine
+
+    def _name(self, sandbox_id: str) -> str:
+        return f"serai-{self._storage.key}-{sandbox_id}"
+
+    async def _find(self, sandbox_id: str) -> dict[str, Any] | None:
+        return await self._inspect(self._name(sandbox_id))
+
+    async def _inspect(self, container_name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = await self._there().get(f"/containers/{container_name}/json")
+        except EngineProblem as problem:
+            if problem.status == _GONE:
+                return None
+            raise
+        return found
+
+    def _birth(self, plan: SandboxPlan, digest: str) -> Birth:
+        api_socket, port_socket = self._storage.sockets(plan.id)
+        environment = {**_ENVIRONMENT, "HOSTNAME": plan.hostname, **plan.environment}
+        return Birth(
+            request=0,
+            digest=digest,
+            id=plan.id,
+            hostname=plan.hostname,
+            directory=str(self._storage.directory(plan.id)),
+            api_socket=api_socket,
+            port_socket=port_socket,
+            limits=limits_of(plan, self._max_processes),
+            environment=environment,
+            home=environment["HOME"],
+            workdir="/blaxel",
+            masks={},
+        )
+
+    def _run_file(self, sandbox_id: str) -> Path:
+        return self._storage.directory(sandbox_id) / "run.json"
+
+    def _read_run(self, sandbox_id: str) -> Run | None:
+        try:
+            return msgspec.json.decode(self._run_file(sandbox_id).read_bytes(), type=Run)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _handle(self, sandbox_id: str, run: Run) -> SandboxHandle:
+        api_socket, port_socket = self._storage.sockets(sandbox_id)
+        return SandboxHandle(
+            id=sandbox_id,
+            api_socket=api_socket,
+            port_socket=port_socket,
+            state=msgspec.json.encode(run).decode(),
+            driver=self.name,
+            level=self.level,
+        )
+
+    def _run_of(self, handle: SandboxHandle) -> Run:
+        try:
+            return msgspec.json.decode(handle.state, type=Run)
+        except msgspec.DecodeError as error:
+            raise RuntimeProblem(
+                f"the handle of sandbox {handle.id} is not of this runtime"
+            ) from error
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, sandbox_id: str) -> AsyncIterator[None]:
+        """One operation at a time on one sandbox."""
+        lock = self._turns.get(sandbox_id) or asyncio.Lock()
+        self._turns[sandbox_id] = lock
+        async with lock:
+            yield
+
+
+def _is_same(found: dict[str, Any], run: Run) -> bool:
+    return (found["Id"], found["State"]["StartedAt"]) == (run.container, run.started)
+
+
+def _short(tag: str) -> str:
+    """A reference as people write it: Podman puts ``localhost/`` or ``docker.io/`` before it."""
+    for prefix in ("localhost/", "docker.io/library/", "docker.io/"):
+        tag = tag.removeprefix(prefix)
+    return tag
+
+
+def _candidates(reference: str) -> list[str]:
+    """What an engine may know an image by: hub names may go without namespace and tag."""
+    name, _, tag = reference.partition(":")
+    namespace, _, short = name.rpartition("/")
+    is_hub = (namespace in ("", "sandbox", "blaxel") and ":" not in reference) or tag == "latest"
+    return [reference, *([f"blaxel/{short}:latest"] if is_hub else [])]
+
+
+def _describe(engine: str, version: dict[str, Any], options: str) -> str:
+    weaker = (
+        ""
+        if "userns" in options or "rootless" in options
+        else (
+            "; DEGRADED: root inside is the host's root with few capabilities, because the engine "
+            "maps no users (userns-remap, or a rootless engine)"
+        )
+    )
+    return (
+        f"{engine} {version.get('Version', '')}: a container, seccomp, dropped capabilities, no "
+        f"network, limits by the engine{weaker}"
+    )
+
+
+def _install(engine: str) -> str:
+    if engine == "docker":
+        return "Install and start it (apt install docker.io), or set DOCKER_HOST=unix:///its/socket"
+    return (
+        "Install it and start its API: apt install podman && podman system service -t 0 &, "
+        "or set CONTAINER_HOST=unix:///its/socket"
+    )
