@@ -9,10 +9,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
+from serai.runtime.engine.client import Engine
 
 FILES = 20000
 """Open files per container; machines may forbid more."""
@@ -77,6 +79,26 @@ def docker(folder: Path) -> Iterator[str]:
 
 
 ENGINES = {"docker": docker, "podman": podman}
+
+
+async def provide_image(engine: str, socket: str) -> None:
+    """Import the files of an image, as ``blaxel/base-image:latest``."""
+    archive = Path(os.environ.get("SERAI_TEST_IMAGE", ""))
+    if not archive.is_file():
+        pytest.skip("SERAI_TEST_IMAGE names no tar archive of an image; see make test-drivers")
+    client = Engine(engine, socket)
+    try:
+        chunks = _chunks(archive)
+        repository = {"repo": "blaxel/base-image", "tag": "latest"}
+        await client.upload("/images/create", chunks, fromSrc="-", **repository)
+    finally:
+        await client.close()
+
+
+async def _chunks(archive: Path) -> AsyncIterator[bytes]:
+    with archive.open("rb") as file:
+        while part := file.read(1 << 20):
+            yield part
 
 
 def _need(program: str) -> str:

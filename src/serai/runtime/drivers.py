@@ -9,15 +9,16 @@ import structlog
 
 from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.engine.runtime import EngineRuntime
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
+from serai.runtime.plans import check_id
 from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.unavailable import UnavailableRuntime
 
 log = structlog.get_logger("serai")
 
 AUTO, DEFAULT = "auto", "embedded"
-_MARKER = "driver"
 Make = Callable[[Path], Runtime]
 
 
@@ -25,10 +26,16 @@ def _oci(program: str) -> Make:
     return lambda data_dir: OciRuntime(program, data_dir)
 
 
+def _engine(name: str) -> Make:
+    return lambda data_dir: EngineRuntime(name, data_dir)
+
+
 DRIVERS: Mapping[str, Make] = {
     "embedded": EmbeddedRuntime,
     **{program: _oci(program) for program in PROGRAMS},
     "bwrap": BubblewrapRuntime,
+    "docker": _engine("docker"),
+    "podman": _engine("podman"),
 }
 """Every driver by name, in the order in which they are told to people."""
 
@@ -98,17 +105,21 @@ class Drivers:
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. Files of an earlier run are found by the driver that has them."""
-        name = self._maker_of(plan.id)
+        name = await asyncio.to_thread(self._maker_of, plan.id)
         runtime = self._primary if name is None else await self._driver(name)
         if runtime is not self._primary and runtime.name in self._problems:
             raise RuntimeProblem(
                 f"sandbox {plan.id} was made by the runtime {runtime.name}, which does not work "
                 f"now: {self._problems[runtime.name]}"
             )
-        handle = await runtime.create(plan)
-        if name is None:
-            await asyncio.to_thread(self._mark, plan.id, handle.driver)
-        return handle
+        if name is not None or runtime.level == "none":
+            return await runtime.create(plan)
+        await asyncio.to_thread(self._mark, plan.id, runtime.name)
+        try:
+            return await runtime.create(plan)
+        except BaseException:
+            self._marker(plan.id).unlink(missing_ok=True)
+            raise
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """See Runtime.alive."""
@@ -120,14 +131,16 @@ class Drivers:
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """See Runtime.destroy."""
-        name = handle.driver if handle is not None else self._maker_of(sandbox_id)
-        await (await self._driver(name or self._primary.name)).destroy(sandbox_id, handle)
+        kept = await asyncio.to_thread(self._maker_of, sandbox_id)
+        name = handle.driver if handle is not None else kept or self._primary.name
+        await (await self._driver(name)).destroy(sandbox_id, handle)
+        await asyncio.to_thread(self._marker(sandbox_id).unlink, missing_ok=True)
 
     async def leftovers(self) -> list[str]:
         """See Runtime.leftovers, of every driver that still has a sandbox."""
-        found = set(await self._primary.leftovers())
-        makers = await asyncio.to_thread(self._makers)
-        for name in makers - {self._primary.name}:
+        marked = await asyncio.to_thread(self._marked)
+        found = {*marked, *await self._primary.leftovers()}
+        for name in set(marked.values()) - {self._primary.name}:
             found.update(await (await self._driver(name)).leftovers())
         return sorted(found)
 
@@ -146,19 +159,22 @@ class Drivers:
         return self._known[name]
 
     def _marker(self, sandbox_id: str) -> Path:
-        return self._data_dir / "sandboxes" / sandbox_id / _MARKER
+        """A file with the name of the driver that has the sandbox's files."""
+        check_id(sandbox_id)
+        return self._data_dir / "drivers" / sandbox_id
 
     def _mark(self, sandbox_id: str, driver: str) -> None:
-        self._marker(sandbox_id).write_text(driver)
+        marker = self._marker(sandbox_id)
+        marker.parent.mkdir(mode=0o700, exist_ok=True)
+        marker.write_text(driver)
 
     def _maker_of(self, sandbox_id: str) -> str | None:
-        """The driver that has this sandbox's files; those of earlier releases have no marker."""
-        with contextlib.suppress(OSError):
+        """The driver that has this sandbox's files; the default one for those without marker."""
+        with contextlib.suppress(FileNotFoundError):
             return self._marker(sandbox_id).read_text()
-        return DEFAULT if self._marker(sandbox_id).parent.is_dir() else None
+        return DEFAULT if (self._data_dir / "sandboxes" / sandbox_id).is_dir() else None
 
-    def _makers(self) -> set[str]:
-        folder = self._data_dir / "sandboxes"
-        if not folder.is_dir():
-            return set()
-        return {self._maker_of(path.name) or DEFAULT for path in folder.iterdir()}
+    def _marked(self) -> dict[str, str]:
+        folder = self._data_dir / "drivers"
+        paths = folder.iterdir() if folder.is_dir() else ()
+        return {path.name: path.read_text() for path in paths}

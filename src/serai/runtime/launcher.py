@@ -113,7 +113,7 @@ def _reap() -> None:
         return
 
 
-def _user_map(base: int) -> int | None:
+def user_map(base: int) -> int | None:
     """A user namespace to show the host's files with, or None where that does not work."""
     ready, tell = os.pipe()
     wait, hold = os.pipe()
@@ -163,7 +163,7 @@ def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     # asyncio then does without TLS, which nothing in a sandbox's first process speaks: OpenSSL
     # would be mapped into every one of them.
     sys.modules["ssl"] = cast(ModuleType, None)
-    map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
+    map_fd = user_map(setup.uid_base) if setup.uid_base is not None else None
     facts = () if map_fd is None else ("idmap",)
     if setup.program:
         starter = importlib.import_module(setup.starter)

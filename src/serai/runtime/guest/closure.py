@@ -11,6 +11,7 @@ import msgspec
 
 _BOOTSTRAP = "serai.runtime.guest.inside"
 _NEEDED_AT_START = ("encodings.ascii", "encodings.latin_1", "encodings.utf_8", "io", "os")
+_OURS, _CODE = "serai", {".py", ".pyc", ".pyi", ".so"}
 _EXECUTABLE, _HEADER = 6, 4096
 
 
@@ -19,6 +20,7 @@ class Closure(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         modules: module name to source or extension file.
+        data: path below the modules to file, of what our packages read at run time.
         libraries: name a library is asked for by, to file.
         loader: the program that starts dynamically linked ones; empty when Python is not one.
         interpreter: the Python program.
@@ -26,6 +28,7 @@ class Closure(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     modules: dict[str, str]
+    data: dict[str, str]
     libraries: dict[str, str]
     loader: str
     interpreter: str
@@ -50,6 +53,7 @@ def _closure(entry: str) -> Closure:
     programs = [interpreter, *(file for file in modules.values() if ".so" in Path(file).suffixes)]
     return Closure(
         modules=modules,
+        data=_data(modules),
         libraries=_libraries(loader, programs) if loader else {},
         loader=loader,
         interpreter=interpreter,
@@ -61,6 +65,17 @@ def _file(module: ModuleType | None) -> str:
     if module is None or module.__name__ == "__main__":
         return ""
     return getattr(module, "__file__", None) or ""
+
+
+def _data(modules: dict[str, str]) -> dict[str, str]:
+    """Files that lie beside our own modules and are no modules."""
+    found = {}
+    for name, file in modules.items():
+        if name.startswith(f"{_OURS}.") and Path(file).name == "__init__.py":
+            for path in Path(file).parent.iterdir():
+                if path.is_file() and path.suffix not in _CODE:
+                    found[f"{name.replace('.', '/')}/{path.name}"] = str(path)
+    return found
 
 
 def _loader(program: str) -> str:

@@ -9,7 +9,7 @@ from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.guest import tree
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Setup
-from serai.runtime.port import RuntimeProblem
+from serai.runtime.port import NotInstalled, RuntimeProblem
 
 
 class ProgramRuntime(EmbeddedRuntime):
@@ -26,7 +26,7 @@ class ProgramRuntime(EmbeddedRuntime):
         """The path of the program.
 
         Raises:
-            RuntimeProblem: it is not here; names how to get it.
+            NotInstalled: it is not here; names how to get it.
         """
         raise NotImplementedError
 
@@ -48,6 +48,8 @@ class ProgramRuntime(EmbeddedRuntime):
         ), masks
 
     def _explain(self, problem: RuntimeProblem) -> RuntimeProblem:
+        if isinstance(problem, NotInstalled):
+            return problem
         return RuntimeProblem(f"the runtime {self.name} cannot be used on this host: {problem}")
 
 

@@ -48,7 +48,8 @@ class Spawned:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         words = _last_words(self._directory / _LOG)
-        raise OSError(f"{self._name}: {error}{f' ({words})' if words else ''}") from error
+        more = f" ({words})" if words and words not in str(error) else ""
+        raise OSError(f"{self._name}: {error}{more}") from error
 
     def wait(self) -> None:
         """Wait until the program itself has ended, which means that the sandbox is started."""

@@ -74,7 +74,7 @@ def _digest(entry: str, closure: Closure) -> str:
     """Stands for the content: every file by path, size and time of change."""
     files = [closure.loader, closure.interpreter, *closure.libraries.values()]
     parts = [f"{_RULES} {entry}", msgspec.json.encode(closure, order="sorted").decode()]
-    for file in sorted({*files, *closure.modules.values()}):
+    for file in sorted({*files, *closure.modules.values(), *closure.data.values()}):
         found = os.stat(file)
         parts.append(f"{file} {found.st_size} {found.st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
@@ -91,6 +91,8 @@ def _fill(root: Path, closure: Closure) -> None:
         shutil.copyfile(file, libraries / name)
     for name, file in closure.modules.items():
         _copy_module(modules, name, Path(file))
+    for target, file in closure.data.items():
+        shutil.copyfile(file, modules / target)
     compileall.compile_dir(
         modules, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
     )

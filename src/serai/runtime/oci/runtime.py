@@ -6,7 +6,7 @@ from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.messages import Trace
 from serai.runtime.oci import groups
 from serai.runtime.oci.program import PROGRAMS, find
-from serai.runtime.port import RuntimeProblem
+from serai.runtime.port import NotInstalled
 
 
 class OciRuntime(ProgramRuntime):
@@ -41,7 +41,7 @@ class OciRuntime(ProgramRuntime):
         path = find(self.name)
         if path is None:
             package = PROGRAMS[self.name].package
-            raise RuntimeProblem(f"{self.name} is not installed: apt install {package}")
+            raise NotInstalled(f"{self.name} is not installed", f"apt install {package}")
         return path
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
