@@ -29,7 +29,7 @@ test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 .PHONY: clients
-clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider and model clients, for the tests that run them
+clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/vite/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider, Vite and model clients, for the tests that run them
 
 .PHONY: lint
 lint: .venv/.dev ## Check style, types and layers
@@ -100,6 +100,10 @@ $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-module
 
 $(CLIENTS)/oidc-provider/.ready: tests/signin/provider/package-lock.json scripts/node-modules
 	@scripts/node-modules tests/signin/provider $(@D)
+	@if [ -d $(@D)/node_modules ]; then touch $@; fi
+
+$(CLIENTS)/vite/.ready: tests/compute/vite/package-lock.json scripts/node-modules
+	@scripts/node-modules tests/compute/vite $(@D)
 	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(CLIENTS)/bl/.ready: tests/clients/bl/go.mod tests/clients/bl/go.sum scripts/go-program

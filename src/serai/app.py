@@ -23,20 +23,25 @@ from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.controller import SandboxController
+from serai.compute.disks import SandboxDisks
+from serai.compute.drive_mounts import DriveMounts
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
+from serai.compute.networks import SandboxNetworks
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
+from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
-from serai.connect.authority import Authority
+from serai.compute.standby import Standby
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.gateway import Gateway
-from serai.gateway.protocol import gateway_protocol
+from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
 from serai.identity import one_time_links
@@ -59,13 +64,14 @@ from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
-from serai.kernel.settings import Settings
+from serai.kernel.settings import AUTO, Settings
 from serai.kernel.smtp import parse_smtp_url
+from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.delivery import hand_over
 from serai.mail.mailer import Mailer
 from serai.mail.password_mail import password_mail
-from serai.metered import SandboxSpans, model_call
+from serai.metered import SandboxSpans, model_call, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.models import UsageBuffer
@@ -75,6 +81,7 @@ from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
 from serai.network.assembly import Network
 from serai.network.domains import DOMAINS
+from serai.networked import egress_service, start_egress
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
@@ -85,12 +92,14 @@ from serai.resources.operations import ResourceContext, read_operations, write_o
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
 from serai.runtime.drivers import Drivers
+from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
+from serai.runtime.privacy import own_mounts
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
-from serai.storage.operations import drive_files, storage_operations
+from serai.storage.operations import drive_files, storage_operations, volume_content
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -102,8 +111,9 @@ log = structlog.get_logger("serai")
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. The caller holds the data directory."""
     configure_logs(settings)
+    own = own_mounts()
     try:
-        return uvloop.run(Platform(settings).serve())
+        return uvloop.run(Platform(settings, own_mounts=own).serve())
     except (SeraiError, RuntimeProblem) as problem:
         sys.stderr.write(f"Error: {problem}\n")
         return 1
@@ -112,7 +122,7 @@ def run(settings: Settings) -> int:
 class Platform:
     """Every part of one Serai process, put together and started in order."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, own_mounts: bool) -> None:
         self.settings = settings
         self.vault = Vault.open(settings.data_dir / "master.key")
         self.db = Database(settings.data_dir / "serai.db")
@@ -129,8 +139,8 @@ class Platform:
             settings.reusable_device_tokens,
         )
         self.names = NameRules(frozenset(segment.decode() for segment in RESERVED))
-        self.authority = Authority(settings.data_dir)
-        self.connect = ConnectProxy(self.authority)
+        self.listening = Listening(settings)
+        self.connect = ConnectProxy(self.listening.authority)
         self.routes = RouteTable()
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
@@ -143,10 +153,20 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.runtime = Drivers(settings.data_dir, settings.runtime)
+        self.network = Network(
+            settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
+        )
+        self.egress = egress_service(settings, self.network.settings.egress)
+        pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
+        self.runtime = Drivers(
+            settings.data_dir, settings.runtime, pool=pool, egress=self.egress.socket
+        )
+        self.disks = self.runtime.disks
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
-        self.discovery = Discovery(self.db, self.store, self.routes, self.catalog.providers)
-        self.network = Network(settings.data_dir, settings.origin, self.catalog.places.regions)
+        self.token_policies = TokenPolicies(tokens_used(self.usage))
+        self.discovery = Discovery(
+            self.db, self.store, self.routes, self.catalog.providers, self.token_policies
+        )
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
         label = settings.oidc_label if self.upstream else None
@@ -159,13 +179,26 @@ class Platform:
 
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
+        settings = self.settings
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        controller = SandboxController(self.db, self.store, self.runtime, spans, self.discovery)
+        closed = not self.network.settings.egress.internet
+        networks = SandboxNetworks(self.store, self.egress, closed=closed)
+        controller = SandboxController(
+            self.db,
+            self.store,
+            self.runtime,
+            spans,
+            self.discovery,
+            networks,
+            SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
+        )
         reconciler = Reconciler(controller)
         await reconciler.start()
-        parts = SandboxParts(controller, self.vault, self.discovery)
+        standby = Standby(controller, self.settings.standby_seconds)
+        places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
+        parts = SandboxParts(controller, self.vault, self.discovery, standby, places)
         await parts.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -178,7 +211,7 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
-            asyncio.create_task(DriveSizes(self.db, drive_files(self.settings.data_dir)).run()),
+            asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
                     self.usage,
@@ -189,8 +222,9 @@ class Platform:
                 )
             ),
             asyncio.create_task(self.billing.run()),
+            asyncio.create_task(networks.keep(controller.live, self.runtime)),
         ]
-        gateway = self._gateway(controller)
+        gateway = self._gateway(controller, standby)
         server = Server(self._config(gateway, self._application(controller, parts)))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
@@ -221,9 +255,11 @@ class Platform:
         if booted.admin_key is not None:
             instance.write_admin_key(settings.data_dir, booted.admin_key)
         await self.ring.open()
-        self.authority.prepare(os.environ)
+        self.listening.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
+        await self.discovery.refresh_domains()
+        await start_egress(self.egress)
         await self.runtime.start()
         return booted
 
@@ -232,7 +268,7 @@ class Platform:
             if kind.has_url:
                 self.store.relocate(conn, kind)
 
-    def _gateway(self, controller: SandboxController) -> Gateway:
+    def _gateway(self, controller: SandboxController, standby: Standby) -> Gateway:
         async def find_sandbox(workspace: str, name: str) -> SandboxRoute | None:
             sandbox = await controller.wake(workspace, name)
             return sandbox_route(sandbox) if sandbox is not None else None
@@ -240,24 +276,26 @@ class Platform:
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
             self.calls.add(model_call(route, usage))
 
-        def on_sandbox_activity(route: SandboxRoute) -> None:
-            controller.touch(route.resource_id)
-
+        addresses = self.settings.preview_addresses
         return Gateway(
             self.routes,
             self.authenticator,
             on_model_usage=on_model_usage,
-            on_sandbox_activity=on_sandbox_activity,
+            on_sandbox_activity=lambda route, change: standby.use(route.resource_id, change),
             connect=self.connect,
             find_sandbox=find_sandbox,
+            drives=DriveMounts(controller),
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
-            isolate_previews=not self.settings.is_trustworthy,
+            token_policies=self.token_policies,
+            sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
+            isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
     def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
-        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed)
+        complete = {SANDBOXES.name: controller.show}
+        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed, complete)
         handlers: list[ControllerRouterHandler] = [
             self._health(controller),
             *sandbox_operations(context, controller),
@@ -269,7 +307,7 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir),
+            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *image_operations(context, lambda: self.runtime.images()),
@@ -309,7 +347,7 @@ class Platform:
             body = {
                 "status": "ok",
                 "version": serai.__version__,
-                "sandboxes": {"running": len(controller.live.by_id)},
+                "sandboxes": {"running": controller.live.awake()},
                 "runtime": self.runtime.name,
                 "level": self.runtime.level,
                 "isolation": self.runtime.isolation,
@@ -324,13 +362,14 @@ class Platform:
             app,
             host=self.settings.host,
             port=self.settings.port,
-            http=gateway_protocol(gateway),
+            http=self.listening.protocol(gateway),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=True,
+            headers=self.settings.response_headers,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
@@ -355,7 +394,14 @@ class Platform:
         log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(settings.origin, shown, settings.workspace, settings.data_dir, setup)
+            text = banner(
+                settings.origin,
+                shown,
+                settings.workspace,
+                settings.data_dir,
+                setup,
+                own_certificate=settings.tls == AUTO,
+            )
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
@@ -363,11 +409,13 @@ class Platform:
         log.info("stopping", sandboxes=len(reconciler.controller.live.by_id))
         gateway.close()
         await self.connect.close()
-        await reconciler.stop()
+        await reconciler.stop(suspend=self.settings.on_stop == "suspend")
+        await self.listening.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.runtime.close()
+        await self.egress.close()
         self.passwords.close()
         self.usage.close()
         self.db.close()

@@ -5,11 +5,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from serai.compute.ports import RunningSandbox
+from serai.gateway.models.token_policies import Used
 from serai.gateway.routes import ModelRoute
 from serai.gateway.usage import ModelUsage
 from serai.kernel.clock import SteadyClock
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.models import ModelCall
+from serai.metering.records import tokens_since
 from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
 from serai.metering.times import moment_of
@@ -52,6 +54,15 @@ class SandboxSpans:
         ended = self._usage.read_now(lambda u: self._meter.ended(u, SANDBOX_RUNTIME, alive))
         for sandbox_id, last_tick in ended:
             close_span(conn, sandbox_id, SANDBOX_RUNTIME, moment_of(last_tick))
+
+
+def tokens_used(usage: UsageStore) -> Used:
+    """What models used before this process counted, for policies; see ``TokenPolicies``."""
+
+    async def used(resource_id: str, since: float) -> tuple[int, int]:
+        return await usage.read(lambda conn: tokens_since(conn, resource_id, int(since * 1000)))
+
+    return used
 
 
 def model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:

@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from sqlalchemy import update
 
+from chromium import chromium
 from platform_server import Server
 from serai.kernel.clock import now, rfc3339
 from serai.store.database import Database
 from serai.store.tables.oauth import device_codes
-from signin.test_browser import chromium
 
 from .blaxel_cli import Cli, claims
 from .person import EMAIL, PASSWORD, Person

@@ -56,7 +56,7 @@ def controller(tmp_path: Path) -> Any:
     db.open()
     store = DocumentStore(Vault.open(tmp_path / "key"), "http://x")
     runtime: Any = SlowRuntime()
-    yield SandboxController(db, store, runtime, Nothing(), Nothing())
+    yield SandboxController(db, store, runtime, Nothing(), Nothing(), Nothing())
     db.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import resource
 
+import msgspec
 import pytest
 
 from serai.identity.keys import new_key
@@ -138,9 +139,20 @@ async def test_sandbox_found_on_the_slow_path(world: World, client: Client) -> N
     assert world.api.requests[0].body == b"12345"
 
 
+async def test_a_sleeping_sandbox_is_asked_for_first(world: World, client: Client) -> None:
+    box = world.routes.sandboxes["main", "box"]
+    world.routes.sandboxes["main", "box"] = msgspec.structs.replace(box, asleep=True)
+    assert (await client.ask(f"{BOX}/x")).status == 404
+    assert not world.api.requests
+    world.late["box"] = box
+    assert (await client.ask(f"{BOX}/x", method="POST", body=b"12345")).status == 200
+    assert world.open == 0
+
+
 async def test_activity_is_marked_at_start_and_end(world: World, client: Client) -> None:
     await client.ask(f"{BOX}/x")
     assert world.activity == ["box", "box"]
+    assert world.open == 0
 
 
 async def test_chunked_body_both_ways(world: World, client: Client) -> None:
@@ -418,6 +430,16 @@ WEBSOCKET = {
 }
 
 
+async def shake_hands(request, writer) -> None:
+    """Switches protocols and says nothing."""
+    assert request.headers["upgrade"] == "websocket"
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )
+    await writer.drain()
+
+
 async def shouting(request, reader, writer) -> None:
     """Switches protocols, then answers every piece in upper case."""
     assert request.headers["upgrade"] == "websocket"
@@ -452,6 +474,57 @@ async def test_websocket_is_tunnelled(world: World, client: Client, path: str) -
     assert await client.ended() == b"bye"
     assert upstream.requests[0].target.endswith("?cols=80&rows=24")
     assert world.activity[0] == world.activity[-1] == "box"
+    client.writer.close()
+    while world.open:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("first", ["client", "sandbox"])
+async def test_a_tunnel_is_over_when_both_sides_have_ended(
+    world: World, client: Client, first: str
+) -> None:
+    async def ending(request, reader, writer) -> None:
+        await shake_hands(request, writer)
+        if first == "client":
+            await reader.read()
+        writer.write_eof()
+        await reader.read()
+        await asyncio.sleep(60)  # its connection stays
+
+    world.api.handler = ending
+    client.send(f"{BOX}/terminal/ws", headers=WEBSOCKET)
+    assert (await client.head()).status == 101
+    if first == "sandbox":
+        assert await client.ended() == b""
+    client.writer.write_eof()
+    while world.open:
+        await asyncio.sleep(0.01)
+
+
+async def test_a_tunnel_counts_as_activity_only_when_something_is_sent(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serai.gateway.sandboxes._TOUCH", 0.1)
+
+    async def echoing(request, reader, writer) -> None:
+        await shake_hands(request, writer)
+        while data := await reader.read(100):
+            writer.write(data)
+        raise ConnectionResetError
+
+    world.api.handler = echoing
+    client.send(f"{BOX}/terminal/ws", headers=WEBSOCKET)
+    assert (await client.head()).status == 101
+    counts = []
+    for _ in range(3):
+        await asyncio.sleep(0.4)
+        counts.append(len(world.activity))
+        client.writer.write(b"x")
+        assert await client.reader.readexactly(1) == b"x"
+    assert counts[0] < counts[1] < counts[2] == len(world.activity) - 2
+    await asyncio.sleep(0.4)
+    assert len(world.activity) == counts[2] + 2
+    assert world.open == 1
 
 
 async def test_websocket_refused_by_the_upstream(world: World, client: Client) -> None:

@@ -160,8 +160,9 @@ class Client:
         body: bytes | None = None,
         key: str | None = KEY,
         headers: dict[str, str] | None = None,
+        host: str = "gateway.test",
     ) -> None:
-        lines = [f"{method} {target} HTTP/1.1", "Host: gateway.test"]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
         if key:
             lines.append(f"Authorization: Bearer {key}")
         if body is not None:
@@ -215,6 +216,7 @@ class World:
         self.routes = RouteTable()
         self.usages: list[ModelUsage] = []
         self.activity: list[str] = []
+        self.open = 0
         self.late: dict[str, SandboxRoute] = {}
         self.port_greeting = b"ok\n"
         self.limits = limits
@@ -231,7 +233,7 @@ class World:
             self.routes,
             self.keys,
             on_model_usage=lambda route, caller, usage: self.usages.append(usage),
-            on_sandbox_activity=lambda route: self.activity.append(route.name),
+            on_sandbox_activity=self._mark,
             find_sandbox=self._find,
             connect=self.connect,
             limits=self.limits,
@@ -272,6 +274,10 @@ class World:
         if self.port_greeting == b"ok\n":
             await self.app_port.serve(reader, writer)
         writer.close()
+
+    def _mark(self, route: SandboxRoute, change: int) -> None:
+        self.activity.append(route.name)
+        self.open += change
 
     async def _find(self, workspace: str, name: str) -> SandboxRoute | None:
         await asyncio.sleep(0.01)

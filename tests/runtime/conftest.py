@@ -20,14 +20,19 @@ from serai.runtime.engine.runtime import EngineRuntime
 from serai.runtime.host import is_host_root
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
+from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled, Runtime, SandboxPlan
+from serai.runtime.privacy import own_mounts
 
 MakeRuntime = Callable[[Path], Runtime]
 MakePlan = Callable[..., SandboxPlan]
+OWN_MOUNTS = own_mounts()
+"""Before any thread is started: what these tests mount goes away with them."""
 
 
 def embedded(data_dir: Path) -> EmbeddedRuntime:
-    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80)
+    pool = Pool(data_dir, own_mounts=OWN_MOUNTS)
+    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80, pool=pool)
 
 
 def bubblewrap(data_dir: Path) -> BubblewrapRuntime:
@@ -109,6 +114,12 @@ def corner() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+def directory_of(data_dir: Path, sandbox_id: str) -> Path:
+    """Where a sandbox's files are: in the pool, or without one."""
+    plain = data_dir / "sandboxes" / sandbox_id
+    return plain if plain.exists() else data_dir / "pool" / "sandboxes" / sandbox_id
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from conftest import MakePlan
+from conftest import MakePlan, directory_of
 from sandbox_shell import output, shell
 
 from serai.runtime import cgroups
@@ -201,7 +201,7 @@ async def test_a_planted_link_cannot_lead_a_mount_astray(
     await output(handle, "rm /etc/hosts /var/log/sandboxd.log; ln -s /blaxel/aim /etc/hosts")
     await output(handle, "ln -s /blaxel/aim /var/log/sandboxd.log")
     await runtime.stop(handle)
-    upper = data_dir / "sandboxes" / handle.id / "layers/root/upper"
+    upper = directory_of(data_dir, handle.id) / "layers/root/upper"
     (upper / "blaxel").mkdir(exist_ok=True)
     (upper / "proc").symlink_to(tmp_path)
     with pytest.raises(Exception, match="/proc of this sandbox is no directory"):

@@ -175,6 +175,95 @@ async def test_a_second_runtime_finds_the_sandboxes_of_the_first(
         await second.close()
 
 
+COUNTER = "setsid sh -c 'while :; do echo x >> /tmp/count; sleep 0.01; done' >/dev/null 2>&1 &"
+
+
+async def test_a_suspended_sandbox_stands_and_goes_on_where_it_was(
+    runtime: Runtime, plan: MakePlan, data_dir: Path
+) -> None:
+    handle = await runtime.create(plan())
+    await output(handle, COUNTER)
+    (count,) = await _found(data_dir, "count")
+    for _ in range(3):
+        assert not await runtime.suspended(handle)
+        await runtime.suspend(handle)
+        await runtime.suspend(handle)
+        assert await runtime.suspended(handle)
+        assert await runtime.alive(handle)
+        before = count.stat().st_size
+        await asyncio.sleep(0.1)
+        assert count.stat().st_size == before
+        waiting = asyncio.create_task(output(handle, "echo here"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await runtime.resume(handle)
+        await runtime.resume(handle)
+        assert await waiting == "here"
+        await asyncio.sleep(0.1)
+        assert count.stat().st_size > before
+
+
+async def test_a_suspended_sandbox_is_stopped_replaced_and_destroyed_like_any_other(
+    runtime: Runtime, plan: MakePlan
+) -> None:
+    wanted = plan(id="slept")
+    for end in ("stop", "replace", "create", "destroy"):
+        handle = await runtime.create(wanted)
+        await output(handle, "setsid sleep 4322 >/dev/null 2>&1 &")
+        await runtime.suspend(handle)
+        if end == "stop":
+            await runtime.stop(handle)
+        elif end == "replace":
+            handle = await runtime.create(plan(id="slept", environment={"N": "2"}))
+            assert await output(handle, "echo $N") == "2"
+        elif end == "create":
+            assert await runtime.create(wanted) == handle
+            assert await output(handle, "echo awake") == "awake"
+            await runtime.stop(handle)
+        else:
+            await runtime.destroy(handle.id, None)
+        assert not _running_on_host("sleep 4322")
+    assert await runtime.leftovers() == []
+
+
+async def test_a_second_runtime_sees_what_is_suspended(
+    runtime: Runtime, make_runtime: MakeRuntime, plan: MakePlan, data_dir: Path
+) -> None:
+    asleep, awake = await runtime.create(plan()), await runtime.create(plan())
+    await runtime.suspend(asleep)
+    await runtime.close()
+    second = make_runtime(data_dir)
+    await second.start()
+    try:
+        assert await second.suspended(asleep)
+        assert not await second.suspended(awake)
+        await second.resume(asleep)
+        assert await output(asleep, "echo hi") == "hi"
+        await second.suspend(asleep)
+        await second.destroy(asleep.id, asleep)
+        await second.destroy(awake.id, awake)
+        assert await second.leftovers() == []
+    finally:
+        await second.close()
+
+
+async def test_what_has_ended_cannot_be_suspended(runtime: Runtime, plan: MakePlan) -> None:
+    handle = await runtime.create(plan())
+    await runtime.stop(handle)
+    with pytest.raises(RuntimeProblem, match="ended"):
+        await runtime.suspend(handle)
+    assert not await runtime.suspended(handle)
+    await runtime.resume(handle)
+
+
+async def _found(data_dir: Path, name: str) -> list[Path]:
+    for _ in range(200):
+        if found := list(data_dir.rglob(f"upper/**/{name}")):
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"no file {name}")
+
+
 async def test_a_foreign_handle_is_refused(runtime: Runtime) -> None:
     handle = SandboxHandle(id="abc", api_socket="/a", port_socket="/b", state="{}")
     with pytest.raises(RuntimeProblem, match="abc"):

@@ -1,4 +1,4 @@
-"""An app in a preview shares our origin: what it can do to somebody who is signed in here."""
+"""An app in a preview is a stranger: what it can do to somebody who is signed in here."""
 
 import json
 import uuid
@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Browser as Chromium
 
+from chromium import chromium
 from identity.conftest import World, done
 from platform_server import KEY
 
 from .browser import Browser
 from .conftest import PASSWORD, Person
-from .test_browser import chromium
 
 __all__ = ["chromium"]
 pytestmark = pytest.mark.sandbox
@@ -20,20 +20,22 @@ PAGE = """<!doctype html><title>working</title><body><script>
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 async function attempt(fn) { try { return await fn(); } catch (error) { return "failed"; } }
 (async () => {
-  const seen = { cookies: document.cookie };
-  const answer = await fetch("/account");
-  seen.fetched = [answer.status, /form_token|@/.test(await answer.text())];
-  seen.posted = (await fetch("/logout", { method: "POST" })).status;
-  const other = window.open("/account");
+  const seen = { cookies: document.cookie, origin };
+  const included = { credentials: "include" };
+  seen.fetched = await attempt(async () => (await fetch(HOME + "/account", included)).status);
+  const blind = { ...included, method: "POST", mode: "no-cors" };
+  seen.posted = await attempt(async () => (await fetch(HOME + "/logout", blind)).status);
+  const other = window.open(HOME + "/account");
   await pause(1000);
   seen.opened = await attempt(() => other.document.body.innerText);
   const frame = document.createElement("iframe");
-  frame.src = "/account";
+  frame.src = HOME + "/account";
   const loaded = new Promise((go) => (frame.onload = go));
   document.body.append(frame);
   await loaded;
   seen.framed = await attempt(() => frame.contentDocument.body.innerText);
-  const worker = () => navigator.serviceWorker.register("sw.js", { scope: "/" });
+  document.cookie = "serai-PORT-session=forged; path=/; domain=localhost";
+  const worker = () => navigator.serviceWorker.register("sw.js", { scope: HOME + "/" });
   seen.worker = await attempt(async () => String(await worker()));
   document.title = JSON.stringify(seen);
 })();
@@ -62,7 +64,8 @@ def hostile_preview(world: World) -> str:
     spec = {"runtime": {"memory": 512}, "lifecycle": {}}
     done(api.post("/v0/sandboxes", json={"metadata": {"name": name}, "spec": spec}))
     inside = f"/main/sandboxes/{name}"
-    for file, text in (("page.html", PAGE), ("app.py", APP % {"port": world.server.port})):
+    page = PAGE.replace("HOME", f"'{world.server.url}'").replace("PORT", str(world.server.port))
+    for file, text in (("page.html", page), ("app.py", APP % {"port": world.server.port})):
         done(api.put(f"{inside}/filesystem//tmp/{file}", json={"content": text}))
     process = {"command": "cd /tmp && python3 app.py", "waitForPorts": [3000]}
     done(api.post(f"{inside}/process", json=process))
@@ -89,12 +92,14 @@ def test_it_reads_nothing_and_changes_nothing(
     assert answer.headers["x-received"] == "no cookies"
     page.wait_for_function("document.title != 'working'")
     seen = json.loads(page.title())
-    assert seen["fetched"] == [403, False]
-    assert seen["posted"] == 403
-    assert (seen["opened"], seen["worker"]) == ("failed", "failed")
+    assert seen["origin"] == page.url.rstrip("/")
+    assert page.url.endswith(f".preview.localhost:{world.server.port}/")
+    assert (seen["fetched"], seen["posted"]) == ("failed", "failed")
+    assert (seen["opened"], seen["framed"], seen["worker"]) == ("failed", "failed", "failed")
     assert person.email not in str(seen)
     assert not [name for name in before if name in seen["cookies"]]
-    assert {one["name"]: one["value"] for one in context.cookies()} == before
+    kept = context.cookies(f"{world.server.url}/account")
+    assert {one["name"]: one["value"] for one in kept} == before
     page.goto("/account")
     assert person.email in page.content()
     context.close()

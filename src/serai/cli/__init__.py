@@ -4,6 +4,7 @@ import click
 
 import serai
 from serai.cli.accounts import accounts_command
+from serai.cli.ca import ca_command
 from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
 from serai.cli.doctor import doctor_command
@@ -36,6 +37,7 @@ main.add_command(accounts_command)
 main.add_command(reset_password_command)
 main.add_command(env_command)
 main.add_command(exec_command)
+main.add_command(ca_command)
 main.add_command(conformance_command)
 main.add_command(signing_keys_command)
 main.add_command(usage_command)

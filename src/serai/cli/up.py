@@ -19,6 +19,18 @@ from serai.kernel.settings import Settings
 @common_options
 @click.option("--workspace", metavar="NAME", help="Workspace made on first start.  [default: main]")
 @click.option("--public-url", metavar="URL", help="Origin by which clients reach the server.")
+@click.option("--https", "tls", flag_value="auto", help="Serve HTTPS; the same as --tls auto.")
+@click.option(
+    "--tls",
+    metavar="auto|CERT:KEY",
+    help="Serve HTTPS with a certificate of the local authority (see serai ca), or of these files.",
+)
+@click.option(
+    "--preview-domain",
+    metavar="DOMAIN",
+    help="Domain below which each preview has a name of its own, or off.  "
+    "[default: preview.localhost on this machine]",
+)
 @click.option("--log-format", metavar="FORMAT", help="console or json.  [default: console]")
 @click.option(
     "--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]"

@@ -2,11 +2,12 @@
 
 from sqlalchemy import Connection
 
-from serai.compute import schedule_records
+from serai.compute import mount_records, schedule_records
 from serai.compute.previews import drop_previews
 
 
 def drop_belongings(conn: Connection, workspace: str, sandbox: str) -> None:
-    """Delete previews, tokens, schedules and executions of a sandbox that has ended."""
+    """Delete previews, tokens, schedules, executions and mounts of a sandbox that has ended."""
     drop_previews(conn, workspace, sandbox)
     schedule_records.drop_sandbox(conn, workspace, sandbox)
+    mount_records.drop(conn, workspace, sandbox)

@@ -9,11 +9,16 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
+from serai.compute.disks import SandboxDisks
 from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
-from serai.compute.live import LiveSandbox, LiveTable
+from serai.compute.live import LiveTable
+from serai.compute.mount_rules import keep_volumes, take_volumes
+from serai.compute.networks import SandboxNetworks
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
 from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.showing import completed
+from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.errors import Conflict, ServiceUnavailable
@@ -37,13 +42,18 @@ class SandboxController:
         runtime: Runtime,
         spans: UsageSpans,
         routes: Routes,
+        networks: SandboxNetworks,
+        disks: SandboxDisks,
     ) -> None:
         self.db = db
         self.store = store
         self.runtime = runtime
         self.spans = spans
         self.routes = routes
+        self.disks = disks
+        self.networks = networks
         self.live = LiveTable()
+        self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
         self._background = Background()
@@ -141,6 +151,7 @@ class SandboxController:
             records.drop(conn, ended.id)
         memory_mb = body["spec"]["runtime"]["memory"]
         quotas.check_memory(conn, actor.workspace, memory_mb)
+        take_volumes(conn, actor.workspace, body["spec"])
         document = self.store.create(conn, SANDBOXES, actor, body)
         moment = now()
         expiry = expiry_of(body, moment)
@@ -173,13 +184,16 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        handle = await self.runtime.create(self._plan(document))
+        plan = self._plan(document)
+        plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
+        self.networks.tell(document)
+        handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
             await self.runtime.stop(handle)
             raise
-        self.announce(records.running(row, handle), changed, row)
+        self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 
     def _plan(self, document: Document) -> SandboxPlan:
@@ -192,6 +206,7 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            network=self.networks.plan(body),
         )
 
     def _started(
@@ -207,20 +222,6 @@ class SandboxController:
         self.spans.open(conn, records.running(row, handle), moment)
         return changed, row
 
-    def announce(self, running: RunningSandbox, document: Document, row: SandboxRow) -> None:
-        """Let requests reach a running sandbox and watch for its end."""
-        body = msgspec.json.decode(document.body)
-        active_at = parse_rfc3339(row.last_active_at)
-        self.live.put(
-            LiveSandbox(
-                sandbox=running,
-                active_at=active_at,
-                expires_at=parse_rfc3339(row.expires_at) if row.expires_at else None,
-                idle=expiry_of(body, active_at).idle,
-            )
-        )
-        self.routes.publish(running)
-
     async def replace(self, actor: Actor, name: str, shape: object) -> Document:
         """Replace metadata and spec without touching what runs.
 
@@ -234,14 +235,18 @@ class SandboxController:
         """
         async with self.live.lock(actor.workspace, name):
             await self._expire_if_due(actor.workspace, name)
+            await self.settled(actor.workspace, name)
             document, expiry, anew = await self.db.write(
                 lambda conn: self._replaced(conn, actor, name, shape)
             )
             if anew is not None:
                 return await self._start_anew(document, anew)
+            self.networks.tell(document)
             live = self.live.by_id.get(document.id)
             if live is not None:
                 live.expires_at, live.idle = expiry.at, expiry.idle
+            else:
+                await self.sleep.keep_stopped(document)
             return document
 
     def _replaced(
@@ -257,6 +262,7 @@ class SandboxController:
         before: Body = msgspec.json.decode(old.body)
         body = self.store.wanted(SANDBOXES, shape, name)
         keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
+        keep_volumes(before["spec"], body["spec"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
         same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
@@ -281,6 +287,7 @@ class SandboxController:
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
+            await self.sleep.keep_stopped(document)
             raise explain_start(problem, document, self.runtime.images()) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
@@ -315,15 +322,18 @@ class SandboxController:
 
     async def finish_delete(self, document: Document, row: SandboxRow | None) -> Document:
         """Second half of a delete: also run for those that a crash left half deleted."""
+        await self.settled(document.workspace, document.name)
         live = self.live.remove(document.id)
         if live is not None:
             self.routes.withdraw(live.sandbox)
+        self.live.forget(document.workspace, document.name)
         handle = row.handle if row is not None else None
         if handle is not None:
             await self.runtime.stop(handle)
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
+        self.networks.forget(document.id)
         self._background.start(self._remove_files(document.id, handle))
         return ended
 
@@ -338,17 +348,19 @@ class SandboxController:
         return self.store.with_status(conn, document, "TERMINATED", state=None)
 
     async def wake(self, workspace: str, name: str) -> RunningSandbox | None:
-        """The running sandbox of that name, started first when it was stopped.
+        """The running sandbox of that name, resumed or started first when it was not.
 
         Returns:
             ``None`` when there is no such sandbox, or it has ended.
 
         Raises:
-            ServiceUnavailable: it cannot be started.
+            ServiceUnavailable: it cannot be resumed or started.
         """
         async with self.live.lock(workspace, name):
             await self._expire_if_due(workspace, name)
             live = self.live.by_name.get((workspace, name))
+            if live is not None and live.asleep:
+                await self.sleep.resume(live)
             if live is not None:
                 return live.sandbox
             document = await self.db.read(
@@ -363,22 +375,24 @@ class SandboxController:
             live = self.live.by_name.get((workspace, name))
             return live.sandbox if live is not None else None
 
-    def touch(self, sandbox_id: str) -> None:
-        """A request used the sandbox."""
-        live = self.live.by_id.get(sandbox_id)
+    def show(self, body: bytes) -> bytes:
+        """The JSON of a sandbox with what changes by itself."""
+        return completed(self.live, body)
+
+    async def settled(self, workspace: str, name: str) -> None:
+        """Wait until the store says of a sandbox what it is."""
+        live = self.live.by_name.get((workspace, name))
         if live is not None:
-            live.active_at = now()
+            await live.saved()
 
     async def expire(self, workspace: str, name: str) -> None:
         """End the sandbox if its time is over."""
-        live = self.live.by_name.get((workspace, name))
-        if live is not None and live.due(now()):
+        if self.live.is_due(workspace, name):
             async with self.live.lock(workspace, name):
                 await self._expire_if_due(workspace, name)
 
     async def _expire_if_due(self, workspace: str, name: str) -> None:
-        live = self.live.by_name.get((workspace, name))
-        if live is not None and live.due(now()):
+        if self.live.is_due(workspace, name):
             log.info("sandbox_expired", workspace=workspace, sandbox=name)
             await self._terminate(workspace, name)
 

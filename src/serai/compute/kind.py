@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from sqlalchemy import Connection
 
+from serai.compute.mount_rules import prepare_volumes
+from serai.compute.network_rules import check_network
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest, Conflict
@@ -23,7 +25,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RETENTION_DEFAULT = timedelta(minutes=5)
 EXTRA_ARGS = frozenset({"tun", "nfs", "iptables"})
 NOT_YET = {
-    "volumes": "spec.volumes: volumes are not available in this version of Serai; leave it out.",
     "vpc": "spec.vpc: VPCs are not available in this version of Serai; leave it out.",
 }
 
@@ -45,6 +46,7 @@ def prepare_sandbox(body: Body) -> None:
     for field in ("network", "lifecycle"):
         if not spec.get(field):
             spec.pop(field, None)
+    prepare_volumes(spec)
     spec.setdefault("enabled", True)
     runtime = spec.setdefault("runtime", {})
     runtime["image"] = runtime.get("image") or IMAGE_DEFAULT
@@ -54,6 +56,7 @@ def prepare_sandbox(body: Body) -> None:
             runtime.pop(field, None)
     check_memory(runtime)
     check_envs(runtime)
+    check_network(spec.get("network") or {})
     _check_extra_args(runtime.get("extraArgs") or {})
     expiry_of(body, datetime.now().astimezone())
     retention_of(body)

@@ -44,6 +44,7 @@ def _reads(
     async def get_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
         await controller.expire(workspace, name)
+        await controller.settled(workspace, name)
 
         def find(conn: Connection) -> Document:
             return context.store.need(conn, SANDBOXES, workspace, name)
@@ -85,7 +86,7 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
             actor, account_id, body, if_not_exist=if_not_exist, deadline=deadline
         )
         document = await (work if deadline is None else _within(deadline, work))
-        return answer(document)
+        return answer(document, controller.show)
 
     @put(
         "/v0/sandboxes/{name:str}",
@@ -95,7 +96,7 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
     async def replace_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         shape = await decode_body(request, Sandbox)
         document = await controller.replace(actor_of(caller_of(request)), name, shape)
-        return answer(document)
+        return answer(document, controller.show)
 
     @delete(
         "/v0/sandboxes/{name:str}",
@@ -105,7 +106,7 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
     )
     async def delete_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         document = await controller.delete(actor_of(caller_of(request)), name)
-        return answer(document)
+        return answer(document, controller.show)
 
     return [create_sandbox, replace_sandbox, delete_sandbox]
 

@@ -1,4 +1,4 @@
-"""What belongs to sandboxes, put together: previews, schedules, snapshots."""
+"""What belongs to sandboxes, put together: previews, schedules, snapshots, standby."""
 
 import asyncio
 from itertools import count
@@ -9,10 +9,12 @@ from litestar.types import ControllerRouterHandler
 from serai.compute.controller import SandboxController
 from serai.compute.ports import PreviewRoutes
 from serai.compute.preview_operations import preview_operations
+from serai.compute.preview_places import PreviewPlaces
 from serai.compute.previews import PreviewService
 from serai.compute.schedule_operations import schedule_operations
 from serai.compute.schedules import ScheduleService
 from serai.compute.snapshots import snapshot_operations
+from serai.compute.standby import Standby
 from serai.compute.timer import ScheduleTimer
 from serai.resources.operations import ResourceContext
 from serai.store.secrets import Vault
@@ -27,10 +29,18 @@ log = structlog.get_logger(__name__)
 class SandboxParts:
     """Started after the sandboxes themselves, stopped before them."""
 
-    def __init__(self, controller: SandboxController, vault: Vault, routes: PreviewRoutes) -> None:
+    def __init__(
+        self,
+        controller: SandboxController,
+        vault: Vault,
+        routes: PreviewRoutes,
+        standby: Standby,
+        places: PreviewPlaces,
+    ) -> None:
         self.controller = controller
+        self.standby = standby
         db, store = controller.db, controller.store
-        self.previews = PreviewService(db, store, vault, routes)
+        self.previews = PreviewService(db, store, vault, routes, places)
         self.schedules = ScheduleService(db, store, vault)
         self.timer = ScheduleTimer(self.schedules, controller)
         self._task: asyncio.Task[None] | None = None
@@ -41,9 +51,11 @@ class SandboxParts:
         self.controller.on_end.append(self.previews.forget_sandbox)
         self._task = asyncio.create_task(self._expire())
         self.timer.start()
+        self.standby.start()
 
     async def stop(self) -> None:
         """Start nothing more; what was under way is done again after the next start."""
+        await self.standby.stop()
         await self.timer.stop()
         if self._task is not None:
             self._task.cancel()

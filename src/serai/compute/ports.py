@@ -6,11 +6,13 @@ from typing import Protocol
 import msgspec
 from sqlalchemy import Connection
 
+from serai.egress.policy import Policy
+from serai.egress.setup import Report
 from serai.runtime.port import SandboxHandle
 
 
 class RunningSandbox(msgspec.Struct, frozen=True, kw_only=True):
-    """A sandbox that runs now. ``memory_mb`` is in MiB."""
+    """A sandbox that runs now, or is suspended. ``memory_mb`` is in MiB."""
 
     id: str
     account_id: str
@@ -33,11 +35,37 @@ class UsageSpans(Protocol):
         """After our own restart: those alive went on running; others ran until last metered."""
 
 
+class Egress(Protocol):
+    """What decides on connections of sandboxes to the outside."""
+
+    @property
+    def authority(self) -> str:
+        """The certificate (PEM) that programs in sandboxes must trust."""
+
+    def put(self, sandbox_id: str, policy: Policy) -> None:
+        """From now on these are the rules of a sandbox; connections under others end."""
+
+    def drop(self, sandbox_id: str) -> None:
+        """Forget a sandbox."""
+
+    async def report(self, sandbox_id: str) -> Report:
+        """What happened in a sandbox. Fails with EgressProblem."""
+
+    async def attached(self) -> frozenset[str]:
+        """The sandboxes whose network is connected. Fails with EgressProblem."""
+
+    async def wait_for_restart(self, seconds: float) -> None:
+        """Until networks must be connected anew, or so long."""
+
+
 class Routes(Protocol):
     """Where the gateway learns what it can reach."""
 
     def publish(self, sandbox: RunningSandbox) -> None:
         """Requests for this sandbox may be sent to its handle's sockets."""
+
+    def rest(self, sandbox: RunningSandbox) -> None:
+        """It is suspended, or about to be: ask for it before anything is sent there."""
 
     def withdraw(self, sandbox: RunningSandbox) -> None:
         """No more requests for this sandbox."""
@@ -46,19 +74,34 @@ class Routes(Protocol):
 class PublishedPreview(msgspec.Struct, frozen=True, kw_only=True):
     """A preview as the gateway needs it.
 
-    ``slug`` ends its address; ``port`` is 0 for the sandbox's own API. ``tokens`` are SHA-256
-    digests and when each ends (``None`` for never).
+    ``slug`` tells its address from others; ``host`` is its name in a custom ``domain``, both empty
+    without one. ``port`` is 0 for the sandbox's own API. ``tokens`` are SHA-256 digests and when
+    each ends (``None`` for never).
     """
 
     slug: str
     workspace: str
     sandbox: str
+    name: str = ""
+    domain: str = ""
+    host: str = ""
     port: int
     public: bool
     request_headers: dict[str, str]
     response_headers: dict[str, str]
     ends_at: datetime | None
     tokens: dict[bytes, datetime | None]
+
+
+class CustomDomains(Protocol):
+    """Which domains of their own previews may have names in."""
+
+    def need_served(self, conn: Connection, workspace: str, domain: str) -> None:
+        """Refuse a domain that is not the workspace's, or not shared with it, or not verified.
+
+        Raises:
+            BadRequest: naming the domain and the fix.
+        """
 
 
 class PreviewRoutes(Protocol):

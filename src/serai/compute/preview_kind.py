@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from serai.compute.kind import SANDBOXES, moment_of
+from serai.kernel.addresses import LABEL_MAX
 from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest
@@ -62,6 +63,10 @@ def prepare_preview(body: Body) -> None:
     _check_port(spec.get("port"), spec["public"])
     if "prefixUrl" in spec:
         check_name(spec["prefixUrl"], "spec.prefixUrl")
+        if spec["prefixUrl"] == "xn":
+            raise BadRequest("spec.prefixUrl 'xn' makes names that browsers misread; use another.")
+    if "customDomain" in spec:
+        spec["customDomain"] = spec["customDomain"].lower().rstrip(".")
     for field in ("requestHeaders", "responseHeaders"):
         if not spec.get(field):
             spec.pop(field, None)
@@ -129,22 +134,31 @@ PREVIEWS = Kind(
 
 
 def slug_of(vault: Vault, workspace: str, sandbox: str, body: Body) -> str:
-    """The last part of a preview's address: the same whenever it is made again.
+    """What tells a preview's address from others: the same whenever it is made again.
 
-    With a prefix it is readable, ``{prefix}--{workspace}`` (no name has two hyphens in a row);
+    It can be a label of a host name. With a prefix it is readable, ``{prefix}--{workspace}`` (no
+    name has two hyphens in a row), or ends in ``---`` and a digest where that would be too long;
     without one nobody can guess it.
     """
     prefix = body["spec"].get("prefixUrl")
     if prefix:
-        return f"{prefix}--{workspace}"
+        slug = f"{prefix}--{workspace}"
+        if len(slug) <= LABEL_MAX:
+            return slug
+        return f"{prefix}---" + _text(vault.digest(f"prefix\n{workspace}\n{prefix}"), 5)
     name = body["metadata"]["name"]
-    digest = vault.digest(f"preview\n{workspace}\n{sandbox}\n{name}")
-    return base64.b32encode(digest[:10]).decode().lower()
+    return _text(vault.digest(f"preview\n{workspace}\n{sandbox}\n{name}"), 10)
 
 
-def url_of(origin: str, slug: str) -> str:
-    """The address of a preview."""
-    return f"{origin}/preview/{slug}"
+def _text(digest: bytes, count: int) -> str:
+    return base64.b32encode(digest[:count]).decode().lower()
+
+
+def host_of(body: Body) -> str | None:
+    """A preview's own name in its custom domain: its prefix, or else its name, below that."""
+    spec = body["spec"]
+    domain = spec.get("customDomain")
+    return f"{spec.get('prefixUrl') or body['metadata']['name']}.{domain}" if domain else None
 
 
 def ends_at(body: Body) -> datetime | None:
@@ -156,11 +170,6 @@ def ends_at(body: Body) -> datetime | None:
         changed = parse_rfc3339(body["metadata"]["updatedAt"])
         moments.append(changed + parse_duration(spec["ttl"], "spec.ttl"))
     return min(moments, default=None)
-
-
-def slug_in(body: Body) -> str:
-    """The slug of a stored preview."""
-    return str(body["spec"]["url"]).rpartition("/")[2]
 
 
 def decode(text: str) -> Body:

@@ -15,10 +15,10 @@ from serai.compute.preview_kind import (
     PREVIEWS,
     decode,
     ends_at,
-    slug_in,
+    host_of,
     slug_of,
-    url_of,
 )
+from serai.compute.preview_places import PreviewPlaces
 from serai.compute.tokens import Place, TokenRow
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest, Conflict, NotFound
@@ -40,12 +40,18 @@ class PreviewService:
     """Keeps previews and tokens; tells ``routes`` of every change after its commit."""
 
     def __init__(
-        self, db: Database, store: DocumentStore, vault: Vault, routes: PreviewRoutes
+        self,
+        db: Database,
+        store: DocumentStore,
+        vault: Vault,
+        routes: PreviewRoutes,
+        places: PreviewPlaces,
     ) -> None:
         self.db = db
         self.store = store
         self.vault = vault
         self.routes = routes
+        self.places = places
         self._published: dict[Place, PublishedPreview] = {}
 
     async def open(self) -> None:
@@ -56,7 +62,7 @@ class PreviewService:
     def _relocate(self, conn: Connection) -> None:
         for document in documents.every(conn, PREVIEWS.name):
             body = decode(document.body)
-            url = url_of(self.store.origin, slug_in(body))
+            url = self.places.url(document.external_id, body)
             if body["spec"]["url"] != url:
                 body["spec"]["url"] = url
                 text = msgspec.json.encode(body).decode()
@@ -84,7 +90,7 @@ class PreviewService:
 
         def write(conn: Connection) -> Document:
             need_living(conn, self.store, actor.workspace, sandbox)
-            slug = self._address(actor.workspace, sandbox, body)
+            slug = self._address(conn, actor.workspace, sandbox, body)
             removed.extend(self._take_prefix(conn, actor.workspace, sandbox, body, force))
             document = self.store.create(conn, PREVIEWS, actor, body, parent=sandbox)
             return _reserve(conn, document, slug)
@@ -108,7 +114,7 @@ class PreviewService:
         def write(conn: Connection) -> Document:
             need_living(conn, self.store, actor.workspace, sandbox)
             old = self.store.need(conn, PREVIEWS, actor.workspace, name, sandbox)
-            slug = self._address(actor.workspace, sandbox, body)
+            slug = self._address(conn, actor.workspace, sandbox, body)
             self._take_prefix(conn, actor.workspace, sandbox, body, force=False)
             return _reserve(conn, self.store.replace(conn, PREVIEWS, actor, old, body), slug)
 
@@ -116,11 +122,12 @@ class PreviewService:
         self.refresh(Place(actor.workspace, sandbox, name))
         return document
 
-    def _address(self, workspace: str, sandbox: str, body: Body) -> str:
+    def _address(self, conn: Connection, workspace: str, sandbox: str, body: Body) -> str:
         slug = slug_of(self.vault, workspace, sandbox, body)
+        self.places.check(conn, workspace, sandbox, body)
         body["metadata"] |= {"resourceName": sandbox, "resourceType": SANDBOXES.name}
         body["metadata"].pop("externalId", None)
-        body["spec"]["url"] = url_of(self.store.origin, slug)
+        body["spec"]["url"] = self.places.url(slug, body)
         return slug
 
     def _take_prefix(
@@ -282,7 +289,7 @@ class PreviewService:
         """Tell the gateway what the rows say of this preview now."""
         published = self.db.read_now(lambda conn: self._view(conn, place))
         before = self._published.pop(place, None)
-        if before is not None and (published is None or before.slug != published.slug):
+        if before is not None and _address_of(before) != _address_of(published):
             self.routes.withdraw_preview(before)
         if published is not None:
             self._published[place] = published
@@ -297,9 +304,12 @@ class PreviewService:
         body = self.store.reveal(PREVIEWS, document)
         spec = body["spec"]
         return PublishedPreview(
-            slug=slug_in(body),
+            slug=document.external_id or "",
             workspace=place.workspace,
             sandbox=place.sandbox,
+            name=place.preview,
+            domain=spec.get("customDomain") or "",
+            host=host_of(body) or "",
             port=0 if spec["port"] in API_PORTS else spec["port"],
             public=spec["public"],
             request_headers=spec.get("requestHeaders") or {},
@@ -334,6 +344,10 @@ class PreviewService:
             await self.db.write(lambda conn, place=place: _drop_due(conn, place))  # type: ignore[misc]
             log.info("preview_expired", workspace=place.workspace, sandbox=place.sandbox)
             self.refresh(place)
+
+
+def _address_of(published: PublishedPreview | None) -> tuple[str, str] | None:
+    return (published.slug, published.host) if published is not None else None
 
 
 def _places(conn: Connection) -> list[Place]:

@@ -15,6 +15,7 @@ from serai.compute.live import LiveSandbox
 from serai.compute.ports import RunningSandbox
 from serai.compute.records import SandboxRow
 from serai.kernel.clock import now, rfc3339
+from serai.kernel.errors import SeraiError
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.runtime.port import RuntimeProblem
@@ -35,7 +36,8 @@ class Reconciler:
         """Adopt what still runs, mark what does not, then begin the loops."""
         rows, found = await self.controller.db.read(_rows_and_documents)
         unfinished = [row for row in rows if not await self._adopt(row, found.get(row.id))]
-        alive = list(self.controller.live.by_id)
+        lives = self.controller.live.by_id.values()
+        alive = [live.sandbox.id for live in lives if not live.asleep]
         await self.controller.db.write(
             lambda conn: self.controller.spans.recover(conn, alive, now())
         )
@@ -45,16 +47,30 @@ class Reconciler:
             asyncio.create_task(self._every(CHECK_SECONDS, self._check)),
         ]
 
-    async def stop(self) -> None:
-        """End the loops, then every running sandbox; they start again on their next request."""
+    async def stop(self, *, suspend: bool = False) -> None:
+        """End the loops, then every sandbox; they start again on their next request.
+
+        With ``suspend`` they are not ended, but stand until the next start and request.
+        """
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        running = [live.sandbox for live in self.controller.live.by_id.values()]
-        await asyncio.gather(*(self._suspend(sandbox) for sandbox in running))
+        step = self._suspend if suspend else self._end
+        await asyncio.gather(*map(step, list(self.controller.live.by_id.values())))
         await self.controller.drain()
 
-    async def _suspend(self, sandbox: RunningSandbox) -> None:
+    async def _suspend(self, live: LiveSandbox) -> None:
+        if live.asleep:
+            return
+        try:
+            await self.controller.sleep.suspend(live)
+        except (RuntimeProblem, SeraiError) as problem:
+            log.warning("sandbox_ends", sandbox=live.sandbox.name, reason=str(problem))
+            await self._end(live)
+
+    async def _end(self, live: LiveSandbox) -> None:
+        sandbox = live.sandbox
+        await live.saved()
         self.controller.live.remove(sandbox.id)
         self.controller.routes.withdraw(sandbox)
         try:
@@ -64,31 +80,51 @@ class Reconciler:
             return
         await self.controller.db.write(lambda conn: self._stopped(conn, sandbox.id, ended=now()))
 
-    def _stopped(self, conn: Connection, sandbox_id: str, *, ended: datetime | None) -> None:
+    def _stopped(
+        self, conn: Connection, sandbox_id: str, *, ended: datetime | None
+    ) -> Document | None:
         controller = self.controller
         row = records.get(conn, sandbox_id)
-        if row is None or row.phase != "running":
-            return
+        if row is None or row.phase not in {"running", "suspended"}:
+            return None
         if ended is not None:
             controller.spans.close(conn, sandbox_id, ended)
         records.change(conn, sandbox_id, phase="stopped", handle=None)
         document = documents.find(conn, row.workspace, SANDBOXES.name, row.name)
-        if document is not None and document.id == sandbox_id:
-            controller.store.with_status(conn, document, document.status, state="STANDBY")
+        if document is None or document.id != sandbox_id:
+            return None
+        return controller.store.with_status(conn, document, document.status, state="STANDBY")
 
     async def _adopt(self, row: SandboxRow, document: Document | None) -> bool:
         """Take a row over as it is; False when it needs repair."""
-        if row.phase in {"stopped", "terminated"}:
+        controller = self.controller
+        if row.phase == "terminated":
             return True
-        if row.phase != "running" or row.handle is None or document is None:
+        if row.phase == "stopped" and document is not None:
+            controller.sleep.stopped(document, row)
+            return True
+        if row.phase not in {"running", "suspended"} or row.handle is None or document is None:
             return False
-        if not await self.controller.runtime.alive(row.handle):
-            await self.controller.db.write(lambda conn: self._stopped(conn, row.id, ended=None))
+        if not await controller.runtime.alive(row.handle):
+            await controller.db.write(lambda conn: self._stopped(conn, row.id, ended=None))
+            controller.sleep.stopped(document, row)
             return True
-        running = records.running(row, row.handle)
-        self.controller.announce(running, document, row)
-        log.info("sandbox_adopted", workspace=row.workspace, sandbox=row.name)
+        controller.networks.tell(document)
+        await self._take_over(records.running(row, row.handle), document, row)
         return True
+
+    async def _take_over(
+        self, running: RunningSandbox, document: Document, row: SandboxRow
+    ) -> None:
+        """Go on with a sandbox as it stands or runs; its row may be a step behind."""
+        sleep = self.controller.sleep
+        asleep = await self.controller.runtime.suspended(running.handle)
+        live = sleep.announce(running, document, row, asleep=asleep)
+        if asleep and row.phase == "running":
+            await sleep.write_asleep(live)
+        elif not asleep and row.phase == "suspended":
+            sleep.awake(live)
+        log.info("sandbox_adopted", workspace=row.workspace, sandbox=row.name, asleep=asleep)
 
     async def _repair(self, rows: list[SandboxRow], known: set[str]) -> None:
         for row in rows:
@@ -131,21 +167,34 @@ class Reconciler:
                 log.exception("reconcile_failed", every_seconds=seconds)
 
     async def _expire_due(self) -> None:
-        moment = now()
-        for live in list(self.controller.live.by_id.values()):
-            if live.due(moment):
-                await self.controller.expire(live.sandbox.workspace, live.sandbox.name)
+        for workspace, name in self.controller.live.due():
+            await self.controller.expire(workspace, name)
 
     async def _check(self) -> None:
         """Notice dead sandboxes, remember activity, and drop records past their retention."""
         for live in list(self.controller.live.by_id.values()):
             if not await self.controller.runtime.alive(live.sandbox.handle):
                 await self._died(live)
+            elif await self.controller.runtime.suspended(live.sandbox.handle) != live.asleep:
+                await self._put_right(live)
         await self._save_activity()
         moment = rfc3339(now())
         ended = await self.controller.db.read(lambda conn: records.past_retention(conn, moment))
         if ended:
             await self.controller.db.write(lambda conn: _drop_records(conn, ended))
+
+    async def _put_right(self, live: LiveSandbox) -> None:
+        """It stands and should not, or the other way round: somebody let it go on, say."""
+        sandbox, controller = live.sandbox, self.controller
+        async with controller.live.lock(sandbox.workspace, sandbox.name):
+            stands = await controller.runtime.suspended(sandbox.handle)
+            if controller.live.by_id.get(sandbox.id) is not live or stands == live.asleep:
+                return
+            log.warning("sandbox_state_repaired", sandbox=sandbox.name, asleep=stands)
+            if stands:
+                await controller.runtime.resume(sandbox.handle)
+            else:
+                controller.sleep.awake(live)
 
     async def _died(self, live: LiveSandbox) -> None:
         sandbox = live.sandbox
@@ -156,9 +205,11 @@ class Reconciler:
             self.controller.live.remove(sandbox.id)
             self.controller.routes.withdraw(sandbox)
             await self.controller.runtime.stop(sandbox.handle)
-            await self.controller.db.write(
+            document = await self.controller.db.write(
                 lambda conn: self._stopped(conn, sandbox.id, ended=now())
             )
+            if document is not None:
+                await self.controller.sleep.keep_stopped(document)
 
     async def _save_activity(self) -> None:
         moments = {

@@ -1,8 +1,8 @@
 """Rows of sandboxes, as functions of a Connection.
 
 ``phase`` is where a sandbox stands between what is wanted and what runs: ``creating``,
-``running``, ``stopped`` (starts on the next request), ``deleting``, ``terminated`` (only its
-record is left, until ``expires_at``).
+``running``, ``suspended`` (stands, and goes on on the next request), ``stopped`` (starts on the
+next request), ``deleting``, ``terminated`` (only its record is left, until ``expires_at``).
 """
 
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from serai.compute.ports import RunningSandbox
 from serai.runtime.port import SandboxHandle
 from serai.store.tables.sandboxes import sandboxes
 
-Phase = Literal["creating", "running", "stopped", "deleting", "terminated"]
+Phase = Literal["creating", "running", "suspended", "stopped", "deleting", "terminated"]
 
 
 class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):

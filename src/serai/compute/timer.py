@@ -103,11 +103,17 @@ class ScheduleTimer:
     async def _submit(self, execution: ExecutionRow, again: bool) -> tuple[int, str | None]:
         process = self.service.process_of(execution)
         sandbox = await self.controller.wake(execution.workspace, execution.sandbox)
-        waiting = await self.service.db.read(lambda conn: records.waits(conn, execution))
-        if sandbox is None or not waiting:  # or it has ended, and another has its name now
-            return 0, f"sandbox {execution.sandbox} is not reachable: it has ended"
-        self.controller.touch(sandbox.id)
-        path = sandbox.handle.api_socket
+        ended = f"sandbox {execution.sandbox} is not reachable: it has ended"
+        if sandbox is None:
+            return 0, ended
+        with self.controller.live.using(sandbox.id):
+            if not await self.service.db.read(lambda conn: records.waits(conn, execution)):
+                return 0, ended  # another has its name now
+            return await self._send(execution, again, sandbox.handle.api_socket, process)
+
+    async def _send(
+        self, execution: ExecutionRow, again: bool, path: str, process: bytes
+    ) -> tuple[int, str | None]:
         ours = execution.process_name == f"{execution.schedule_id}-{execution.seq}"
         if again and ours:
             name = execution.process_name
@@ -115,7 +121,6 @@ class ScheduleTimer:
             if status == 200:
                 return 200, None
         status, answer = await _call(path, "POST", "/process", process)
-        self.controller.touch(sandbox.id)
         if 200 <= status < 400:
             return status, None
         text = answer.decode("utf-8", "replace")[:ERROR_MAX]

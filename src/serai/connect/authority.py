@@ -1,8 +1,9 @@
-"""A certificate authority of this data directory, good for the hosted service's names only.
+"""A certificate authority of this data directory, good for few names only.
 
-Clients with fixed host names speak TLS to ``api.blaxel.ai``; this issues what we answer with. The
-authority is name-constrained (critical): even someone who steals its key cannot use a client that
-trusts it to impersonate any other site. Everything lives in ``<data_dir>/ca`` (mode 0700).
+Clients with fixed host names speak TLS to ``api.blaxel.ai``; this issues what we answer with, and
+what we serve HTTPS with. The authority is name-constrained (critical): even someone who steals its
+key cannot use a client that trusts it to impersonate any other site. Everything lives in
+``<data_dir>/ca`` (mode 0700).
 """
 
 import ipaddress
@@ -26,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from serai.connect import trust
 from serai.connect.hosts import SERVED
+from serai.kernel.addresses import is_address, is_loopback
 from serai.kernel.clock import now
 from serai.kernel.files import write_atomic
 
@@ -33,6 +35,7 @@ KEY = "ca.key"
 LEAF = "leaf.pem"
 PERMITTED_DOMAINS = ("blaxel.ai", "blaxel.dev", "localhost")
 PERMITTED_NETWORKS = ("127.0.0.0/8", "::1/128")
+_ALWAYS = ("localhost", "127.0.0.1", "::1")
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LEAF_LIFE = timedelta(days=90)
 _RENEW_AUTHORITY_BEFORE = timedelta(days=180)
@@ -49,10 +52,19 @@ _UNUSABLE = (
 
 
 class Authority:
-    """The local authority; created on first use, repaired when its files are broken or old."""
+    """The local authority; created on first use, repaired when its files are broken or old.
 
-    def __init__(self, data_dir: Path) -> None:
+    Args:
+        data_dir: where it is kept.
+        hosts: names of ours that it is to answer for as well: host names, ``*.`` and a host name,
+            or IP addresses. Other names than these mean another authority, which has to be trusted
+            anew, unless they are this machine's own.
+    """
+
+    def __init__(self, data_dir: Path, hosts: tuple[str, ...] = ()) -> None:
         self._directory = data_dir / "ca"
+        self._hosts = (*SERVED, *(host for host in hosts if host not in _ALWAYS))
+        self._constraints = _name_constraints(hosts)
         self._log = structlog.get_logger("serai.connect")
         self._context: ssl.SSLContext | None = None
         self._renew_at = datetime.min.replace(tzinfo=UTC)
@@ -61,6 +73,11 @@ class Authority:
     def directory(self) -> Path:
         """The directory of ``ca.pem``, ``ca.key``, ``leaf.pem`` and ``bundle.pem``."""
         return self._directory
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that its certificate is good for."""
+        return frozenset((*self._hosts, *_ALWAYS))
 
     def prepare(self, environ: Mapping[str, str]) -> Path:
         """Make everything that is missing or unusable, and return the trust bundle's path.
@@ -100,7 +117,7 @@ class Authority:
     def _authority(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         present = (self._directory / trust.AUTHORITY).exists()
         try:
-            return _read_authority(self._directory)
+            return _read_authority(self._directory, self._constraints)
         except _UNUSABLE as error:
             if present:
                 self._log.warning("local authority unusable, making a new one", reason=str(error))
@@ -108,7 +125,7 @@ class Authority:
 
     def _create_authority(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _sign_authority(key)
+        certificate = _sign_authority(key, self._constraints)
         # Key first: a crash in between leaves a mismatch, which the next start sees and repairs.
         write_atomic(self._directory / KEY, _key_pem(key))
         path = self._directory / trust.AUTHORITY
@@ -120,12 +137,12 @@ class Authority:
         path = self._directory / LEAF
         present = path.exists()
         try:
-            return _read_leaf(path, issuer)
+            return _read_leaf(path, issuer, self._hosts)
         except _UNUSABLE as error:
             if present:
                 self._log.info("renewing the certificate", reason=str(error) or repr(error))
         leaf_key = ec.generate_private_key(ec.SECP256R1())
-        leaf = sign_leaf(leaf_key, key, issuer, SERVED)
+        leaf = sign_leaf(leaf_key, key, issuer, self._hosts)
         chain = leaf.public_bytes(Encoding.PEM) + issuer.public_bytes(Encoding.PEM)
         write_atomic(path, _key_pem(leaf_key) + chain)
         return leaf
@@ -139,8 +156,7 @@ def sign_leaf(
 ) -> x509.Certificate:
     """Sign a server certificate for ``hosts``, localhost and the loopback addresses."""
     moment = now()
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in (*hosts, "localhost")]
-    names += [x509.IPAddress(ipaddress.ip_address(text)) for text in ("127.0.0.1", "::1")]
+    names = [_general_name(host) for host in (*hosts, *_ALWAYS)]
     issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     authority_id = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer_id)
     return (
@@ -161,7 +177,15 @@ def sign_leaf(
     )
 
 
-def _sign_authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def _general_name(host: str) -> x509.GeneralName:
+    if is_address(host):
+        return x509.IPAddress(ipaddress.ip_address(host))
+    return x509.DNSName(host)
+
+
+def _sign_authority(
+    key: ec.EllipticCurvePrivateKey, constraints: x509.NameConstraints
+) -> x509.Certificate:
     moment = now()
     # A serial in the name tells apart the authorities of several data directories.
     name = _name(f"Serai local authority {x509.random_serial_number() % 16**8:08x}")
@@ -176,7 +200,7 @@ def _sign_authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .not_valid_after(moment + _AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(certificates=True), critical=True)
-        .add_extension(_name_constraints(), critical=True)
+        .add_extension(constraints, critical=True)
         .add_extension(key_id, critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(key_id), critical=False
@@ -185,10 +209,18 @@ def _sign_authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     )
 
 
-def _name_constraints() -> x509.NameConstraints:
-    domains: list[x509.GeneralName] = [x509.DNSName(domain) for domain in PERMITTED_DOMAINS]
-    networks = [x509.IPAddress(ipaddress.ip_network(text)) for text in PERMITTED_NETWORKS]
-    return x509.NameConstraints(permitted_subtrees=[*domains, *networks], excluded_subtrees=None)
+def _name_constraints(hosts: tuple[str, ...]) -> x509.NameConstraints:
+    """The names that the authority is good for; this machine's own and the served ones always."""
+    more = sorted({host.removeprefix("*.") for host in hosts if not is_loopback(host)})
+    domains = [*PERMITTED_DOMAINS, *(host for host in more if not is_address(host))]
+    networks = [*PERMITTED_NETWORKS, *(host for host in more if is_address(host))]
+    return x509.NameConstraints(
+        permitted_subtrees=[
+            *map(x509.DNSName, domains),
+            *(x509.IPAddress(ipaddress.ip_network(network)) for network in networks),
+        ],
+        excluded_subtrees=None,
+    )
 
 
 def _key_usage(*, certificates: bool) -> x509.KeyUsage:
@@ -223,27 +255,28 @@ def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _read_authority(directory: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def _read_authority(
+    directory: Path, constraints: x509.NameConstraints
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     certificate = x509.load_pem_x509_certificate((directory / trust.AUTHORITY).read_bytes())
     key = _read_key(directory / KEY)
     if certificate.public_key() != key.public_key():
         raise ValueError("certificate and key do not belong together")
-    if certificate.extensions.get_extension_for_class(x509.NameConstraints).value != (
-        _name_constraints()
-    ):
+    found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    if found != constraints:
         raise ValueError("its name constraints are not the current ones")
     _check_dates(certificate, _RENEW_AUTHORITY_BEFORE)
     return key, certificate
 
 
-def _read_leaf(path: Path, issuer: x509.Certificate) -> x509.Certificate:
+def _read_leaf(path: Path, issuer: x509.Certificate, hosts: tuple[str, ...]) -> x509.Certificate:
     key = _read_key(path)
     leaf = x509.load_pem_x509_certificate(path.read_bytes())
     if leaf.public_key() != key.public_key():
         raise ValueError("certificate and key do not belong together")
     leaf.verify_directly_issued_by(issuer)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    if not set(SERVED) <= set(names.get_values_for_type(x509.DNSName)):
+    if not {_general_name(host) for host in hosts} <= set(names):
         raise ValueError("it does not cover all hosts")
     _check_dates(leaf, _RENEW_LEAF_BEFORE)
     return leaf

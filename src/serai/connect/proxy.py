@@ -10,20 +10,19 @@ import asyncio
 import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
 from urllib.parse import SplitResult
 
 import structlog
 
 from serai.connect import upstream
 from serai.connect.authority import Authority
+from serai.connect.handshake import accept, hand_over
 from serai.connect.hosts import is_hosted, is_served
 from serai.connect.relay import Holding, Relay
 from serai.connect.upstream import Upstream, UpstreamError
 from serai.kernel.background import Background
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_HANDSHAKE_SECONDS = 15.0
 _DRAIN_SECONDS = 30.0
 _TLS_PORT = 443
 
@@ -108,7 +107,7 @@ class ConnectProxy:
         plain = Holding()
         try:
             transport.write(ESTABLISHED)
-            secure = await self._handshake(transport, held, plain)
+            secure = await accept(transport, held, plain, self._authority.ssl_context())
         except Exception as error:
             transport.abort()
             hint = "a client that does not trust us must be started with `serai exec`"
@@ -117,38 +116,7 @@ class ConnectProxy:
         except BaseException:
             transport.abort()
             raise
-        if plain.ended:
-            secure.abort()
-            return
-        protocol = make_protocol()
-        protocol.connection_made(secure)
-        secure.set_protocol(protocol)
-        if early := plain.take():
-            protocol.data_received(early)
-
-    async def _handshake(
-        self, transport: asyncio.Transport, held: Holding, plain: Holding
-    ) -> asyncio.Transport:
-        loop = asyncio.get_running_loop()
-        context = self._authority.ssl_context()
-        handshake = loop.create_task(
-            loop.start_tls(
-                transport,
-                plain,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-            )
-        )
-        try:
-            if early := held.take():
-                await _feed(transport, early)
-            secure = await handshake
-        finally:
-            handshake.cancel()
-        if secure is None:
-            raise ConnectionResetError("the client closed the connection")
-        return secure
+        hand_over(secure, plain, make_protocol)
 
     async def _tunnel(
         self, transport: asyncio.Transport, held: Holding, host: str, port: int
@@ -248,21 +216,6 @@ def _refuse(transport: asyncio.Transport, refusal: Refusal) -> None:
     )
     transport.write(head.encode("ascii") + body)
     transport.close()
-
-
-async def _feed(transport: asyncio.Transport, data: bytes) -> None:
-    """Give a TLS protocol bytes that were read from the connection before it was there."""
-    # start_tls installs its protocol in its first step and starts it in the next.
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    # uvloop's TLS protocol has this interface without the base class.
-    protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
-    while data and not transport.is_closing():
-        buffer = memoryview(protocol.get_buffer(len(data)))
-        count = min(len(buffer), len(data))
-        buffer[:count] = data[:count]
-        protocol.buffer_updated(count)
-        data = data[count:]
 
 
 async def _relay(transport: asyncio.Transport, held: Holding, opened: Upstream) -> None:

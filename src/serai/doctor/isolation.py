@@ -27,7 +27,7 @@ def drivers(place: Place) -> Iterator[Finding]:
 
 async def _try(name: str, make: Make, place: Place) -> Finding:
     """Start it, which starts and removes a sandbox, and say how strong it is."""
-    runtime = make(place.scratch / "data")
+    runtime = make(place.scratch / "data", pool=None, egress=None)
     try:
         await runtime.start()
     except NotInstalled as problem:

@@ -10,12 +10,15 @@ from sqlalchemy import Connection
 from serai.catalog.providers import Providers
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
-from serai.gateway.routes import ModelRoute, PreviewRoute, RouteTable, SandboxRoute
+from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
+from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
 from serai.kernel.errors import SeraiError
+from serai.network.domains import DOMAINS
+from serai.network.served import ServedDomains, served_domains
 from serai.resources import documents
 from serai.resources.documents import Document
-from serai.resources.kinds import CONNECTIONS, MODELS
+from serai.resources.kinds import CONNECTIONS, MODELS, POLICIES
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.store.reach import unbounded
@@ -28,17 +31,29 @@ class Discovery:
     """Keeps the gateway's routes equal to what the store and the running sandboxes say."""
 
     def __init__(
-        self, db: Database, store: DocumentStore, routes: RouteTable, providers: Providers
+        self,
+        db: Database,
+        store: DocumentStore,
+        routes: RouteTable,
+        providers: Providers,
+        token_policies: TokenPolicies,
     ) -> None:
         self._db = db
         self._store = store
         self._routes = routes
         self._providers = providers
+        self._token_policies = token_policies
 
     def publish(self, sandbox: RunningSandbox) -> None:
         """Requests for this sandbox may be sent to its sockets."""
         key = (sandbox.workspace, sandbox.name)
         self._routes.sandboxes[key] = sandbox_route(sandbox)
+
+    def rest(self, sandbox: RunningSandbox) -> None:
+        """It must be resumed before a request is sent there."""
+        key = (sandbox.workspace, sandbox.name)
+        asleep = msgspec.structs.replace(sandbox_route(sandbox), asleep=True)
+        self._routes.sandboxes[key] = asleep
 
     def withdraw(self, sandbox: RunningSandbox) -> None:
         """No more requests for this sandbox; a newer one of the same name stays."""
@@ -49,23 +64,53 @@ class Discovery:
 
     def publish_preview(self, preview: PublishedPreview) -> None:
         """Serve a preview, or what has changed of it."""
-        self._routes.previews[preview.slug] = preview_route(preview)
+        route = self._routes.previews[preview.slug] = preview_route(preview)
+        if route.host:
+            self._routes.hosts[route.host] = route
 
     def withdraw_preview(self, preview: PublishedPreview) -> None:
         """Serve it no more."""
         self._routes.previews.pop(preview.slug, None)
+        held = self._routes.hosts.get(preview.host)
+        if held is not None and held.slug == preview.slug:
+            del self._routes.hosts[preview.host]
+
+    async def refresh_domains(self) -> None:
+        """Read every custom domain anew."""
+        self._set_domains(await self._db.read(served_domains))
+
+    def _set_domains(self, served: ServedDomains) -> None:
+        self._routes.domains = {
+            name: DomainRoute(
+                name=name,
+                workspace=domain.workspace,
+                workspaces=domain.workspaces,
+                fallback=domain.fallback,
+            )
+            for name, domain in served.verified.items()
+        }
+        self._routes.unverified = served.unverified
 
     async def refresh_models(self) -> None:
         """Read every model and its connection anew."""
         fresh = await self._db.read(self._model_routes)
         if fresh != self._routes.models:
-            self._routes.models = fresh
+            self._use(fresh)
 
     def changed(self, kind: str, document: Document, gone: bool) -> None:
         """A document changed: models and connections make routes."""
-        if kind in {MODELS.name, CONNECTIONS.name}:
+        if kind in {MODELS.name, CONNECTIONS.name, POLICIES.name}:
             with unbounded("the routes of all workspaces are one table"):
-                self._routes.models = self._db.read_now(self._model_routes)
+                self._use(self._db.read_now(self._model_routes))
+        elif kind == DOMAINS.name:
+            with unbounded("the domains of all workspaces are one table"):
+                self._set_domains(self._db.read_now(served_domains))
+
+    def _use(self, routes: dict[tuple[str, str], ModelRoute]) -> None:
+        self._routes.models = routes
+        for route in routes.values():
+            if route.token_policies:
+                self._token_policies.watch(route.resource_id, route.token_policies)
 
     async def repair(self) -> None:
         """Compare in full for ever."""
@@ -73,14 +118,17 @@ class Discovery:
             await asyncio.sleep(REPAIR_SECONDS)
             try:
                 await self.refresh_models()
+                await self.refresh_domains()
             except Exception:
                 log.exception("route_repair_failed")
 
     def _model_routes(self, conn: Connection) -> dict[tuple[str, str], ModelRoute]:
         connections = {(d.workspace, d.name): d for d in documents.every(conn, CONNECTIONS.name)}
+        policies = {(d.workspace, d.name): d for d in documents.every(conn, POLICIES.name)}
         routes = {}
         for document in documents.every(conn, MODELS.name):
             route = self._model_route(conn, document, connections)
+            route = _governed(route, msgspec.json.decode(document.body)["spec"], policies)
             # the same object as before, so that what is remembered of it stays
             before = self._routes.models.get((document.workspace, document.name))
             routes[document.workspace, document.name] = before if before == route else route
@@ -132,6 +180,37 @@ class Discovery:
         )
 
 
+def _governed(
+    route: ModelRoute, spec: dict[str, Any], policies: dict[tuple[str, str], Document]
+) -> ModelRoute:
+    """The route with the token policies that the model's spec names."""
+    named = spec.get("policies") or []
+    found = [policies.get((route.workspace, name)) for name in named]
+    if None in found:
+        missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
+        return msgspec.structs.replace(route, unusable=missing)
+    limits = tuple(policy for policy in map(_token_policy, filter(None, found)) if policy)
+    strict = any(policy.strict for policy in limits)
+    return msgspec.structs.replace(route, token_policies=limits, strict=strict)
+
+
+def _token_policy(document: Document) -> TokenPolicy | None:
+    spec = msgspec.json.decode(document.body)["spec"]
+    kinds = spec.get("resourceTypes") or ["model"]
+    if spec["type"] != "maxToken" or "model" not in kinds:
+        return None
+    limits = spec["maxTokens"]
+    return TokenPolicy(
+        name=document.name,
+        granularity=limits.get("granularity") or "hour",
+        step=limits.get("step") or 1,
+        input=limits.get("input") or 0,
+        output=limits.get("output") or 0,
+        total=limits.get("total") or 0,
+        strict=bool(limits.get("strict")),
+    )
+
+
 def sandbox_route(sandbox: RunningSandbox) -> SandboxRoute:
     """The gateway's view of a running sandbox."""
     return SandboxRoute(
@@ -152,6 +231,9 @@ def preview_route(preview: PublishedPreview) -> PreviewRoute:
         slug=preview.slug,
         workspace=preview.workspace,
         sandbox=preview.sandbox,
+        name=preview.name,
+        domain=preview.domain,
+        host=preview.host,
         port=preview.port,
         public=preview.public,
         ends_at=ends_at,
@@ -165,7 +247,7 @@ def preview_route(preview: PublishedPreview) -> PreviewRoute:
             if name != b"host"
             for piece in (name, b": ", value, b"\r\n")
         ],
-        host=request.get(b"host"),
+        host_line=request.get(b"host"),
         authorizes=b"authorization" in request,
         dropped=DROPPED_FOR_SANDBOX | frozenset(request),
         response_headers=list(response.items()),

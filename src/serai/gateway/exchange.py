@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from serai.api.scopes import ADMIN, WORKLOADS
 from serai.gateway.access import log_answer
 from serai.gateway.credentials import Credential, present
-from serai.gateway.forwarding import copy_answer, status_start, valid_request_id
+from serai.gateway.error_pages import page, wants_page
+from serai.gateway.forwarding import DROPPED_ANSWER, copy_answer, status_start, valid_request_id
 from serai.gateway.problems import GatewayBug, UpstreamBroken
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
@@ -41,6 +42,7 @@ class Exchange:
     It is the Sink of the client's request and the Caller of the upstream's answer.
     """
 
+    express = False
     __slots__ = (
         "address",
         "backlog",
@@ -66,6 +68,8 @@ class Exchange:
         "task",
         "upstream",
     )
+    answer_drops: ClassVar[frozenset[bytes]] = DROPPED_ANSWER
+    """Header fields of an answer that do not pass as they are."""
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
         self.client = client
@@ -303,7 +307,7 @@ class Exchange:
         self.status = answer.status
         self.head_sent = True
         out = self.out
-        copy_answer(answer, out)
+        copy_answer(answer, out, self.answer_drops)
         self._frame(answer, out)
         if not self.request.complete and self.request.expects:
             self.request.keep_alive = False  # the body will never come, or come unasked
@@ -391,7 +395,13 @@ class Exchange:
         if not self.request.complete and self.request.expects:
             self.request.keep_alive = False
         self._leave()
-        self.client.answer_problem(problem, self.request_id, self.request)
+        seen = self.shows_pages() and wants_page(self.request)
+        shown = page(problem, self.request_id) if seen else None
+        self.client.answer_problem(problem, self.request_id, self.request, shown)
+
+    def shows_pages(self) -> bool:
+        """Whether people open this in a browser, who are told of problems on a page."""
+        return False
 
     def cut(self, problem: SeraiError) -> None:
         """End an answer that cannot be completed so that the client notices."""

@@ -27,6 +27,9 @@ _PLATFORM = frozenset(
     {
         b"x-blaxel-auth-method",
         b"x-blaxel-authorization",
+        b"x-blaxel-fallback",
+        b"x-blaxel-fallback-domain",
+        b"x-blaxel-fallback-preview",
         b"x-blaxel-preview-token",
         b"x-blaxel-subject-id",
         b"x-blaxel-subject-type",
@@ -58,11 +61,15 @@ _OF_WHOLE_ORIGIN = frozenset(
 )
 """What a browser would take for more than the part of our origin where a workload lives. With the
 opener policy of the sign-in pages, a workload's page could look into a window of theirs."""
-_DROPPED_ANSWER = (
-    _HOP
-    | _OF_WHOLE_ORIGIN
-    | {b"content-length", b"set-cookie", b"x-blaxel-source", b"x-request-id"}
-)
+DROPPED_AT_OWN_HOST = _HOP | {
+    b"clear-site-data",  # may reach beyond the host
+    b"content-length",
+    b"set-cookie",
+    b"x-blaxel-source",
+    b"x-request-id",
+}
+"""What an answer loses on a host that its workload has to itself."""
+DROPPED_ANSWER = DROPPED_AT_OWN_HOST | _OF_WHOLE_ORIGIN
 
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -168,11 +175,11 @@ def may_answer(name: bytes, value: bytes) -> bool:
     return name not in _OF_WHOLE_ORIGIN and not (name == b"set-cookie" and is_our_cookie(value))
 
 
-def copy_answer(answer: Answer, out: list[bytes]) -> None:
+def copy_answer(answer: Answer, out: list[bytes], dropped: frozenset[bytes]) -> None:
     """Append an answer's status line and the fields that pass through to ``out``."""
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:
-        if name not in _DROPPED_ANSWER:
+        if name not in dropped:
             out += (name, b": ", value, b"\r\n")
         elif name == b"set-cookie" and may_answer(name, value):
             out += (b"set-cookie: ", value, b"\r\n")
@@ -184,5 +191,5 @@ def copy_answer(answer: Answer, out: list[bytes]) -> None:
                 named.add(b"connection")
                 kept = [field for field in answer.headers if field[0] not in named]
                 del out[:]
-                copy_answer(msgspec.structs.replace(answer, headers=kept), out)
+                copy_answer(msgspec.structs.replace(answer, headers=kept), out, dropped)
                 return

@@ -5,17 +5,24 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from serai.gateway.allowance import Allowance
+from serai.gateway.familiar import Familiar, of_answer
 from serai.gateway.limits import Limits
+from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.plans import Plans
+from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.sites import Sites
 from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
+
+if TYPE_CHECKING:
+    from serai.gateway.drive_mounts import Drives
 
 REMEMBERED_URLS = 4096
 REMEMBERED_URL_BYTES = 256
@@ -61,17 +68,21 @@ class Gateway:
         authenticator: turns secrets into callers.
         on_model_usage: called once for every model call that was sent to a provider, whatever
             its outcome. Runs on the event loop: it must only append to something.
-        on_sandbox_activity: called when a sandbox request starts and ends, and every ten
-            seconds in between. Runs on the event loop: it must be cheap.
+        on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
+            every ten seconds in between (with 0), of a WebSocket only when something was sent.
+            Runs on the event loop: it must be cheap.
         connect: serves the CONNECT method; without it CONNECT gets 405.
-        find_sandbox: asked for sandboxes that are not in ``routes`` (just created, or asleep).
+        find_sandbox: asked for sandboxes that are not in ``routes``, or asleep there. Between its
+            return and the request's ``on_sandbox_activity`` nothing else runs.
+        drives: mounts drives in sandboxes; without it their own API is asked.
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
         allowance: refuses model calls of those who have spent their tokens.
         log_every: log every request; otherwise only those answered with 400 or above, as a log
             line costs as much as a request.
-        isolate_previews: give previews an origin of their own in browsers, where the address they
-            share with the sign-in pages is no trustworthy one.
+        token_policies: counts and limits the tokens of models that have such policies.
+        sites: host names that are not ours, such as those of previews; none without.
+        isolate_previews: give previews below our own address an origin of their own in browsers.
     """
 
     def __init__(
@@ -80,14 +91,17 @@ class Gateway:
         authenticator: Authenticator,
         *,
         on_model_usage: Callable[[ModelRoute, Principal, ModelUsage], None],
-        on_sandbox_activity: Callable[[SandboxRoute], None],
+        on_sandbox_activity: Callable[[SandboxRoute, int], None],
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
+        drives: "Drives | None" = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
         allowance: Allowance | None = None,
+        sites: Sites | None = None,
         isolate_previews: bool = False,
+        token_policies: TokenPolicies | None = None,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -95,13 +109,18 @@ class Gateway:
         self.on_sandbox_activity = on_sandbox_activity
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
+        self.drives = drives
         self.limits = limits or Limits()
         self.log_every = log_every
+        self.sites = sites or Sites(routes)
         self.isolate_previews = isolate_previews
         self.allowance = allowance
+        self.token_policies = token_policies or TokenPolicies()
         self.pool = Pool(self.limits, tls)
         self.plans = Plans()
         self.google_tokens = GoogleTokens()
+        self.heads = Heads(self)
+        self.familiar_answers = Familiar(of_answer)
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)

@@ -1,7 +1,7 @@
-"""Agents, functions and jobs: their paths exist, hosting them does not yet."""
+"""What has an address here and nothing behind it: workloads, and domains nobody has verified."""
 
 from serai.gateway.exchange import Exchange
-from serai.gateway.problems import WorkloadNotFound
+from serai.gateway.problems import DomainNotVerified, WorkloadNotFound
 
 
 class HostedExchange(Exchange):
@@ -17,3 +17,20 @@ class HostedExchange(Exchange):
             f" '{self.target.workspace}'. This server does not host {kind}s yet; sandboxes and"
             " models are available."
         )
+
+
+class UnverifiedExchange(Exchange):
+    """Says that a custom domain leads here and is not served."""
+
+    __slots__ = ()
+
+    def begin(self) -> None:
+        self.fail(
+            DomainNotVerified(
+                f"{self.target.host} is below a custom domain that is not verified. Its owner sets"
+                " the DNS records that GET /v0/customdomains shows, and verifies it."
+            )
+        )
+
+    def shows_pages(self) -> bool:
+        return True

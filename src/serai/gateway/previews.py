@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,7 @@ from serai.gateway.problems import RouteNotFound
 from serai.gateway.request import Request
 from serai.gateway.routes import PreviewRoute, SandboxRoute
 from serai.gateway.sandboxes import SandboxExchange
-from serai.gateway.targets import Target, take_parameter
+from serai.gateway.targets import Target, join, take_parameter
 from serai.gateway.upstream import Address, Answer
 from serai.kernel.errors import AuthenticationRequired, SeraiError
 
@@ -30,20 +31,21 @@ _SANDBOX = (
 )
 """By this browsers give a preview below our address an origin of its own, for its scripts must not
 read or send the pages on which people are signed in. So that it can still load its own modules and
-data, it is then open to every origin unless it says otherwise. On https and for this machine's own
-address it is not needed: there browsers tell the sign-in pages who asks, and keep their windows
-apart."""
+data, it is then open to every origin unless it says otherwise. Where previews have host names,
+browsers are sent there instead."""
 _OWN_IN_ERRORS = frozenset({b"content-type", b"www-authenticate", b"content-encoding"})
 
 
 class PreviewExchange(SandboxExchange):
     """Like a request to a sandbox's port, but admitted by the preview's own rules."""
 
-    __slots__ = ("preview",)
+    __slots__ = ("preview", "ticket")
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
         super().__init__(client, request, target)
         self.preview: PreviewRoute | None = None
+        self.ticket: bytes | None = None
+        """Digest of the token that opened it; None where none was needed."""
 
     # -- admission
     def begin(self) -> None:
@@ -57,8 +59,8 @@ class PreviewExchange(SandboxExchange):
         preview = self.gateway.routes.previews.get(target.name)
         if preview is None or (preview.ends_at is not None and preview.ends_at <= moment):
             raise RouteNotFound(
-                f"There is no preview '{target.name[:80]}' here. It was deleted, has expired, or"
-                " its sandbox has ended."
+                f"There is no preview '{(target.host or target.name)[:80]}' here. It was deleted,"
+                " has expired, or its sandbox has ended."
             )
         self.preview = preview
         in_query, query = take_parameter(target.query, TOKEN_PARAMETER)
@@ -66,7 +68,9 @@ class PreviewExchange(SandboxExchange):
         self.target = msgspec.structs.replace(
             target, workspace=preview.workspace, name=preview.sandbox
         )
-        allowed = preview.public or self._is_token(preview, in_query, moment)
+        if self._sends_elsewhere(preview):
+            return
+        allowed = preview.public or self._opens(preview, in_query, moment)
         if self.request.method == b"OPTIONS" and self._is_ours_to_answer(preview, allowed):
             self._answer_preflight(preview)
         elif not allowed:
@@ -74,19 +78,64 @@ class PreviewExchange(SandboxExchange):
                 "This preview is private: send one of its tokens as 'X-Blaxel-Preview-Token' or"
                 " as the query parameter bl_preview_token."
             )
-        else:
+        elif not self._remembers(in_query):
             self._forward(preview)
 
-    def _is_token(self, preview: PreviewRoute, in_query: str | None, moment: float) -> bool:
-        for value in (self.request.index.get(TOKEN_HEADER), in_query):
-            if not value:
-                continue
-            raw = value.encode("utf-8", "replace") if isinstance(value, str) else value.strip()
-            digest = hashlib.sha256(raw).digest()
-            if digest in preview.tokens:
-                ends_at = preview.tokens[digest]
-                return ends_at is None or ends_at > moment
+    def _sends_elsewhere(self, preview: PreviewRoute) -> bool:
+        """Send a browser that opens a page to the preview's own host, if it has one."""
+        index = self.request.index
+        if index.get(b"sec-fetch-mode") != b"navigate" or self.request.method != b"GET":
+            return False
+        own = self.gateway.sites.address(index.get(b"host", b""), preview.slug)
+        if own is None:
+            return False
+        self.redirect(307, own.encode() + join(self.target.rest or b"/", self.target.query))
+        return True
+
+    def _remembers(self, in_query: str | None) -> bool:
+        """Below our own address nothing is kept in the browser: other previews would share it."""
         return False
+
+    def _opens(self, preview: PreviewRoute, in_query: str | None, moment: float) -> bool:
+        for raw in self._tokens(in_query):
+            digest = hashlib.sha256(raw).digest()
+            if _is_good(preview, digest, moment):
+                self.ticket = digest
+                return True
+        return False
+
+    def _tokens(self, in_query: str | None) -> Iterator[bytes]:
+        header = self.request.index.get(TOKEN_HEADER)
+        if header:
+            yield header.strip()
+        if in_query:
+            yield in_query.encode("utf-8", "replace")
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        if not self.done and self.preview is not None and not self._is_open(self.preview):
+            self.client.transport.abort()
+
+    def _is_open(self, known: PreviewRoute) -> bool:
+        """Whether what let this request in still holds: streams may last long."""
+        preview, moment = self.gateway.routes.previews.get(known.slug), time.time()
+        if preview is not known:
+            if preview is None or preview.sandbox != known.sandbox or preview.port != known.port:
+                return False
+            self.preview = preview
+        if preview.ends_at is not None and preview.ends_at <= moment:
+            return False
+        return preview.public or (
+            self.ticket is not None and _is_good(preview, self.ticket, moment)
+        )
+
+    def redirect(self, status: int, location: bytes, *fields: tuple[bytes, bytes]) -> None:
+        """Answer with another address."""
+        self._answer_empty(
+            status,
+            [(b"location", location), (b"cache-control", b"no-store"), *fields],
+            length=True,
+        )
 
     def _is_ours_to_answer(self, preview: PreviewRoute, allowed: bool) -> bool:
         """A browser asks before it may send a token; the app is never asked in its place."""
@@ -97,7 +146,7 @@ class PreviewExchange(SandboxExchange):
 
     def _forward(self, preview: PreviewRoute) -> None:
         route = self.gateway.routes.sandboxes.get((preview.workspace, preview.sandbox))
-        if route is None:
+        if route is None or route.asleep:
             self.spawn(self._find)
         else:
             self.open(route)
@@ -106,14 +155,12 @@ class PreviewExchange(SandboxExchange):
     def open(self, route: SandboxRoute) -> None:
         preview = self.preview
         assert preview is not None
-        self.route = route
-        self.gateway.on_sandbox_activity(route)
-        self.touched = self.client.loop.time()
+        self.use(route)
         self.port = preview.port
         path = route.port_socket if preview.port else route.api_socket
         copied = copy_request(self.request.headers, preview.dropped)
         copied.lines += preview.request_lines
-        copied.host = preview.host or copied.host
+        copied.host = preview.host_line or copied.host
         head = self._head(self.target.rest or b"/", copied)
         self.dispatch(Address(path, "", preview.port, False), head, chunked=copied.chunked)
 
@@ -125,13 +172,18 @@ class PreviewExchange(SandboxExchange):
     def _port_lines(self) -> list[bytes]:
         preview = self.preview
         assert preview is not None
-        lines: list[bytes] = []
-        if not preview.authorizes:
-            # A client that holds a platform credential may send it along; the app must not see it.
-            recognizes = self.gateway.authenticator.recognizes
-            lines = own_authorization(self.request.headers, self.credential, recognizes)
+        lines = self._own_authorization()
         lines += (b"x-forwarded-prefix: /preview/", preview.slug.encode("ascii"), b"\r\n")
         return lines
+
+    def _own_authorization(self) -> list[bytes]:
+        """A client that holds a platform credential may send it along; the app must not see it."""
+        preview = self.preview
+        assert preview is not None
+        if preview.authorizes:
+            return []
+        recognizes = self.gateway.authenticator.recognizes
+        return own_authorization(self.request.headers, self.credential, recognizes)
 
     # -- the way out
     def answered(self, answer: Answer) -> None:
@@ -139,27 +191,41 @@ class PreviewExchange(SandboxExchange):
         if preview is not None and preview.response_headers:
             kept = [field for field in answer.headers if field[0] not in preview.response_names]
             answer = msgspec.structs.replace(answer, headers=[*kept, *preview.response_headers])
-        if self.gateway.isolate_previews:
-            own = [*answer.headers, (_POLICY, _SANDBOX)]
-            if all(name != _ALLOW_ORIGIN for name, _ in own):
-                own.append((_ALLOW_ORIGIN, b"*"))
-            answer = msgspec.structs.replace(answer, headers=own)
-        super().answered(answer)
+        super().answered(self.isolated(answer))
+
+    def isolated(self, answer: Answer) -> Answer:
+        """The answer, marked so that a browser keeps the page apart from ours."""
+        if not self.gateway.isolate_previews:
+            return answer
+        own = [*answer.headers, (_POLICY, _SANDBOX)]
+        if all(name != _ALLOW_ORIGIN for name, _ in own):
+            own.append((_ALLOW_ORIGIN, b"*"))
+        return msgspec.structs.replace(answer, headers=own)
 
     def _answer_preflight(self, preview: PreviewRoute) -> None:
-        fields = [*self.client.server_state.default_headers, *preview.response_headers]
+        fields = list(preview.response_headers)
         if not preview.port and _ALLOW_ORIGIN not in preview.response_names:
             asked = self.request.index.get(b"access-control-request-headers")
             fields += [(_ALLOW_ORIGIN, b"*"), (b"access-control-allow-methods", _METHODS)]
             fields += [(b"access-control-allow-headers", asked)] if asked else []
+        self._answer_empty(204, fields)
+
+    def _answer_empty(
+        self, status: int, fields: list[tuple[bytes, bytes]], *, length: bool = False
+    ) -> None:
+        fields = [*self.client.server_state.default_headers, *fields]
+        fields += [(b"content-length", b"0")] if length else []
         fields.append((b"x-request-id", self.request_id.encode("ascii")))
         if not self.request.keep_alive:
             fields.append((b"connection", b"close"))
-        self.status = 204
+        self.status = status
         lines = [name + b": " + value + b"\r\n" for name, value in fields]
         self._leave()
-        self.client.write(b"".join((status_start(204), *lines, b"\r\n")))
+        self.client.write(b"".join((status_start(status), *lines, b"\r\n")))
         self.client.answered()
+
+    def shows_pages(self) -> bool:
+        return True
 
     def fail(self, problem: SeraiError) -> None:
         preview = self.preview
@@ -174,3 +240,11 @@ class PreviewExchange(SandboxExchange):
     def _leave(self) -> None:
         super()._leave()
         self.closed()
+
+
+def _is_good(preview: PreviewRoute, digest: bytes, moment: float) -> bool:
+    """Whether a token, by its digest, opens a preview now."""
+    if digest not in preview.tokens:
+        return False
+    ends_at = preview.tokens[digest]
+    return ends_at is None or ends_at > moment

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from serai.gateway.error_pages import POLICY
 from serai.kernel.errors import (
     BadGateway,
     Forbidden,
@@ -30,6 +31,13 @@ class WorkloadNotFound(NotFound):
     """No workload of that kind and name is running in the workspace."""
 
     code = "WORKLOAD_NOT_FOUND"
+
+
+class DomainNotVerified(SeraiError):
+    """The request is for a host that leads here without being anybody's (421)."""
+
+    status = 421
+    code = "DOMAIN_NOT_VERIFIED"
 
 
 class UpstreamConnectFailed(BadGateway):
@@ -162,6 +170,14 @@ def status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {phrase}\r\n".encode()
 
 
+_JSON = ("content-type: application/json",)
+_HTML = (
+    "content-type: text/html; charset=utf-8",
+    f"content-security-policy: {POLICY}",
+    "cache-control: no-store",
+)
+
+
 def render(
     problem: SeraiError,
     *,
@@ -169,6 +185,7 @@ def render(
     close: bool,
     head_only: bool,
     extra: Iterable[tuple[bytes, bytes]] = (),
+    page: bytes | None = None,
 ) -> bytes:
     """A whole HTTP/1.1 error answer.
 
@@ -178,12 +195,13 @@ def render(
         close: announce that the connection will be closed.
         head_only: the request was a HEAD, so the body stays away.
         extra: more header fields, for example the date.
+        page: what to send instead of the JSON envelope, to somebody who opens a page.
     """
-    body = envelope(problem, request_id)
+    body = envelope(problem, request_id) if page is None else page
     lines = [status_line(problem.status).decode().rstrip("\r\n")]
     lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in extra]
     lines += [
-        "content-type: application/json",
+        *(_JSON if page is None else _HTML),
         f"content-length: {len(body)}",
         f"x-request-id: {request_id}",
         "x-blaxel-source: platform",

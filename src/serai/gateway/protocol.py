@@ -13,14 +13,17 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from serai.gateway.asgi import AsgiSink, scope_of
+from serai.gateway.drive_mounts import DriveMountExchange, is_about_drives
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
-from serai.gateway.hosting import HostedExchange
+from serai.gateway.hosting import HostedExchange, UnverifiedExchange
 from serai.gateway.models.exchange import ModelExchange
+from serai.gateway.models.express import Express, begin
+from serai.gateway.preview_hosts import HostedPreviewExchange
 from serai.gateway.previews import PreviewExchange
 from serai.gateway.problems import RequestTimeout, render
 from serai.gateway.reading import ReadingProtocol
-from serai.gateway.request import Nobody, Request
+from serai.gateway.request import Current, Nobody, Request
 from serai.gateway.sandboxes import SandboxExchange
 from serai.gateway.targets import Target
 from serai.gateway.tunnel import TunnelEnd
@@ -30,6 +33,8 @@ _EXCHANGES: dict[bytes, type[Exchange]] = {
     b"sandboxes": SandboxExchange,
     b"models": ModelExchange,
     b"preview": PreviewExchange,
+    b"preview-host": HostedPreviewExchange,
+    b"unverified": UnverifiedExchange,
 }
 _BODY_HIGH_WATER = 64 * 1024
 
@@ -103,14 +108,31 @@ class GatewayProtocol(ReadingProtocol):
             if request.complete:  # else it goes on in _switch, once the parser has let go
                 self._take_over(request)
             return
-        target = self.gateway.target(request.url)
+        gateway, url = self.gateway, request.url
+        host = request.index.get(b"host", b"")
+        target = gateway.sites.target(host, url) or gateway.target(url)
         if target is None:
             self._start_asgi(request)
         else:
             self._start_exchange(request, target)
 
+    def _begin_express(self, data: bytes) -> bool:
+        return not self.gateway.log_every and begin(self, data)
+
+    def begin_express(self, call: Express) -> None:
+        """This call is the connection's current request from now on."""
+        self._active = call
+        self._fresh = False
+
+    def replace_active(self, request: Request) -> None:
+        """The current request goes on as this one."""
+        self._active = request
+
     def _start_exchange(self, request: Request, target: Target) -> None:
-        exchange = _EXCHANGES.get(target.kind, HostedExchange)(self, request, target)
+        kind = _EXCHANGES.get(target.kind, HostedExchange)
+        if self.gateway.drives is not None and is_about_drives(target):
+            kind = DriveMountExchange
+        exchange = kind(self, request, target)
         request.sink = exchange
         was_complete, request.complete = request.complete, False
         exchange.begin()
@@ -144,7 +166,7 @@ class GatewayProtocol(ReadingProtocol):
         else:
             self._finished(request)
 
-    def _finished(self, request: Request) -> None:
+    def _finished(self, request: Current) -> None:
         request.sink = None  # the two hold each other: leave no cycle to the collector
         if not request.keep_alive:
             self.transport.close()
@@ -191,8 +213,10 @@ class GatewayProtocol(ReadingProtocol):
         if not self._queue and not self.transport.is_closing():
             self.flow.resume_reading()
 
-    def answer_problem(self, problem: SeraiError, request_id: str, request: Request) -> None:
-        """Answer the current request with an error."""
+    def answer_problem(
+        self, problem: SeraiError, request_id: str, request: Request, page: bytes | None = None
+    ) -> None:
+        """Answer the current request with an error, or with a page that tells of it."""
         self.write(
             render(
                 problem,
@@ -200,6 +224,7 @@ class GatewayProtocol(ReadingProtocol):
                 close=not request.keep_alive,
                 head_only=request.method == b"HEAD",
                 extra=self.server_state.default_headers,
+                page=page,
             )
         )
         self.answered()
@@ -208,7 +233,7 @@ class GatewayProtocol(ReadingProtocol):
         """From now on pass bytes through this end."""
         self._tunnel = tunnel
         request = self._active
-        if request is not None and request.trailing:
+        if isinstance(request, Request) and request.trailing:
             tunnel.data_received(request.trailing)
             request.trailing = b""
         self.flow.resume_reading()

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from serai.gateway.gateway import Gateway
 from serai.gateway.problems import HeadersTooLarge, UriTooLong
-from serai.gateway.request import Nobody, Request
+from serai.gateway.request import Current, Nobody, Request
 from serai.gateway.targets import origin_form
 from serai.gateway.tunnel import TunnelEnd
 from serai.gateway.upstream import Ignored
@@ -56,7 +56,7 @@ class ReadingProtocol(HttpToolsProtocol):
         self._head: list[tuple[bytes, bytes]] = []
         self._trailers = Ignored()
         self._incoming: Request | None = None
-        self._active: Request | None = None
+        self._active: Current | None = None
         self._queue: deque[Request] = deque()
         self._last = False
         """No request after the current ones is handled any more."""
@@ -98,7 +98,29 @@ class ReadingProtocol(HttpToolsProtocol):
         """Refuse the half-read request, after those before it, and then close."""
         raise NotImplementedError
 
+    def _begin_express(self, data: bytes) -> bool:
+        """Handle a whole plain model call without the parser, if ``data`` is one."""
+        raise NotImplementedError
+
+    def _at_rest(self) -> bool:
+        """Whether the parser has read all of a message and nothing of the next."""
+        incoming = self._incoming
+        return (
+            self._fields is not self._head
+            and (incoming is None or incoming.complete)
+            and not (self._last or self._detached or self._queue)
+            and self.parser is not None
+        )
+
     def data_received(self, data: bytes) -> None:
+        if (
+            self._active is None
+            and data[:5] == b"POST "
+            and self._tunnel is None
+            and self._at_rest()
+            and self._begin_express(data)
+        ):
+            return
         if self._tunnel is not None:
             self._tunnel.data_received(data)
             return

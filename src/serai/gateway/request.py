@@ -29,6 +29,15 @@ class Sink(Protocol):
         """Time has passed; ``now`` is the loop's clock."""
 
 
+class Current(Protocol):
+    """What a connection needs to know of the request that it handles; see Request."""
+
+    complete: bool
+    expects: bool
+    keep_alive: bool
+    sink: Sink | None
+
+
 class Request:
     """A parsed head, and the body that arrived while nobody handled it yet.
 

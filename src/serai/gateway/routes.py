@@ -7,10 +7,11 @@ gateway only reads it.
 import msgspec
 
 from serai.catalog.provider_api import ProviderApi
+from serai.gateway.models.token_policies import TokenPolicy
 
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """A running sandbox.
+    """A sandbox that runs, or is suspended.
 
     Attributes:
         account_id: account that pays.
@@ -19,6 +20,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
         resource_id: the sandbox's internal id; changes when a name is used again.
         api_socket: Unix socket of the sandbox API (HTTP/1.1).
         port_socket: Unix socket to TCP ports inside; protocol in ``runtime.port``.
+        asleep: it must be asked for before anything is sent there.
     """
 
     account_id: str
@@ -27,6 +29,7 @@ class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
     resource_id: str
     api_socket: str
     port_socket: str
+    asleep: bool = False
 
 
 class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         api: how the provider is called.
         disabled: its owner has switched it off.
         unusable: why it cannot be called, for people; empty when it can.
+        token_policies: limits of its tokens.
+        strict: one of them is strict.
     """
 
     account_id: str
@@ -57,21 +62,26 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     api: ProviderApi = ProviderApi()
     disabled: bool = False
     unusable: str = ""
+    token_policies: tuple[TokenPolicy, ...] = ()
+    strict: bool = False
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A preview of one port of a sandbox. Header names are in lower case.
 
     Attributes:
-        slug: last part of its address.
+        slug: what tells its address from others.
         workspace: workspace name.
         sandbox: sandbox name.
+        name: its own name.
+        domain: the custom domain it has a name in; empty without one.
+        host: that name.
         port: port inside; 0 for the sandbox API.
         public: no token is needed.
         ends_at: Unix time after which it is no more; None for never.
         tokens: SHA-256 of each token, and the Unix time at which it ends.
         request_lines: pieces of header lines that every request gets.
-        host: the ``Host`` that every request gets instead of its own.
+        host_line: the ``Host`` that every request gets instead of its own.
         authorizes: the request lines hold an ``Authorization``.
         dropped: request headers that do not pass.
         response_headers: set on every answer.
@@ -86,20 +96,43 @@ class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):
     ends_at: float | None
     tokens: dict[bytes, float | None]
     request_lines: list[bytes]
-    host: bytes | None
+    host_line: bytes | None
     authorizes: bool
     dropped: frozenset[bytes]
     response_headers: list[tuple[bytes, bytes]]
     response_names: frozenset[bytes]
+    name: str = ""
+    domain: str = ""
+    host: str = ""
+
+
+class DomainRoute(msgspec.Struct, frozen=True, kw_only=True):
+    """A verified custom domain below which previews have names.
+
+    Attributes:
+        name: the domain.
+        workspace: whose it is.
+        workspaces: whose previews may have names in it; its own and those it is shared with.
+        fallback: name of the owner's preview that is served for other names; empty for none.
+    """
+
+    name: str
+    workspace: str
+    workspaces: frozenset[str]
+    fallback: str
 
 
 class RouteTable:
     """Lookup of routes by workspace and name; replaced piece by piece on the event loop.
 
-    Previews are found by their slug.
+    Previews are found by their slug, or by their host in a custom domain. ``unverified`` are
+    domains that somebody has named but not proven to have.
     """
 
     def __init__(self) -> None:
         self.sandboxes: dict[tuple[str, str], SandboxRoute] = {}
         self.models: dict[tuple[str, str], ModelRoute] = {}
         self.previews: dict[str, PreviewRoute] = {}
+        self.hosts: dict[str, PreviewRoute] = {}
+        self.domains: dict[str, DomainRoute] = {}
+        self.unverified: frozenset[str] = frozenset()

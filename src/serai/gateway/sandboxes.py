@@ -23,6 +23,9 @@ from serai.kernel.errors import BadRequest
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
 
+_PAGES = frozenset({b"/terminal", b"/swagger/index.html"})
+"""Pages of the sandbox API, which a browser opens with a token in their address."""
+
 _TOUCH = 10.0
 """Seconds between activity marks while a request or connection stays open."""
 
@@ -42,13 +45,13 @@ class SandboxExchange(Exchange):
         self.tunnel: tuple[TunnelEnd, TunnelEnd] | None = None
 
     def _token_in_query(self) -> bool:
-        return self.request.upgrade or self.target.rest == b"/terminal"
+        return self.request.upgrade or self.target.rest in _PAGES
 
     def admitted(self) -> None:
         target = self.target
         route = self.gateway.routes.sandboxes.get((target.workspace, target.name))
         self.demand_access(route.account_id if route else None)
-        if route is None:
+        if route is None or route.asleep:
             self.spawn(self._find)
         else:
             self.open(route)
@@ -66,9 +69,7 @@ class SandboxExchange(Exchange):
 
     def open(self, route: SandboxRoute) -> None:
         """Send the request to this sandbox."""
-        self.route = route
-        self.gateway.on_sandbox_activity(route)
-        self.touched = self.client.loop.time()
+        self.use(route)
         place = port_of(self.target.rest)
         if place is None:
             address = Address(route.api_socket, "", 0, False)
@@ -80,6 +81,12 @@ class SandboxExchange(Exchange):
             address = Address(route.port_socket, "", self.port, False)
         copied = copy_request(self.request.headers, DROPPED_FOR_SANDBOX)
         self.dispatch(address, self._head(path, copied), chunked=copied.chunked)
+
+    def use(self, route: SandboxRoute) -> None:
+        """From now on, until it is over, this request keeps the sandbox awake."""
+        self.route = route
+        self.gateway.on_sandbox_activity(route, 1)
+        self.touched = self.client.loop.time()
 
     def _head(self, path: bytes, copied: Copied) -> bytes:
         if copied.host is None and self.request.http11:
@@ -143,8 +150,9 @@ class SandboxExchange(Exchange):
             if name not in _NOT_TUNNELLED and may_answer(name, value):
                 lines += (name, b": ", value, b"\r\n")
         lines += (b"x-request-id: ", self.request_id.encode("ascii"), b"\r\n\r\n", data)
-        outwards = TunnelEnd(upstream.transport, self._tunnel_over)
-        inwards = TunnelEnd(self.client.transport, self._tunnel_over)
+        outwards = TunnelEnd(upstream.transport, self._tunnel_over, self._heard)
+        inwards = TunnelEnd(self.client.transport, self._tunnel_over, self._heard)
+        outwards.peer, inwards.peer = inwards, outwards
         self.tunnel = (outwards, inwards)
         upstream.transport.set_protocol(inwards)
         self.client.write(b"".join(lines))
@@ -160,13 +168,24 @@ class SandboxExchange(Exchange):
 
     def tick(self, now: float) -> None:
         super().tick(now)
-        if self.route is not None and now - self.touched > _TOUCH:
-            self.touched = now
-            self.gateway.on_sandbox_activity(self.route)
+        if self.route is None or now - self.touched <= _TOUCH:
+            return
+        self.touched = now
+        if self.tunnel is None:
+            self.gateway.on_sandbox_activity(self.route, 0)
+            return
+        for end in self.tunnel:
+            end.listening = True
+
+    def _heard(self) -> None:
+        """Something was sent through the tunnel, for the first time since the last look."""
+        if self.route is not None:
+            self.gateway.on_sandbox_activity(self.route, 0)
 
     def label(self) -> str:
         return f"server on port {self.port} of the sandbox" if self.port else "sandbox API"
 
     def closed(self) -> None:
-        if self.route is not None:
-            self.gateway.on_sandbox_activity(self.route)
+        route, self.route = self.route, None
+        if route is not None:
+            self.gateway.on_sandbox_activity(route, -1)

@@ -47,10 +47,14 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         workspace: workspace name, as written.
         kind: ``agents``, ``functions``, ``models``, ``sandboxes`` or ``jobs``; ``preview`` for
-            a preview, which has no workspace here and whose name is its slug.
+            a preview, which has no workspace here and whose name is its slug; ``preview-host`` for
+            one that has ``host`` to itself, ``unverified`` for a host that is nobody's.
         name: resource name, as written.
         rest: what follows the name, with its leading slash; empty when nothing follows.
         query: what follows the ``?``; None without one.
+        host: the name of its own by which a preview was asked for, without port.
+        fallback: where a preview stands in for others, the part of the name that names none, and
+            the domain it is below.
     """
 
     workspace: str
@@ -58,6 +62,17 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     name: str
     rest: bytes
     query: bytes | None
+    host: str = ""
+    fallback: tuple[str, str] | None = None
+
+    def path(self) -> bytes:
+        """The path that this was made of; for a preview without what stands before its slug."""
+        return b"/%b/%b/%b%b" % (
+            self.workspace.encode("latin-1"),
+            self.kind,
+            self.name.encode("latin-1"),
+            self.rest,
+        )
 
 
 def origin_form(url: bytes) -> bytes:

@@ -7,6 +7,7 @@ import httptools
 import msgspec
 
 if TYPE_CHECKING:
+    from serai.gateway.models.express import Express
     from serai.gateway.pool import Pool
 
 Headers = list[tuple[bytes, bytes]]
@@ -56,6 +57,8 @@ class Caller(Protocol):
     """Who gets an upstream's answer; every call comes from the event loop."""
 
     head_only: bool
+    express: bool
+    """Only an Express is one, see ``serai.gateway.models.express``."""
 
     def interim(self, status: int, headers: Headers) -> None:
         """A 1xx answer other than 101."""
@@ -144,6 +147,11 @@ class Upstream(asyncio.Protocol):
         if caller is None:
             self.close()
             return
+        if caller.express:
+            express = cast("Express", caller)
+            if express.whole(data):
+                return
+            caller = express.unfold()
         self.heard = True
         if not self._headed:
             self._head_bytes += len(data)

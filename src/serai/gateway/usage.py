@@ -36,6 +36,10 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     counted: bool
     estimated: bool = False
 
+    def written(self) -> int:
+        """Tokens of the answer, with those that only the total tells (hidden reasoning)."""
+        return max(self.output_tokens, self.total_tokens - self.input_tokens)
+
 
 _GAP = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")

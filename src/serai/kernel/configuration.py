@@ -2,6 +2,7 @@
 
 import difflib
 import ipaddress
+import math
 import os
 import re
 import tomllib
@@ -11,16 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from serai.kernel.settings import Settings
+from serai.kernel.addresses import NO_DOMAIN
+from serai.kernel.settings import AUTO, Settings
 from serai.kernel.smtp import parse_smtp_url
 
 FILE = "serai.toml"
 PREFIX = "SERAI_"
 PATH_MAX, NAME_MAX = 3840, 255
 """Bytes of a directory's path, with room for what lies in it, and of each part of one."""
+SECONDS_MAX = 86_400
 SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,180}}$){_LABEL}(?:\.{_LABEL})+")
 _WORKSPACE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BOOLEANS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
@@ -61,6 +66,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path) 
     values = {name: _parse(name, value) for name, value in found.items() if name != "data_dir"}
     settings = Settings(data_dir=data_dir, **values)
     _check_upstream(settings)
+    if settings.tls is not None and settings.origin.startswith("http:"):
+        raise ConfigurationError("tls needs a public_url that begins with https://")
     if settings.smtp_url is not None and settings.mail_from is None:
         raise ConfigurationError("smtp_url needs mail_from: the address that mail comes from")
     return settings
@@ -191,6 +198,17 @@ def _integer(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+def _seconds(raw: Any) -> float:
+    """A part of a second is of use for tests."""
+    try:
+        seconds = float("nan" if isinstance(raw, bool) else raw)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not (seconds == 0 or 0.1 <= seconds <= SECONDS_MAX):
+        raise ValueError(f"must be a number of seconds from 0.1 to {SECONDS_MAX}, or 0 for never")
+    return seconds
+
+
 def _choice(*allowed: str) -> Callable[[Any], str]:
     def parse(raw: Any) -> str:
         if not isinstance(raw, str) or raw.lower() not in allowed:
@@ -224,6 +242,20 @@ def _host(text: str) -> str:
         if not _HOSTNAME.fullmatch(text):
             raise ValueError("must be an IP address or a host name, without port") from None
         return text
+
+
+def _tls(text: str) -> str:
+    certificate, colon, key = text.partition(":")
+    if text != AUTO and not (certificate and colon and key and ":" not in key):
+        raise ValueError("must be auto, or CERT:KEY, the files of a certificate and its key")
+    return text
+
+
+def _preview_domain(text: str) -> str:
+    domain = text.lower().rstrip(".")
+    if domain != NO_DOMAIN and not _DOMAIN.fullmatch(domain):
+        raise ValueError("must be a domain such as preview.example.com, without port, or off")
+    return domain
 
 
 def _public_url(text: str) -> str:
@@ -294,6 +326,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "workspace": _text(workspace_name),
     "admin_api_key": _text(_api_key),
     "public_url": _text(_public_url),
+    "tls": _text(_tls),
+    "preview_domain": _text(_preview_domain),
     "banner": _boolean,
     "log_format": _choice("console", "json"),
     "log_level": _choice("debug", "info", "warning", "error"),
@@ -311,4 +345,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
     "runtime": _choice("auto", "embedded", "runc", "crun", "runsc", "bwrap", "docker", "podman"),
+    "standby_seconds": _seconds,
+    "on_stop": _choice("end", "suspend"),
+    "pool_mb": _integer(0, 1 << 30),
+    "sandbox_disk_mb": _integer(16, 1 << 30),
 }

@@ -5,6 +5,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from serai.kernel.addresses import PreviewAddresses, preview_addresses
+
+AUTO = "auto"
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What `serai up` runs with, after flags, ``SERAI_*`` variables and ``serai.toml`` are merged.
@@ -16,6 +20,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         workspace: name of the workspace made on first start.
         admin_api_key: key of the bootstrap admin instead of a random one.
         public_url: origin that clients reach us by; derived from host and port when absent.
+        tls: what we speak HTTPS with: ``auto`` for the local authority's certificate, or
+            ``CERT:KEY``, the files of one; plain HTTP when absent.
+        preview_domain: domain below which each preview has a name of its own; ``off`` for none.
+            Without it, ``preview.localhost`` where our origin is a loopback address.
         banner: print the start-up banner.
         log_format: ``console`` or ``json``.
         log_level: ``debug``, ``info``, ``warning`` or ``error``.
@@ -29,11 +37,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             empty.
         oidc_auto_create: whether people of those domains become members of ``workspace``.
         private_webhooks: whether webhooks may call this machine and private networks.
+        standby_seconds: after how long without use a sandbox is suspended; 0 for never.
+        on_stop: what becomes of sandboxes when the server is stopped: ``end`` ends their processes,
+            ``suspend`` leaves them suspended for the next start.
         usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
         runtime: driver of new sandboxes; ``auto`` for the default one.
+        pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
+        sandbox_disk_mb: MiB that the files of one sandbox may take.
     """
 
     data_dir: Path
@@ -42,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workspace: str = "main"
     admin_api_key: str | None = None
     public_url: str | None = None
+    tls: str | None = None
+    preview_domain: str | None = None
     banner: bool = True
     log_format: str = "console"
     log_level: str = "info"
@@ -56,17 +71,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_webhooks: bool = True
     usage_database_url: str | None = None
     usage_event_retention: int = 8
-
+    standby_seconds: float = 15.0
+    on_stop: str = "end"
     smtp_url: str | None = None
     mail_from: str | None = None
     runtime: str = "auto"
+    pool_mb: int = 0
+    sandbox_disk_mb: int = 10 * 1024
 
     @property
     def origin(self) -> str:
         """The origin in every URL we hand out, without a trailing slash."""
         if self.public_url:
             return self.public_url.rstrip("/")
-        return local_origin(self.host, self.port)
+        return local_origin(self.host, self.port, "https" if self.tls else "http")
+
+    @property
+    def preview_addresses(self) -> PreviewAddresses:
+        """Where previews are found."""
+        return preview_addresses(self.origin, self.preview_domain)
+
+    @property
+    def tls_files(self) -> tuple[Path, Path] | None:
+        """The files of the certificate, with its chain, and of its key, when they are given."""
+        if self.tls is None or self.tls == AUTO:
+            return None
+        certificate, _, key = self.tls.partition(":")
+        return Path(certificate), Path(key)
+
+    @property
+    def response_headers(self) -> list[tuple[str, str]]:
+        """What our own pages and APIs add to every answer.
+
+        Browsers are told to stay with HTTPS (RFC 6797) only where that is safe for everything else
+        on our host name: with a certificate that was given, on HTTPS's own port.
+        """
+        parts = urlsplit(self.origin)
+        if self.tls_files is None or parts.port not in {None, 443}:
+            return []
+        return [("Strict-Transport-Security", "max-age=31536000")]
 
     @property
     def is_trustworthy(self) -> bool:
@@ -78,11 +121,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return parts.scheme == "https" or parts.hostname in {"127.0.0.1", "::1", "localhost"}
 
 
-def local_origin(host: str, port: int) -> str:
+def local_origin(host: str, port: int, scheme: str = "http") -> str:
     """``http://host:port`` for a client on this machine: wildcards and localhost become loopback.
 
     ``::`` becomes ``::1``, as listening on it need not include IPv4.
     """
     reachable = {"0.0.0.0": "127.0.0.1", "localhost": "127.0.0.1", "::": "::1"}  # noqa: S104
     address = reachable.get(host, host)
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"

@@ -1,7 +1,7 @@
-"""Usage of models: calls are collected in memory and written in batches.
+"""Usage of models: calls are added up in memory and written in batches.
 
-``add`` is on the path of every model call and only appends. Each second the calls are added up
-per resource, dimension and second, and written in one transaction. A crash loses at most what
+``add`` is on the path of every model call and only adds numbers, per resource and second. Each
+second the sums are written in one transaction. A crash loses at most what
 was added since the last write: about one second. While the database cannot be written, what
 waits is kept, by hour once it gets long, so memory stays bounded and usage does not get lost.
 """
@@ -36,7 +36,7 @@ MAX_STARTED = 2**35
 """Seconds since 1970 that no call can have started after."""
 
 
-class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call of a model, when its answer has ended.
 
     Attributes:
@@ -73,33 +73,39 @@ class UsageBuffer:
     """Collects model calls and writes them. ``add`` from the event loop's thread only."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
-        self._calls: list[ModelCall] = []
+        self._seconds: dict[tuple[str, int], _Second] = {}
         self.waiting: list[UsageEvent] = []
         """Events whose write failed and will be tried again."""
         self._max_waiting = max_waiting
         self._run = token(8)
         self._batches = 0
-        self.add = self._calls.append
-        """``add(call: ModelCall)``: remember a call; a plain list append, it never blocks."""
+
+    def add(self, call: ModelCall) -> None:
+        """Count a call; it never blocks."""
+        started = call.started
+        if not call.resource_id or not 0 <= started < MAX_STARTED:
+            reason = "no resource or bad time"
+            log.error("usage_dropped", request_id=call.request_id, reason=reason)
+            return
+        key = call.resource_id, int(started)
+        second = self._seconds.get(key)
+        if second is None:
+            second = self._seconds[key] = _Second(call)
+        elif started < second.started:
+            second.started = started
+        second.add(call)
 
     def flush(self) -> list[UsageEvent]:
         """Everything added since the last flush, summed per resource, dimension and second.
 
         An event starts with the first of its calls.
         """
-        seconds: dict[tuple[str, int], _Second] = {}
-        for call in filter(_sound, self._calls):
-            key = call.resource_id, int(call.started)
-            second = seconds.get(key)
-            if second is None:
-                second = seconds[key] = _Second(call)
-            second.add(call)
-        self._calls.clear()
+        seconds, self._seconds = self._seconds, {}
         return self._events(
             {
-                (_series(second.call, dimension), second.start): amount
+                (_series(second.call, dimension), int(second.started * SECOND)): amount
                 for second in seconds.values()
-                for dimension, amount in second.amounts.items()
+                for dimension, amount in second.amounts()
             }
         )
 
@@ -164,38 +170,32 @@ class UsageBuffer:
 
 
 class _Second:
-    """The calls of one model in one second."""
+    """The calls of one model in one second, added up."""
+
+    __slots__ = ("call", "input", "output", "requests", "started")
 
     def __init__(self, call: ModelCall) -> None:
         self.call = call
-        self.start = int(call.started * SECOND)
-        self.amounts: dict[str, int] = defaultdict(int)
+        self.started = call.started
+        self.requests = self.input = self.output = 0
 
     def add(self, call: ModelCall) -> None:
-        self.start = min(self.start, int(call.started * SECOND))
-        for dimension, amount in amounts_of(call):
-            self.amounts[dimension] += amount
+        if call.status < 400:
+            self.requests += 1
+        if call.counted:
+            output = max(call.output_tokens, call.total_tokens - call.input_tokens)
+            self.input += min(max(call.input_tokens, 0), MAX_TOKENS)
+            self.output += min(max(output, 0), MAX_TOKENS)
 
-
-def amounts_of(call: ModelCall) -> Iterable[tuple[str, int]]:
-    """The dimensions that a call uses and how much of each; never negative, zeros left out."""
-    if call.status < 400:
-        yield MODEL_REQUESTS, 1
-    if call.counted:
-        output = max(call.output_tokens, call.total_tokens - call.input_tokens)
-        for dimension, tokens in (
-            (MODEL_INPUT_TOKENS, call.input_tokens),
-            (MODEL_OUTPUT_TOKENS, output),
+    def amounts(self) -> Iterable[tuple[str, int]]:
+        """What was used of each dimension; zeros left out."""
+        for dimension, amount in (
+            (MODEL_REQUESTS, self.requests),
+            (MODEL_INPUT_TOKENS, self.input),
+            (MODEL_OUTPUT_TOKENS, self.output),
         ):
-            if tokens > 0:
-                yield dimension, min(tokens, MAX_TOKENS)
-
-
-def _sound(call: ModelCall) -> bool:
-    sound = bool(call.resource_id) and 0 <= call.started < MAX_STARTED
-    if not sound:
-        log.error("usage_dropped", request_id=call.request_id, reason="no resource or bad time")
-    return sound
+            if amount:
+                yield dimension, amount
 
 
 def _series(call: ModelCall, dimension: str) -> Series:

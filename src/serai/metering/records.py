@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, update
 
-from serai.metering.dimensions import DIMENSIONS
+from serai.metering.dimensions import DIMENSIONS, MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS
 from serai.metering.events import Series, UsageEvent
 from serai.metering.quarantine import set_aside
 from serai.metering.times import DAY, HOUR, month_of
 from serai.store.dialect import among, insert_into, upsert_many
+from serai.store.reach import unbounded
 from serai.store.tables.usage import (
     usage_days,
     usage_events,
@@ -43,6 +44,35 @@ RETENTION = 8 * DAY
 Events tell a repetition from new usage and answer windows that begin or end inside an hour; the
 longest window in hours is 7 days.
 """
+
+
+@unbounded("what a model used is the platform's own to know")
+def tokens_since(conn: Connection, resource_id: str, since: int) -> tuple[int, int]:
+    """Input and output tokens of a model from ``since``, in milliseconds since 1970, until now.
+
+    Of an hour in which ``since`` lies only what came after it counts, while single events are kept.
+    """
+    return tuple(  # type: ignore[return-value]
+        _amount_since(conn, resource_id, dimension, since)
+        for dimension in (MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS)
+    )
+
+
+def _amount_since(conn: Connection, resource_id: str, dimension: str, since: int) -> int:
+    series, hours, events = usage_series.c, usage_hours.c, usage_events.c
+    wanted = series.resource_id == resource_id, series.dimension == dimension
+    first = -(-since // HOUR)
+    whole = (
+        select(func.coalesce(func.sum(hours.quantity), 0))
+        .join(usage_series, series.id == hours.series_id)
+        .where(*wanted, hours.hour >= first)
+    )
+    part = (
+        select(func.coalesce(func.sum(events.quantity), 0))
+        .join(usage_series, series.id == events.series_id)
+        .where(*wanted, events.start >= since, events.start < first * HOUR)
+    )
+    return int(conn.execute(whole).scalar_one()) + int(conn.execute(part).scalar_one())
 
 
 def record(conn: Connection, events: Iterable[UsageEvent]) -> int:

@@ -7,6 +7,7 @@ from litestar.types import ControllerRouterHandler
 
 from serai.network.domain_operations import DomainContext, domain_operations
 from serai.network.egress_operations import egress_operations
+from serai.network.served import Domains
 from serai.network.settings import load_network_settings
 from serai.network.verification import DnsVerifier
 from serai.resources.operations import ResourceContext
@@ -18,6 +19,7 @@ class Network:
     def __init__(self, data_dir: Path, origin: str, regions: Callable[[], list[str]]) -> None:
         self.settings = load_network_settings(data_dir / "network.toml", origin)
         self.verifier = DnsVerifier(self.settings.nameservers)
+        self.domains = Domains()
         self._regions = regions
 
     def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:

@@ -51,6 +51,11 @@ class DomainContext(msgspec.Struct, frozen=True):
     cname_target: str | None
     regions: Callable[[], list[str]]
 
+    def changed(self, document: Document) -> Document:
+        """Tell what serves domains that this one, or whom it is shared with, is not as it was."""
+        self.resources.on_change(DOMAINS.name, document, False)
+        return document
+
     def need_own(self, conn: Connection, caller: Caller, name: str) -> Document:
         """The workspace's own domain.
 
@@ -161,6 +166,7 @@ def _creates(context: DomainContext) -> list[ControllerRouterHandler]:
         shape = await decode_body(request, CustomDomain)
         body = wanted_domain(shape, context.regions())
         document = await db.write(lambda conn: create(conn, caller, body))
+        context.changed(document)
         return json_response(document.body.encode())
 
     @post(
@@ -209,7 +215,7 @@ def _writes(context: DomainContext) -> list[ControllerRouterHandler]:
                 conn, DOMAINS, actor_of(caller), old, keep_verification(body, before)
             )
 
-        return json_response((await db.write(write)).body.encode())
+        return json_response(context.changed(await db.write(write)).body.encode())
 
     @delete(
         "/v0/customdomains/{name:str}",
@@ -227,7 +233,7 @@ def _writes(context: DomainContext) -> list[ControllerRouterHandler]:
             drop_share(conn, document.id)
             return document
 
-        return json_response((await db.write(write)).body.encode())
+        return json_response(context.changed(await db.write(write)).body.encode())
 
     return [update_custom_domain, delete_custom_domain]
 
@@ -255,7 +261,7 @@ def _verify(context: DomainContext) -> ControllerRouterHandler:
             meter(conn, ACTIVE, changed, ACTIVE.rate(body))
             return changed
 
-        return json_response((await db.write(write)).body.encode())
+        return json_response(context.changed(await db.write(write)).body.encode())
 
     return verify_custom_domain
 
@@ -291,7 +297,7 @@ def _shares(context: DomainContext) -> list[ControllerRouterHandler]:
         caller = caller_of(request)
         target = (await decode_body(request, ShareCustomDomain)).target_workspace
         document = await db.write(lambda conn: _share(conn, context, caller, name, target))
-        return json_response(document.body.encode())
+        return json_response(context.changed(document).body.encode())
 
     @delete(
         "/v0/customdomains/{name:str}/share/{target:str}",
@@ -311,7 +317,7 @@ def _shares(context: DomainContext) -> list[ControllerRouterHandler]:
                 )
             return document
 
-        return json_response((await db.write(write)).body.encode())
+        return json_response(context.changed(await db.write(write)).body.encode())
 
     return [list_custom_domain_shares, share_custom_domain, unshare_custom_domain]
 

@@ -82,6 +82,24 @@ def prepare_policy(body: Body) -> None:
     needed = {"location": "locations", "flavor": "flavors", "maxToken": "maxTokens"}[spec["type"]]
     if not spec.get(needed):
         raise BadRequest(f"spec.{needed} is missing: a policy of type {spec['type']} needs it.")
+    if needed == "maxTokens":
+        _check_max_tokens(spec[needed])
+
+
+def _check_max_tokens(limits: Body) -> None:
+    units = ("minute", "hour", "day", "month")
+    if limits.get("granularity") not in units:
+        raise BadRequest(
+            f"spec.maxTokens.granularity {str(limits.get('granularity'))[:40]!r} is not one of "
+            f"{', '.join(units)}."
+        )
+    if not 1 <= limits.get("step", 1) <= 10_000:
+        raise BadRequest("spec.maxTokens.step must be a whole number from 1 to 10000.")
+    numbers = [limits.get(name) or 0 for name in ("input", "output", "total")]
+    if min(numbers) < 0 or not any(numbers):
+        raise BadRequest(
+            "spec.maxTokens needs a limit above 0 in input, output or total; 0 sets none."
+        )
 
 
 AGENTS = Kind(

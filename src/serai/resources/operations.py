@@ -1,6 +1,6 @@
 """Create, read, list, replace and delete over HTTP, for every kind whose life is a document."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,9 @@ from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.wire.common import CoreEvent
 
+Complete = Callable[[bytes], bytes]
+"""Adds to the JSON of a document what changes by itself, and is stored nowhere."""
+
 OnChange = Callable[[str, Document, bool], None]
 """Called after a commit with the kind's name, the document, and whether it is gone."""
 
@@ -33,6 +36,8 @@ class ResourceContext(msgspec.Struct, frozen=True):
     store: DocumentStore
     cursors: CursorCodec
     on_change: OnChange
+    complete: Mapping[str, Complete] = {}
+    """By kind's name."""
 
 
 SHOW = {"show_secrets": bool}
@@ -56,9 +61,9 @@ def actor_in(caller: Caller, workspace: str) -> Actor:
     )
 
 
-def answer(document: Document) -> Response[bytes]:
+def answer(document: Document, complete: Complete = bytes) -> Response[bytes]:
     """One document as a write answers it, with its entity tag."""
-    return json_response(document.body.encode(), {"ETag": entity_tag(document)})
+    return json_response(complete(document.body.encode()), {"ETag": entity_tag(document)})
 
 
 async def show(
@@ -79,6 +84,7 @@ async def show(
         if not caller_of(request).is_admin:
             raise Forbidden("show_secrets needs the admin role in this workspace.")
         body = msgspec.json.encode(context.store.reveal(kind, document))
+    body = context.complete.get(kind.name, bytes)(body)
     if kind.has_events:
         body = body[:-1] + b',"events":' + msgspec.json.encode(shown) + b"}"
     return json_response(body, {"ETag": entity_tag(document)})
@@ -124,7 +130,10 @@ def read_operations(context: ResourceContext, kind: Kind) -> list[ControllerRout
         def read(conn: Connection) -> bytes:
             if kind.owner is not None:
                 store.need(conn, kind.owner, workspace, parent)
-            return answer_list(conn, context.cursors, kind, workspace, version, params, parent)
+            complete = context.complete.get(kind.name)
+            return answer_list(
+                conn, context.cursors, kind, workspace, version, params, parent, complete
+            )
 
         return json_response(await db.read(read))
 

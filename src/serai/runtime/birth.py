@@ -22,7 +22,19 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 from typing import NoReturn
 
-from serai.runtime import cgroups, linux, privileges, processes, rootfs, traces
+import msgspec
+
+from serai.runtime import (
+    certificates,
+    cgroups,
+    freezer,
+    linux,
+    network,
+    privileges,
+    processes,
+    rootfs,
+    traces,
+)
 from serai.runtime.messages import Birth, Setup, Trace
 
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
@@ -34,11 +46,17 @@ class Place:
     """What the launcher prepared once for all births."""
 
     def __init__(
-        self, setup: Setup, serve: Serve, map_fd: int | None, start: "Start | None" = None
+        self,
+        setup: Setup,
+        serve: Serve,
+        map_fd: int | None,
+        roots: bytes = b"",
+        start: "Start | None" = None,
     ) -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd
+        self.roots = roots
         self.start = start or _start
         self.root_outside = setup.uid_base is not None
 
@@ -58,6 +76,7 @@ def attend(place: Place, birth: Birth) -> Trace:
     with traces.locked(directory):
         earlier = traces.read_trace(directory)
         if earlier is not None and traces.is_running(earlier):
+            freezer.thaw(earlier)
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
@@ -144,7 +163,15 @@ def _accompany(
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
     expect(heard, b"r")
-    return trace
+    return connected(trace, birth)
+
+
+def connected(trace: Trace, birth: Birth) -> Trace:
+    """The trace of a sandbox that serves, with its network connected if it shall have one."""
+    if not birth.egress:
+        return trace
+    reach = network.try_attach(trace.pid, birth.id, birth.egress)
+    return msgspec.structs.replace(trace, network=reach)
 
 
 def expect(heard: int, word: bytes) -> None:
@@ -181,7 +208,10 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
-        rootfs.build(place.setup, birth.masks, place.map_fd, user_xattr=not place.root_outside)
+        user_xattr = not place.root_outside
+        rootfs.build(
+            place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
+        )
         rootfs.enter()
         _forget_host()
         if place.root_outside:
@@ -217,6 +247,7 @@ def _settle(place: Place, birth: Birth) -> None:
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
     write_identity(birth.hostname)
+    certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()

@@ -1,4 +1,4 @@
-"""Limits through control groups, version 2 or 1, whichever this host lets us write."""
+"""Limits and freezing through control groups, version 2 or 1, whichever this host lets us write."""
 
 import errno
 import os
@@ -6,8 +6,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from serai.runtime import freezer
 from serai.runtime.messages import Hierarchy, Limits
 
+FREEZER = "freezer"
+"""Listed as a controller of the hierarchies whose groups can be frozen."""
 _CONTROLLERS = ("memory", "cpu", "pids")
 _CPU_PERIOD_US = 100_000
 
@@ -56,8 +59,10 @@ def discover(name: str) -> list[Hierarchy]:
         found += _usable(mount_point, kind, options, root, own, name)
     covered: set[str] = set()
     chosen = []
-    for hierarchy in sorted(found, key=lambda each: -len(each.controllers)):
+    # Of two that can only be frozen version 1, which a process enters without any delay.
+    for hierarchy in sorted(found, key=lambda each: (-len(each.controllers), each.unified)):
         if covered.issuperset(hierarchy.controllers):
+            forget([hierarchy])
             continue
         chosen.append(hierarchy)
         covered.update(hierarchy.controllers)
@@ -90,7 +95,7 @@ def _usable(
     mount_point: Path, kind: str, options: set[str], root: str, own: dict[str, str], name: str
 ) -> list[Hierarchy]:
     unified = kind == "cgroup2"
-    wanted = options.intersection(_CONTROLLERS)
+    wanted = options.intersection((*_CONTROLLERS, FREEZER))
     if not unified and not wanted:
         return []
     path = own.get("" if unified else min(wanted), "/")
@@ -107,11 +112,10 @@ def _usable(
 def _prepare(base: Path, wanted: set[str], name: str, *, unified: bool) -> list[Hierarchy]:
     if unified:
         wanted = _delegate(base, name)
-    if not wanted:
-        return []
     (base / name).mkdir(exist_ok=True)
     if unified:
         _enable(base / name, wanted)
+        wanted |= {FREEZER} if (base / name / "cgroup.freeze").exists() else set()
     controllers = tuple(sorted(wanted))
     return [Hierarchy(parent=str(base / name), controllers=controllers, unified=unified)]
 
@@ -194,6 +198,7 @@ def _kill_all(group: Path) -> None:
     try:
         for pid in (group / "cgroup.procs").read_text().split():
             os.kill(int(pid), 9)
+        freezer.thaw_group(group)
     except (OSError, ValueError):
         return
 

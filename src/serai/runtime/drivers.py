@@ -2,32 +2,48 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
 from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
+from serai.runtime.disks import Disks
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.engine.runtime import EngineRuntime
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.plans import check_id
-from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.pool import Pool
+from serai.runtime.port import Mount, Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.storage import Storage
 from serai.runtime.unavailable import UnavailableRuntime
 
 log = structlog.get_logger("serai")
 
 AUTO, DEFAULT = "auto", "embedded"
-Make = Callable[[Path], Runtime]
+
+
+class Make(Protocol):
+    """Makes a driver; arguments as of EmbeddedRuntime."""
+
+    def __call__(self, data_dir: Path, *, pool: Pool | None, egress: Path | None) -> Runtime:
+        """The driver, not started."""
 
 
 def _oci(program: str) -> Make:
-    return lambda data_dir: OciRuntime(program, data_dir)
+    def make(data_dir: Path, *, pool: Pool | None, egress: Path | None) -> Runtime:
+        return OciRuntime(program, data_dir, pool=pool, egress=egress)
+
+    return make
 
 
 def _engine(name: str) -> Make:
-    return lambda data_dir: EngineRuntime(name, data_dir)
+    def make(data_dir: Path, *, pool: Pool | None, egress: Path | None) -> Runtime:
+        return EngineRuntime(name, data_dir)
+
+    return make
 
 
 DRIVERS: Mapping[str, Make] = {
@@ -46,16 +62,27 @@ class Drivers:
     Args:
         data_dir: shared by all of them.
         wanted: name of a driver, or ``auto``: the embedded one.
+        pool, egress: see EmbeddedRuntime.
         drivers: how to make each.
     """
 
     def __init__(
-        self, data_dir: Path, wanted: str = AUTO, drivers: Mapping[str, Make] = DRIVERS
+        self,
+        data_dir: Path,
+        wanted: str = AUTO,
+        *,
+        pool: Pool | None = None,
+        egress: Path | None = None,
+        drivers: Mapping[str, Make] = DRIVERS,
     ) -> None:
         self._data_dir = data_dir
-        self._make = drivers
+        self._pool = pool
+        self._egress = egress
+        self._drivers = drivers
         self._is_chosen = wanted != AUTO
-        self._primary = drivers[wanted if self._is_chosen else DEFAULT](data_dir)
+        self._primary = self._make(wanted if self._is_chosen else DEFAULT)
+        with_files = self._primary if isinstance(self._primary, EmbeddedRuntime) else None
+        self.disks = with_files.disks if with_files else Disks(Storage(data_dir, pool))
         self._known: dict[str, Runtime] = {self._primary.name: self._primary}
         self._problems: dict[str, RuntimeProblem] = {}
         self._starting = asyncio.Lock()
@@ -125,6 +152,30 @@ class Drivers:
         """See Runtime.alive."""
         return await (await self._driver(handle.driver)).alive(handle)
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """See Runtime.suspend."""
+        await (await self._driver(handle.driver)).suspend(handle)
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """See Runtime.resume."""
+        await (await self._driver(handle.driver)).resume(handle)
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """See Runtime.suspended."""
+        return await (await self._driver(handle.driver)).suspended(handle)
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """See Runtime.attach."""
+        await (await self._driver(handle.driver)).attach(handle)
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """See Runtime.mount."""
+        await (await self._driver(handle.driver)).mount(handle, mount)
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """See Runtime.unmount."""
+        await (await self._driver(handle.driver)).unmount(handle, path)
+
     async def stop(self, handle: SandboxHandle) -> None:
         """See Runtime.stop."""
         await (await self._driver(handle.driver)).stop(handle)
@@ -146,17 +197,20 @@ class Drivers:
 
     async def _driver(self, name: str) -> Runtime:
         """The driver of that name, started; if that failed, as far as it goes."""
-        if name == self._primary.name or name not in self._make:
+        if name == self._primary.name or name not in self._drivers:
             return self._primary
         async with self._starting:
             if name not in self._known:
-                runtime = self._known[name] = self._make[name](self._data_dir)
+                runtime = self._known[name] = self._make(name)
                 try:
                     await runtime.start()
                 except RuntimeProblem as problem:
                     log.warning("runtime_unavailable", runtime=name, reason=str(problem))
                     self._problems[name] = problem
         return self._known[name]
+
+    def _make(self, name: str) -> Runtime:
+        return self._drivers[name](self._data_dir, pool=self._pool, egress=self._egress)
 
     def _marker(self, sandbox_id: str) -> Path:
         """A file with the name of the driver that has the sandbox's files."""

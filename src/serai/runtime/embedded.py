@@ -9,12 +9,14 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from serai.runtime import cgroups, host, image, processes
+from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
+from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
 from serai.runtime.plans import check_id, check_plan, limits_of
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.pool import Pool
+from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -31,6 +33,8 @@ class EmbeddedRuntime:
         entry: dotted module of the sandbox API, with ``preload()`` and
             ``serve(api, port, config)``; imported by the launcher only.
         max_processes: processes and threads one sandbox may have.
+        pool: where their files have a limit, and volumes are possible.
+        egress: Unix socket of the egress process; without one sandboxes have no network.
     """
 
     name: str = "embedded"
@@ -41,12 +45,16 @@ class EmbeddedRuntime:
         *,
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
+        pool: Pool | None = None,
+        egress: Path | None = None,
     ) -> None:
         self.isolation = "not started"
         self.level = "none"
-        self._storage = Storage(data_dir)
+        self._storage = Storage(data_dir, pool)
+        self.disks = Disks(self._storage)
         self._entry = entry
         self._max_processes = max_processes
+        self._egress = str(egress or "")
         self._setup: Setup | None = None
         self._masks: Masks | None = None
         self._channel: Channel | None = None
@@ -71,17 +79,20 @@ class EmbeddedRuntime:
             if not (known := masks.is_complete):
                 masks.refresh()
             channel = await self._launcher()
-            await self._try_out(masks.current)
+            reach = await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
             raise self._explain(problem) from problem
         if known:
             masks.refresh()
-        self.isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
         self.level = "namespaces-rootless" if setup.uid_base is None else "namespaces"
+        isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
+        self.isolation = f"{isolation}; {self.disks.describe()}; {network.describe(reach)}"
+        self.disks.start(maps_owners="idmap" in channel.facts)
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
         async with self._opening:
@@ -114,6 +125,7 @@ class EmbeddedRuntime:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
+                await self.disks.provide(plan)
                 trace = await self._bear(self._birth(plan, masks))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
@@ -131,6 +143,36 @@ class EmbeddedRuntime:
         """Whether the first process of this very run still lives."""
         return is_running(_trace_of(handle))
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """See Runtime.suspend."""
+        trace = _trace_of(handle)
+        async with self._turn(handle.id):
+            if not is_running(trace):
+                raise RuntimeProblem(f"sandbox {handle.id} has ended")
+            try:
+                await asyncio.to_thread(freezer.freeze, trace)
+            except OSError as error:
+                raise RuntimeProblem(f"sandbox {handle.id} stays awake: {error}") from error
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """See Runtime.resume. A group is thawed at once, without even a change of threads."""
+        trace = _trace_of(handle)
+        async with self._turn(handle.id):
+            if freezer.has_group(trace):
+                freezer.thaw(trace)
+            else:
+                await asyncio.to_thread(freezer.thaw, trace)
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """See Runtime.suspended."""
+        return freezer.is_frozen(_trace_of(handle))
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
+        if self._egress:
+            details = {"id": handle.id, "egress": self._egress}
+            await self._send("network", _trace_of(handle), details)
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
         check_id(handle.id)
@@ -144,6 +186,16 @@ class EmbeddedRuntime:
         trace = _trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """See Runtime.mount."""
+        async with self._turn(handle.id):
+            await self.disks.mount(mount, _trace_of(handle), self._send)
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """See Runtime.unmount."""
+        async with self._turn(handle.id):
+            await self._send("unmount", _trace_of(handle), {"path": path})
 
     async def leftovers(self) -> list[str]:
         """Ids with a directory, a socket or a control group here."""
@@ -191,14 +243,18 @@ class EmbeddedRuntime:
                 self._channel = await Channel.open(self._setup, self._storage.root / "launcher.log")
             return self._channel
 
-    async def _try_out(self, masks: Mapping[str, str]) -> None:
-        """Start a sandbox, without any code but ours in it: the masks need not be complete."""
+    async def _try_out(self, masks: Mapping[str, str]) -> str:
+        """Start a sandbox, without any code but ours in it: the masks need not be complete.
+
+        Answers what its network can reach.
+        """
         plan = SandboxPlan(
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, masks)
         await self.destroy(_TRIAL, handle)
+        return _trace_of(handle).network
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
@@ -212,10 +268,17 @@ class EmbeddedRuntime:
             api_socket=api_socket,
             port_socket=port_socket,
             limits=limits_of(plan, self._max_processes),
-            environment={**defaults, **plan.environment},
+            environment={
+                **defaults,
+                **(plan.network.environment if plan.network else {}),
+                **plan.environment,
+            },
             home=plan.environment.get("HOME", defaults["HOME"]),
             workdir="/blaxel",
             masks=dict(masks),
+            mounts=self.disks.placed(plan),
+            egress=self._egress,
+            authority=plan.network.authority if plan.network else "",
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -242,6 +305,7 @@ class EmbeddedRuntime:
     def _end(self, trace: Trace) -> None:
         if not is_running(trace):
             return
+        freezer.thaw(trace)
         if not processes.kill_and_wait(trace.pid, trace.started, _KILL_SECONDS):
             raise RuntimeProblem(
                 f"process {trace.pid} of a sandbox did not end within {_KILL_SECONDS:.0f} s of "
@@ -264,12 +328,14 @@ class EmbeddedRuntime:
         if trace is not None:
             self._stop(sandbox_id, trace)
         self._stop(sandbox_id, None)
+        self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
         self._stop(sandbox_id, None)
         if is_new:
+            self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:

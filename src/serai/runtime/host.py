@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from serai.runtime.cgroups import FREEZER
 from serai.runtime.messages import Hierarchy
 from serai.runtime.port import RuntimeProblem
 
@@ -85,13 +86,16 @@ def describe(
         parts.append(f"users mapped to {uid_base}-{uid_base + _RANGE - 1}")
         if "idmap" not in facts:
             parts.append("host files look owned by nobody (no idmapped mounts)")
-    limited = sorted({name for each in hierarchies for name in each.controllers})
+    offered = {name for each in hierarchies for name in each.controllers}
+    limited = sorted(offered - {FREEZER})
     missing = sorted({"cpu", "memory", "pids"} - set(limited))
     if limited:
         parts.append(f"cgroup limits: {', '.join(limited)}")
     if missing:
         weaker = ", only per-process resource limits" if set(missing) - {"cpu"} else ""
         parts.append(f"DEGRADED: no cgroup limit for {', '.join(missing)}{weaker}")
+    if FREEZER not in offered:
+        parts.append("DEGRADED: standby by stop signals, as no cgroup can be frozen")
     return "; ".join(parts)
 
 

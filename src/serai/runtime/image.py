@@ -68,7 +68,7 @@ _ETC_GENERATED = {
     ),
     "host.conf": "multi on\n",
     "profile": 'export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"\numask 022\n',
-    "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    "resolv.conf": "nameserver 192.0.0.8\noptions timeout:3 attempts:2\n",
 }
 _DIRECTORIES = {
     **dict.fromkeys(("app", "blaxel", "dev", "etc", "home", "home/user", "media", "mnt"), 0o755),

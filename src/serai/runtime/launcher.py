@@ -12,9 +12,11 @@ import select
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn, cast
 
+import certifi
 import msgspec
 
 from serai.runtime import birth as births
@@ -167,10 +169,11 @@ def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     facts = () if map_fd is None else ("idmap",)
     if setup.program:
         starter = importlib.import_module(setup.starter)
-        return births.Place(setup, _not_here, map_fd, starter.start), facts
+        return births.Place(setup, _not_here, map_fd, start=starter.start), facts
     entry = importlib.import_module(setup.entry)
     entry.preload()
-    return births.Place(setup, cast(births.Serve, entry.serve), map_fd), facts
+    roots = Path(certifi.where()).read_bytes()
+    return births.Place(setup, cast(births.Serve, entry.serve), map_fd, roots), facts
 
 
 def main(channel: int) -> None:

@@ -25,10 +25,12 @@ MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_NOATIME = 1024
 MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 
 MOUNT_ATTR_RDONLY = 0x1
@@ -37,6 +39,7 @@ MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_IDMAP = 0x100000
 
 _PR_SET_NAME = 15
+PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 PR_CAPBSET_DROP = 24
@@ -50,6 +53,8 @@ _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOVE_MOUNT_T_EMPTY_PATH = 0x40
+_UMOUNT_NOFOLLOW = 8
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_MOUNT_SETATTR = 428, 429, 442
 _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -84,6 +89,11 @@ def machine() -> str:
 def unshare(flags: int) -> None:
     """Move this process (for pids: its next children) into new namespaces."""
     _checked(LIBC.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+
+
+def enter_namespace(descriptor: int) -> None:
+    """setns(2): move this process into the namespace behind an open file of ``/proc/*/ns``."""
+    _checked(LIBC.setns(ctypes.c_int(descriptor), ctypes.c_int(0)), "setns")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -161,6 +171,32 @@ def attach_mount(mount_fd: int, target: str) -> None:
         target.encode(),
         _MOVE_MOUNT_F_EMPTY_PATH,
     )
+
+
+def clone_mount_of(directory: int) -> int:
+    """A detached mount whose root is an opened directory."""
+    flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_EMPTY_PATH
+    return _syscall(_NR_OPEN_TREE, "open_tree", directory, b"", flags)
+
+
+def attach_mount_to(mount_fd: int, directory: int) -> None:
+    """Put a detached mount on an opened directory of this mount namespace."""
+    flags = _MOVE_MOUNT_F_EMPTY_PATH | _MOVE_MOUNT_T_EMPTY_PATH
+    _syscall(_NR_MOVE_MOUNT, "move_mount", mount_fd, b"", directory, b"", flags)
+
+
+def unmount_unused(name: str) -> None:
+    """Unmount what is mounted on this very entry of the current directory.
+
+    Raises:
+        OSError: ``EBUSY`` as long as somebody uses it.
+    """
+    _checked(LIBC.umount2(name.encode(), ctypes.c_int(_UMOUNT_NOFOLLOW)), f"unmount {name}")
+
+
+def enter(namespace: int, kind: int) -> None:
+    """setns(2)."""
+    _checked(LIBC.setns(ctypes.c_int(namespace), ctypes.c_int(kind)), "setns")
 
 
 def prctl(option: int, *arguments: object) -> int:

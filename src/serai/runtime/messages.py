@@ -54,11 +54,26 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     tree: str = ""
 
 
+class Placed(msgspec.Struct, frozen=True, kw_only=True):
+    """A directory or a file system image of the host, and where in a sandbox it is mounted.
+
+    ``folder`` is below a directory, followed without links.
+    """
+
+    source: str
+    path: str
+    folder: str = ""
+    is_image: bool = False
+    read_only: bool = False
+
+
 class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     """Start one sandbox in ``directory``, answering on the two sockets.
 
     ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
     are the lower layers that hide parts of the host's directories, by the names in Setup.
+    ``egress`` is the socket of the egress process, empty for no network; ``authority`` the
+    certificates (PEM) that programs inside shall trust besides those of the image.
     """
 
     request: int
@@ -73,6 +88,9 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     home: str
     workdir: str
     masks: dict[str, str]
+    mounts: tuple[Placed, ...] = ()
+    egress: str = ""
+    authority: str = ""
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
@@ -105,6 +123,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         api_socket, port_socket: see Birth.
         cgroups: absolute directories.
         skeleton, masks: the lower layers it runs on, which must stay while it runs.
+        network: what of its network was connected at its birth, see ``serai.runtime.network``.
     """
 
     pid: int
@@ -116,6 +135,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     cgroups: tuple[str, ...]
     skeleton: str
     masks: tuple[str, ...]
+    network: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

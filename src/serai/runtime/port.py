@@ -1,7 +1,7 @@
 """The port every sandbox runtime implements."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -9,6 +9,43 @@ LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
 """What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
 hardened; namespaces of an unprivileged user; namespaces with users of their own and control
 groups; a kernel of its own (gVisor) within such namespaces."""
+
+DISK_MB_DEFAULT = 10 * 1024
+
+
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume or a drive in a sandbox.
+
+    Attributes:
+        id: of the volume or drive, ``[a-z0-9]``; of a volume that ends with its sandbox, the
+            sandbox's id, a dot and a number.
+        kind: a volume is in one sandbox at a time and has a size, a drive is shared.
+        path: where in the sandbox, absolute.
+        read_only: whether the sandbox may not change it.
+        size_mb: of a volume, in MiB.
+        content: tar archive on the host with what a new volume starts with; empty for none.
+        folder: of a drive, the folder below it that is shown; empty for all.
+    """
+
+    id: str
+    kind: Literal["volume", "drive"]
+    path: str
+    read_only: bool = False
+    size_mb: int = 0
+    content: str = ""
+    folder: str = ""
+
+
+class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How programs in a sandbox find their way out.
+
+    Attributes:
+        environment: variables that tell them of a proxy and of certificates to trust.
+        authority: certificates (PEM) to add to those that the image trusts.
+    """
+
+    environment: Mapping[str, str]
+    authority: str
 
 
 class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +57,9 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         image: image reference, for example ``blaxel/base-image:latest``.
         memory_mb: memory limit in MiB; CPU cores are ``memory_mb / 2048``.
         environment: variables of every process inside, unmasked.
+        disk_mb: what its files may take, in MiB.
+        mounts: volumes and drives it starts with.
+        network: ``None`` leaves it with loopback only.
     """
 
     id: str
@@ -27,6 +67,9 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     memory_mb: int
     environment: Mapping[str, str]
+    disk_mb: int = DISK_MB_DEFAULT
+    mounts: tuple[Mount, ...] = ()
+    network: NetworkPlan | None = None
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,11 +144,32 @@ class Runtime(Protocol):
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the sandbox of this handle still runs (also after our own restart)."""
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """Stop every process where it stands; its memory stays, its sockets take connections.
+
+        Fails with RuntimeProblem, and changes nothing, when it has ended or cannot be stopped.
+        """
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """Let a suspended sandbox go on; nothing happens to one that runs."""
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """Whether it is suspended, found by looking: also after our own restart."""
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Connect the network of a running sandbox with a new egress process."""
+
     async def stop(self, handle: SandboxHandle) -> None:
         """End every process of the sandbox; its files stay."""
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End it and remove its files, mounts, namespaces and cgroups."""
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """Mount a drive in a running sandbox; one that is mounted there already is fine."""
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
 
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

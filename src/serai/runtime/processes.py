@@ -1,5 +1,6 @@
 """Helpers of our own, and any process by pid and start time, so that a reused pid is never hit."""
 
+import contextlib
 import errno
 import os
 import select
@@ -31,6 +32,34 @@ def start_time(pid: int) -> int | None:
         return None
     fields = stat[stat.rindex(b")") + 2 :].split()
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def thread_states(pid: int) -> set[str]:
+    """The letters of its threads' states, as ``ps`` shows them; none when it is gone."""
+    found = set()
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            stat = file.read_text(errors="replace")
+            found.add(stat[stat.rindex(")") + 2])
+    return found
+
+
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process to take notice of it."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
+            if line.startswith("ShdPnd:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process, or a thread of it, has started and not yet lost."""
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, file.read_text().split())
+    return found
 
 
 def kill_and_wait(pid: int, started: int, timeout: float) -> bool:

@@ -11,8 +11,8 @@ import os
 import stat
 from collections.abc import Mapping
 
-from serai.runtime import linux
-from serai.runtime.messages import Setup
+from serai.runtime import linux, mounting
+from serai.runtime.messages import Placed, Setup
 
 ROOT = "root"
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -51,10 +51,20 @@ def layer_names(setup: Setup) -> tuple[str, ...]:
     return (ROOT, *setup.system)
 
 
-def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool) -> None:
+def build(
+    setup: Setup,
+    masks: Mapping[str, str],
+    map_fd: int | None,
+    *,
+    user_xattr: bool,
+    mounts: tuple[Placed, ...] = (),
+) -> None:
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
-    Arguments as of ``layers``.
+    Args:
+        mounts: volumes and drives.
+
+    Others as of ``layers``.
     """
     layers(setup, masks, map_fd, user_xattr=user_xattr)
     owner = Owner(setup.uid_base)
@@ -62,6 +72,7 @@ def build(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xa
     require_directory(f"{ROOT}/sys")
     options = owner.options("mode=755,size=4k")
     linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
+    mounting.put_all(mounts, ROOT, map_fd, owner.base)
 
 
 def layers(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool) -> None:

@@ -6,6 +6,7 @@ Reading ``/usr`` takes seconds when it is not in memory, so this runs as a proce
 
 import contextlib
 import os
+import signal
 import stat
 import sys
 from collections.abc import Collection
@@ -45,6 +46,7 @@ class Found(msgspec.Struct, frozen=True):
 
 def main(request: str) -> None:
     """Answer a Request, in JSON, with a Found, in JSON, on standard output."""
+    linux.prctl(linux.PR_SET_PDEATHSIG, signal.SIGKILL)  # else it would go on for nobody
     asked = msgspec.json.decode(request, type=Request)
     if asked.polite:
         _step_back()

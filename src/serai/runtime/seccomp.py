@@ -73,12 +73,17 @@ FAMILIES = (0, 1, 2, 10, 16)
 """unspecified, Unix, IPv4, IPv6, netlink; everything else is not for a sandbox."""
 TERMINAL_INJECTION = (0x5412, 0x541C)
 """TIOCSTI, TIOCLINUX."""
+FILE_SYSTEM_REQUESTS, REQUEST_FAMILY = 0x9400, 0xFF00
+"""Btrfs takes requests of this family from everyone; a new subvolume would have no limit."""
+CLONE_FILES = (0x40049409, 0x4020940D, 0xC0189436)
+"""FICLONE, FICLONERANGE and FIDEDUPERANGE, which are of that family by history alone."""
 NAMESPACES = 0x7E020080
 """All CLONE_NEW* bits, time namespaces included."""
 NAMESPACES_OF_CLONE = 0x7E020000
 """The same without CLONE_NEWTIME, whose bit is part of the exit signal in clone(2)."""
 
-_LOAD, _JUMP_EQUAL, _JUMP_ABOVE, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
+_JUMP_EQUAL, _JUMP_ABOVE, _JUMP_ANY_BIT = 0x15, 0x35, 0x45
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 _MODE_FILTER = 2
@@ -128,11 +133,15 @@ def _families(call: int) -> list[Instruction]:
     return _only(call, [(_LOAD, 0, 0, _ARGUMENTS_AT), *checks, *ending])
 
 
-def _terminal(call: int) -> list[Instruction]:
+def _requests(call: int) -> list[Instruction]:
     request = _ARGUMENTS_AT + 8
     checks: list[Instruction] = []
     for number in TERMINAL_INJECTION:
         checks += [(_JUMP_EQUAL, 0, 1, number), _fail(errno.EPERM)]
+    for number in CLONE_FILES:
+        checks += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
+    checks.append((_AND, 0, 0, REQUEST_FAMILY))
+    checks += [(_JUMP_EQUAL, 0, 1, FILE_SYSTEM_REQUESTS), _fail(errno.EPERM)]
     return _only(call, [(_LOAD, 0, 0, request), *checks, (_RETURN, 0, 0, _ALLOW)])
 
 
@@ -155,7 +164,7 @@ def instructions(machine: str) -> list[Instruction]:
     program += _refused_bits(_CLONE[column], NAMESPACES_OF_CLONE)
     program += _refused_bits(_UNSHARE[column], NAMESPACES)
     program += _families(_SOCKET[column]) + _families(_SOCKETPAIR[column])
-    program += _terminal(_IOCTL[column])
+    program += _requests(_IOCTL[column])
     for numbers in REFUSED.values():
         number = numbers[column]
         if number is not None:

@@ -6,17 +6,20 @@ import os
 import stat
 from pathlib import Path
 
+from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
+from serai.runtime.trees import delete_tree, remove_tree
 
 _SOCKET_PATH_LIMIT = 100
 _LONGEST_NAME = "x" * 32 + ".port"
 
 
 class Storage:
-    """The directories of one data directory."""
+    """The directories of one data directory; new sandboxes go to the pool, where there is one."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, pool: Pool | None = None) -> None:
         self.root = data_dir.absolute()
+        self.pool = pool or Pool(self.root, own_mounts=False)
         self.key = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
@@ -29,6 +32,7 @@ class Storage:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.layers.chmod(0o755)
         self._sockets = self._socket_directory()
+        self.pool.open()
         self.empty_trash()
 
     def _socket_directory(self) -> Path:
@@ -50,8 +54,17 @@ class Storage:
         return folder
 
     def directory(self, sandbox_id: str) -> Path:
-        """The directory of one sandbox."""
-        return self.sandboxes / sandbox_id
+        """The directory of one sandbox; those from before there was a pool stay where they are."""
+        plain = self.sandboxes / sandbox_id
+        if not self.pool.is_open or plain.exists():
+            return plain
+        return self.pool.top / "sandboxes" / sandbox_id
+
+    def allot(self, sandbox_id: str, size_mb: int) -> None:
+        """Make sure of a sandbox's directory, and of its limit where one can be set."""
+        directory = self.directory(sandbox_id)
+        if directory.parent != self.sandboxes:
+            self.pool.allot(directory, size_mb)
 
     def sockets(self, sandbox_id: str) -> tuple[str, str]:
         """Paths of a sandbox's API socket and port socket."""
@@ -76,10 +89,16 @@ class Storage:
 
     def known(self) -> set[str]:
         """Ids that have a directory."""
-        return {path.name for path in self.sandboxes.iterdir()}
+        places = [self.sandboxes]
+        if self.pool.is_open:
+            places.append(self.pool.top / "sandboxes")
+        return {path.name for place in places for path in place.iterdir()}
 
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
+        if (directory := self.directory(sandbox_id)).parent != self.sandboxes:
+            self.pool.remove(directory)
+            return
         bag = self._trash / os.urandom(8).hex()
         bag.mkdir(mode=0o700)
         with contextlib.suppress(FileNotFoundError):
@@ -89,6 +108,8 @@ class Storage:
 
     def empty_trash(self) -> None:
         """Delete everything that was moved to the trash by a process that died then."""
+        if self.pool.is_open:
+            self.pool.empty_trash()
         for bag in self._trash.iterdir():
             delete_tree(bag)
             bag.rmdir()
@@ -97,50 +118,3 @@ class Storage:
 def run_directory(api_socket: str) -> Path:
     """Where a sandbox may make sockets itself: beside ours, on the same file system."""
     return Path(api_socket).with_suffix(".run")
-
-
-def remove_tree(folder: Path) -> None:
-    """Delete a directory with all below it, if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        delete_tree(folder)
-        folder.rmdir()
-
-
-def delete_tree(top: Path) -> None:
-    """Delete everything below ``top``, however deep, odd or unreadable it is.
-
-    Directories found inside are first moved up to ``top``, so that neither the depth of the
-    tree nor the length of its paths matters. Links are never followed.
-    """
-    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        while pending := os.listdir(descriptor):
-            for name in pending:
-                _delete_entry(descriptor, name)
-    finally:
-        os.close(descriptor)
-
-
-def _delete_entry(top: int, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=top)
-            return
-        os.chmod(name, 0o700, dir_fd=top)
-        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
-        try:
-            _flatten(top, folder)
-        finally:
-            os.close(folder)
-        os.rmdir(name, dir_fd=top)
-
-
-def _flatten(top: int, folder: int) -> None:
-    with os.scandir(folder) as entries:
-        for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                os.chmod(entry.name, 0o700, dir_fd=folder)
-                target = f"moved-{os.urandom(12).hex()}"
-                os.rename(entry.name, target, src_dir_fd=folder, dst_dir_fd=top)
-            else:
-                os.unlink(entry.name, dir_fd=folder)

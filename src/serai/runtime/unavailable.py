@@ -1,6 +1,6 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
-from serai.runtime.port import RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 
 
 class UnavailableRuntime:
@@ -31,11 +31,32 @@ class UnavailableRuntime:
         """Nothing runs."""
         return False
 
+    async def suspend(self, handle: SandboxHandle) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """Nothing is suspended."""
+
+    async def suspended(self, handle: SandboxHandle) -> bool:
+        """Nothing is suspended."""
+        return False
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Nothing runs."""
+
     async def stop(self, handle: SandboxHandle) -> None:
         """Nothing runs."""
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """Nothing is left."""
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """Nothing is mounted."""
 
     async def leftovers(self) -> list[str]:
         """Nothing is left."""

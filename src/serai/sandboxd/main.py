@@ -36,6 +36,8 @@ from serai.sandboxd.router import Router
 from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
+from serai.sandboxd.standby_routes import StandbyRoutes
+from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
@@ -150,10 +152,12 @@ class Api:
         ]
         for routes in (
             self.system,
+            StandbyRoutes(self.table),
             processes,
             SearchRoutes(self.paths, self.table),
             TerminalRoutes(self.terminals, self.paths),
             NetworkRoutes(),
+            SwaggerRoutes(),
             CodeRoutes(coder, self.paths),
             McpRoutes(tools),
             TreeRoutes(self.paths, files),

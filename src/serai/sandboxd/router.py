@@ -32,20 +32,24 @@ class Router:
 
     def __init__(self) -> None:
         self._exact: dict[tuple[str, str], RouteHandler] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], RouteHandler]] = []
+        self._patterns: list[tuple[str, re.Pattern[str], RouteHandler, str]] = []
 
     def add(self, method: str, pattern: str, handler: RouteHandler) -> None:
         """Register a handler."""
         if "{" in pattern:
-            self._patterns.append((method, _compile(pattern), handler))
+            self._patterns.append((method, _compile(pattern), handler, pattern))
         else:
             self._exact[method, pattern] = handler
+
+    def routes(self) -> list[tuple[str, str]]:
+        """Method and pattern of each."""
+        return [*self._exact, *((method, pattern) for method, _, _, pattern in self._patterns)]
 
     def _find(self, method: str, path: str) -> tuple[RouteHandler, dict[str, str]] | None:
         exact = self._exact.get((method, path))
         if exact is not None:
             return exact, {}
-        for verb, pattern, handler in self._patterns:
+        for verb, pattern, handler, _ in self._patterns:
             if verb == method and (match := pattern.fullmatch(path)):
                 return handler, match.groupdict()
         return None

@@ -36,7 +36,7 @@ _BASE_URL = "https://github.com/blaxel-ai/sandbox/releases"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 WELCOME = {
     "message": "This is a Serai sandbox",
-    "documentation": "/health",
+    "documentation": "/swagger/index.html",
     "description": "Runs commands, keeps files and serves ports; see the project's documentation.",
 }
 

@@ -1,9 +1,6 @@
 """``/terminal``: a shell in the browser, and the WebSocket behind it."""
 
-import base64
 import codecs
-import hashlib
-import re
 from pathlib import Path
 
 import msgspec
@@ -13,6 +10,7 @@ from serai.sandboxd.http import Answer, Response, Upgrade
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router, not_found
+from serai.sandboxd.swagger_routes import policy_of
 from serai.sandboxd.terminals import MOST_CELLS, READ_SIZE, Size, Terminal, Terminals
 from serai.sandboxd.websocket import TRY_LATER, WebSocket, accept_key
 from serai.wire.sandbox_api import TerminalInput, TerminalOutput, TerminalResize
@@ -26,18 +24,7 @@ _decoder = msgspec.json.Decoder(TerminalInput | TerminalResize)
 _encode = msgspec.json.Encoder().encode
 
 
-def _policy() -> str:
-    """A content security policy that allows the page's own script and style, nothing else."""
-    rules = ["default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'"]
-    for tag in ("script", "style"):
-        match = re.search(rf"<{tag}>(.*?)</{tag}>".encode(), PAGE, re.DOTALL)
-        assert match is not None
-        digest = base64.b64encode(hashlib.sha256(match.group(1)).digest()).decode()
-        rules.append(f"{tag}-src 'sha256-{digest}'")
-    return "; ".join(rules)
-
-
-_HEADERS = {"Content-Security-Policy": _policy(), "Referrer-Policy": "no-referrer"}
+_HEADERS = {"Content-Security-Policy": policy_of(PAGE), "Referrer-Policy": "no-referrer"}
 
 
 def size_of(cols: str, rows: str) -> Size:

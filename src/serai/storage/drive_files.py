@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -36,10 +36,14 @@ def split_path(path: str, field: str) -> list[str]:
 
 
 class DriveFiles:
-    """The directories of all drives, by the drive's id."""
+    """The directories of all drives, by the drive's id; made and removed as the host can."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, make: Callable[[Path], None], remove: Callable[[Path], None]
+    ) -> None:
         self._root = root
+        self._make = make
+        self._remove = remove
         self._trash = root / ".trash"
 
     def prepare(self, wanted: set[str]) -> None:
@@ -53,7 +57,8 @@ class DriveFiles:
     def path(self, drive_id: str) -> Path:
         """The directory of a drive, made on first use."""
         path = self._root / drive_id
-        path.mkdir(mode=0o700, exist_ok=True)
+        if not path.exists():
+            self._make(path)
         return path
 
     def retire(self, drive_id: str) -> None:
@@ -64,7 +69,7 @@ class DriveFiles:
     def empty_trash(self) -> None:
         """Remove the files of drives that were taken away."""
         for gone in self._trash.iterdir():
-            shutil.rmtree(gone, ignore_errors=True)
+            self._remove(gone)
 
     def size(self, drive_id: str) -> int:
         """Bytes that the files of a drive take on disk; what vanishes meanwhile counts nothing."""

@@ -22,7 +22,7 @@ from serai.resources.operations import (
 from serai.resources.spans import meter
 from serai.storage.drive_files import DriveFiles
 from serai.storage.drive_tokens import DriveTokens
-from serai.storage.drives import DRIVES, STORED
+from serai.storage.drives import DRIVES, STORED, need_unmounted
 from serai.storage.volumes import keep_fixed
 from serai.wire.storage import (
     DeletedDrive,
@@ -94,6 +94,7 @@ def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterH
 
         def write(conn: Connection) -> Document:
             document = store.need(conn, DRIVES, actor.workspace, name)
+            need_unmounted(conn, document)
             store.delete(conn, actor, document)
             meter(conn, STORED, document, 0)
             return document

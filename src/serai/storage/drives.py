@@ -1,10 +1,14 @@
 """The drive kind: defaults and rules."""
 
-from serai.kernel.errors import BadRequest
+from sqlalchemy import Connection, select
+
+from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.names import check_labels
+from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind, Operations, Usage
 from serai.storage.drive_files import split_path
 from serai.storage.volumes import check_region
+from serai.store.tables.mounts import drive_mounts
 from serai.wire.storage import Drive
 
 PERMISSIONS_MAX = 3
@@ -30,6 +34,29 @@ def prepare_drive(body: Body) -> None:
         if not path.startswith("/"):
             raise BadRequest(f"{field}.path {path[:80]!r} does not begin with '/'.")
         permission["path"] = "/" + "/".join(split_path(path, f"{field}.path"))
+
+
+def need_unmounted(conn: Connection, drive: Document) -> None:
+    """A drive that is mounted somewhere stays.
+
+    Raises:
+        Conflict: naming sandboxes that have it.
+    """
+    c = drive_mounts.c
+    query = (
+        select(c.sandbox)
+        .distinct()
+        .where(c.workspace == drive.workspace, c.drive_id == drive.id)
+        .order_by(c.sandbox)
+    )
+    users = list(conn.execute(query).scalars())
+    if users:
+        more = f" and {len(users) - 3} more" if len(users) > 3 else ""
+        raise Conflict(
+            f"Drive {drive.name!r} is mounted in sandbox {', '.join(users[:3])}{more}; unmount it "
+            "there, or delete them, first.",
+            code="DRIVE_MOUNTED",
+        )
 
 
 STORED = Usage("drive_storage_gbs", "drive", lambda body: 0)

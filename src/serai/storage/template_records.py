@@ -81,10 +81,17 @@ def fill_volume(conn: Connection, volume_id: str, digest: str) -> None:
     conn.execute(insert(volume_contents).values(volume_id=volume_id, digest=digest))
 
 
+def content_of(conn: Connection, volume_id: str) -> str | None:
+    """The archive that a volume starts with."""
+    c = volume_contents.c
+    digest: str | None = conn.execute(select(c.digest).where(c.volume_id == volume_id)).scalar()
+    return digest
+
+
 def forget_volume(conn: Connection, volume_id: str) -> str | None:
     """A volume is gone; returns the archive it would have started with."""
     c = volume_contents.c
-    digest = conn.execute(select(c.digest).where(c.volume_id == volume_id)).scalar()
+    digest = content_of(conn, volume_id)
     conn.execute(delete(volume_contents).where(c.volume_id == volume_id))
     return digest
 

@@ -1,5 +1,7 @@
 """Volumes over HTTP."""
 
+import asyncio
+
 import msgspec
 from litestar import Response, delete, get, post, put
 from litestar.types import ControllerRouterHandler
@@ -7,25 +9,32 @@ from sqlalchemy import Connection
 
 from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.identity.caller import caller_of
+from serai.kernel.errors import Conflict
 from serai.resources import events
 from serai.resources.actor import entity_tag
+from serai.resources.attachments import attachments
 from serai.resources.documents import Document
 from serai.resources.listing import answer_list
 from serai.resources.operations import ResourceContext, actor_of
-from serai.storage.attachments import attachments
+from serai.runtime.port import RuntimeProblem
+from serai.storage.ports import HostDisks
 from serai.storage.templates import Templates
-from serai.storage.volumes import VOLUMES, Volumes, lite, view
+from serai.storage.volumes import VOLUMES, Volumes, lite, size_of, view
 from serai.wire.storage import Volume, VolumeList
 
 PATH = "/v0/volumes"
 
 
 def volume_operations(
-    context: ResourceContext, templates: Templates
+    context: ResourceContext, templates: Templates, disks: HostDisks
 ) -> list[ControllerRouterHandler]:
     """Every operation on volumes."""
     volumes = Volumes(context.store)
-    return [*_reads(context), *_writes(context, volumes), _delete(context, volumes, templates)]
+    return [
+        *_reads(context),
+        *_writes(context, volumes, disks),
+        _delete(context, volumes, templates, disks),
+    ]
 
 
 def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
@@ -79,7 +88,9 @@ def _with_events(conn: Connection, document: Document) -> Response[bytes]:
     return json_response(msgspec.json.encode(body), {"ETag": entity_tag(document)})
 
 
-def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouterHandler]:
+def _writes(
+    context: ResourceContext, volumes: Volumes, disks: HostDisks
+) -> list[ControllerRouterHandler]:
     described = {"body": Volume, "answer": Volume}
 
     @post(PATH, status_code=200, operation_id="CreateVolume", opt=described)
@@ -103,7 +114,17 @@ def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouter
             document = volumes.replace(conn, actor, name, shape)
             return document, view(document, attachments(conn, actor.workspace))
 
+        before = await context.db.read(
+            lambda conn: context.store.need(conn, VOLUMES, actor.workspace, name)
+        )
         document, shown = await context.db.write(write)
+        try:
+            await asyncio.to_thread(disks.grow_volume, document.id, size_of(document))
+        except RuntimeProblem as problem:
+            await context.db.write(
+                lambda conn: volumes.shrink_back(conn, document, size_of(before))
+            )
+            raise Conflict(f"Volume {name!r}: {problem}", code="VOLUME_TOO_LARGE") from problem
         context.on_change(VOLUMES.name, document, False)
         return json_response(shown, {"ETag": entity_tag(document)})
 
@@ -111,7 +132,7 @@ def _writes(context: ResourceContext, volumes: Volumes) -> list[ControllerRouter
 
 
 def _delete(
-    context: ResourceContext, volumes: Volumes, templates: Templates
+    context: ResourceContext, volumes: Volumes, templates: Templates, disks: HostDisks
 ) -> ControllerRouterHandler:
     @delete(
         PATH + "/{name:str}",
@@ -123,6 +144,7 @@ def _delete(
         actor = actor_of(caller_of(request))
         document, digest = await context.db.write(lambda conn: volumes.delete(conn, actor, name))
         await templates.release(digest)
+        await asyncio.to_thread(disks.remove_volume, document.id)
         context.on_change(VOLUMES.name, document, True)
         return json_response(view(document, {}))
 

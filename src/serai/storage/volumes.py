@@ -7,12 +7,12 @@ from sqlalchemy import Connection
 
 from serai.kernel.errors import BadRequest, Conflict
 from serai.resources import documents
+from serai.resources.attachments import attachments
 from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind, Operations, Usage
 from serai.resources.spans import meter
 from serai.resources.store import Actor, DocumentStore
 from serai.storage import template_records as records
-from serai.storage.attachments import attachments
 from serai.storage.template_records import VersionRow
 from serai.storage.templates import LATEST, SIZE_DEFAULT, TEMPLATES, check_size
 from serai.wire.storage import Volume
@@ -133,6 +133,14 @@ class Volumes:
         keep_fixed(spec, before, "region")
         return self._store.replace(conn, VOLUMES, actor, old, body)
 
+    def shrink_back(self, conn: Connection, document: Document, size: int) -> None:
+        """Take a growth back that the disk has no room for."""
+        body: Body = msgspec.json.decode(document.body)
+        body["spec"]["size"] = size
+        text = msgspec.json.encode(body).decode()
+        documents.save(conn, msgspec.structs.replace(document, body=text))
+        meter(conn, RESERVED, document, size)
+
     def delete(self, conn: Connection, actor: Actor, name: str) -> tuple[Document, str | None]:
         """Delete a volume; returns the archive it would have started with, too.
 
@@ -166,6 +174,11 @@ def _check_fits(size: int, source: VersionRow) -> None:
         raise BadRequest(
             f"spec.size {size} is too small for the template's files, which take {needed} MB."
         )
+
+
+def size_of(document: Document) -> int:
+    """A volume's size in MB."""
+    return int(msgspec.json.decode(document.body)["spec"]["size"])
 
 
 def view(document: Document, attached: dict[str, str]) -> bytes:

@@ -85,7 +85,10 @@ class PolicyLocation(Wire):
 
 
 class PolicyMaxTokens(Wire):
-    """Token limits per ``granularity`` (for example ``hour``), counted over ``step`` of them."""
+    """Token limits per ``granularity`` (for example ``hour``), counted over ``step`` of them.
+
+    ``strict`` is ours: reserve a call's tokens before it is sent, so that no limit is ever passed.
+    """
 
     granularity: str | None = None
     step: int | None = None
@@ -93,6 +96,7 @@ class PolicyMaxTokens(Wire):
     output: int | None = None
     total: int | None = None
     ratio_input_over_output: int | None = None
+    strict: bool | None = None
 
 
 class PolicySpec(Wire):

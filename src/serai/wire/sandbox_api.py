@@ -248,6 +248,25 @@ class DriveRequest(Wire):
     read_only: bool | None = None
 
 
+class DriveMounted(Wire, omit_defaults=False):
+    """The answer to a mount, and what a list shows of each."""
+
+    drive_name: str
+    mount_path: str
+    drive_path: str
+    read_only: bool
+    success: bool = True
+    message: str = "Drive mounted successfully"
+
+
+class DriveUnmounted(Wire, omit_defaults=False):
+    """The answer to an unmount."""
+
+    mount_path: str
+    success: bool = True
+    message: str = "Drive unmounted successfully"
+
+
 class DriveList(Wire):
     """Mounted drives."""
 

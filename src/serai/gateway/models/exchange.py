@@ -7,15 +7,13 @@ from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request, status_start
 from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.counts import Tally
-from serai.gateway.models.failures import Failure, error_event, excerpt
+from serai.gateway.models.failures import Failure, error_event
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.refusals import no_model, not_strict, refusal, too_large, unreadable
+from serai.gateway.models.token_policies import Reservation, meter_call, most_tokens
 from serai.gateway.problems import (
-    ModelDisabled,
-    ModelUnusable,
-    ProviderFailed,
     RequestTimeout,
     UpstreamSlow,
-    WorkloadNotFound,
     of_provider,
 )
 from serai.gateway.request import Request
@@ -23,9 +21,10 @@ from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
 from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
-from serai.kernel.errors import BadRequest, PayloadTooLarge, SeraiError
+from serai.kernel.errors import BadRequest, SeraiError
 
 if TYPE_CHECKING:
+    from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
 _STREAM_METERS = (StreamMeter, LineMeter)
@@ -46,6 +45,7 @@ class ModelExchange(Exchange):
         "heard",
         "meter",
         "plan",
+        "reserved",
         "route",
         "secret",
         "sent",
@@ -68,26 +68,39 @@ class ModelExchange(Exchange):
         self.ended = False
         self.meter: Meter | None = None
         self.failure: Failure | None = None
+        self.reserved: Reservation | None = None
+
+    def resume(self, call: "Express") -> None:
+        """Take over a call that is on its way already."""
+        self.plan, self.route = call.plan, call.plan.route
+        self.principal, self.credential = call.principal, call.credential()
+        self.request_id = call.request_id.decode("ascii")
+        self.started, self.strip = call.started, call.strip
+        self.address, self.secret = call.plan.address, call.plan.secret
+        self.collects, self.sent = call.plan.rewrites, True
+        self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
+        self.deadline = self.heard + self.gateway.limits.model_response_timeout
 
     def admitted(self) -> None:
         target = self.target
         route = self.gateway.routes.models.get((target.workspace, target.name))
         self.demand_access(route.account_id if route else None)
         if route is None:
-            raise WorkloadNotFound(
-                f"No model '{target.name}' in workspace '{target.workspace}'. Create it first, or"
-                " check the name."
-            )
+            raise no_model(target)
         allowance = self.gateway.allowance
         if allowance is not None and allowance.refusals:
             spent = allowance.refusal(route.account_id, route.workspace)
             if spent is not None:
                 raise spent
         if route.disabled or route.unusable:
-            raise _refusal(route)
+            raise refusal(route)
+        if route.token_policies and not route.strict:
+            self.gateway.token_policies.admit(route.resource_id, route.token_policies)
         self.route = route
         plan = self.plan = self.gateway.plans.find(route, target.rest)
-        self.collects = plan.rewrites and self._is_json()
+        self.collects = (plan.rewrites or route.strict) and self._is_json()
+        if route.strict and not self.collects:
+            raise not_strict()
         self.heard = self.client.loop.time()
         if self.request.complete:
             self._send(plan)
@@ -111,8 +124,7 @@ class ModelExchange(Exchange):
             raise self._too_large()
 
     def _too_large(self) -> SeraiError:
-        limit = self.gateway.limits.model_body_bytes
-        return PayloadTooLarge(f"The JSON body of a model call may have at most {limit} bytes.")
+        return too_large(self.gateway.limits.model_body_bytes)
 
     # -- the request
     def body(self, data: bytes) -> None:
@@ -174,7 +186,9 @@ class ModelExchange(Exchange):
         body = self.backlog[0] if len(self.backlog) == 1 else b"".join(self.backlog)
         self.backlog = []
         copied = self._copied()
-        if body and self.collects:
+        if plan.route.strict:
+            self._reserve(plan.route, body)
+        if body and self.collects and plan.rewrites:
             rewritten = rewrite(
                 body, plan.model, adds=plan.adds_model, completions=plan.completions
             )
@@ -183,6 +197,13 @@ class ModelExchange(Exchange):
         if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
             head.append(b"content-length: %d\r\n" % len(body))
         self._go(plan, head, body, chunked=False)
+
+    def _reserve(self, route: ModelRoute, body: bytes) -> None:
+        if self.request.method != b"POST":
+            return
+        need = most_tokens(route.resource_id, self.target.rest, body)
+        policies = self.gateway.token_policies
+        self.reserved = policies.admit(route.resource_id, route.token_policies, need)
 
     def _head(self, plan: Plan, copied: Copied) -> list[bytes]:
         lines = [self.request.method, plan.start(self.credential.query), *copied.lines]
@@ -333,13 +354,7 @@ class ModelExchange(Exchange):
         self.upstream = None
         self.out = []
         self.head_sent = self.chunked_out = False
-        text = excerpt(b"".join(meter.parts))
-        self.fail(
-            ProviderFailed(
-                f"The provider answered {self.status} with JSON that cannot be read: {text!r}.",
-                details={"provider_status": self.status},
-            )
-        )
+        self.fail(unreadable(self.status, b"".join(meter.parts)))
 
     def fail(self, problem: SeraiError) -> None:
         super().fail(of_provider(problem))
@@ -358,36 +373,28 @@ class ModelExchange(Exchange):
         super().cut(problem)
 
     def closed(self) -> None:
-        if self.route is None or not self.sent:
-            return
+        if self.reserved is not None:
+            self.gateway.token_policies.release(self.reserved)
+        if self.route is not None and self.sent:
+            usage = self._usage()
+            meter_call(self.gateway, self.route, self.principal, usage)
+
+    def _usage(self) -> ModelUsage:
         meter = self.meter
         tally = Tally() if meter is None else meter.tally
         estimated = False
-        if not self.ended and isinstance(meter, _STREAM_METERS):
-            estimated = meter.events > tally.output
-            if estimated:
-                tally.note(None, meter.events)
-        self.gateway.on_model_usage(
-            self.route,
-            self.principal,
-            ModelUsage(
-                request_id=self.request_id,
-                status=self.status,
-                input_tokens=tally.input,
-                output_tokens=tally.output,
-                total_tokens=tally.total,
-                started=self.started,
-                duration=max(0.0, time.time() - self.started),
-                streamed=self.streamed,
-                counted=tally.counted,
-                estimated=estimated,
-            ),
+        if not self.ended and isinstance(meter, _STREAM_METERS) and meter.events > tally.output:
+            tally.note(None, meter.events)
+            estimated = True
+        return ModelUsage(
+            request_id=self.request_id,
+            status=self.status,
+            input_tokens=tally.input,
+            output_tokens=tally.output,
+            total_tokens=tally.total,
+            started=self.started,
+            duration=max(0.0, time.time() - self.started),
+            streamed=self.streamed,
+            counted=tally.counted,
+            estimated=estimated,
         )
-
-
-def _refusal(route: ModelRoute) -> SeraiError:
-    if route.disabled:
-        return ModelDisabled(
-            f"The model '{route.name}' is disabled; set its spec.enabled to true to use it."
-        )
-    return ModelUnusable(f"The model '{route.name}' cannot be called: {route.unusable}.")

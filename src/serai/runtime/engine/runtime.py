@@ -18,6 +18,7 @@ from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
 from serai.runtime.plans import check_id, check_plan, limits_of
 from serai.runtime.port import (
+    Mount,
     NotInstalled,
     RuntimeProblem,
     SandboxHandle,
@@ -138,6 +139,8 @@ class EngineRuntime:
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create."""
         check_plan(plan)
+        if plan.mounts:
+            raise RuntimeProblem(f"the runtime {self.name} has no volumes and drives")
         async with self._turn(plan.id):
             digest = hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32]
             found = await self._find(plan.id)
@@ -255,6 +258,16 @@ class EngineRuntime:
         """See Runtime.suspended."""
         found = await self._inspect(self._run_of(handle).container)
         return found is not None and bool(found["State"].get("Paused"))
+
+    async def attach(self, handle: SandboxHandle) -> None:
+        """Nothing: containers of ours have no network."""
+
+    async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
+        """Refused: an engine mounts nothing in a container that runs."""
+        raise RuntimeProblem(f"drives cannot be mounted in sandboxes of the runtime {self.name}")
+
+    async def unmount(self, handle: SandboxHandle, path: str) -> None:
+        """Nothing is ever mounted."""
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the container's first process, and with it every other; its files stay."""

@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping
 
 from serai.runtime import processes
 from serai.runtime.birth import Place
+from serai.runtime.errands import mounts
+from serai.runtime.errands.network import attach_network
 from serai.runtime.messages import Errand
 
 Runner = Callable[[Place, Errand], str]
 
-ERRANDS: Mapping[str, Runner] = {}
+ERRANDS: Mapping[str, Runner] = {
+    "mount": mounts.mount,
+    "network": attach_network,
+    "unmount": mounts.unmount,
+}
 
 
 def run(place: Place, errand: Errand) -> str:

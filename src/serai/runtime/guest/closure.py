@@ -7,7 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
+import certifi
 import msgspec
+
+from serai.runtime.guest.inside import ROOTS
 
 _BOOTSTRAP = "serai.runtime.guest.inside"
 _NEEDED_AT_START = ("encodings.ascii", "encodings.latin_1", "encodings.utf_8", "io", "os")
@@ -69,7 +72,7 @@ def _file(module: ModuleType | None) -> str:
 
 def _data(modules: dict[str, str]) -> dict[str, str]:
     """Files that lie beside our own modules and are no modules."""
-    found = {}
+    found = {ROOTS: certifi.where()}
     for name, file in modules.items():
         if name.startswith(f"{_OURS}.") and Path(file).name == "__init__.py":
             for path in Path(file).parent.iterdir():

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from serai.runtime import cgroups, linux, rootfs
+from serai.runtime import cgroups, linux, mounting, rootfs
 from serai.runtime.birth import Place
 from serai.runtime.guest import PLACE
 from serai.runtime.messages import Birth, Setup
@@ -36,6 +36,7 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
         rootfs.Owner(place.setup.uid_base).give(here)
     for name in _MOUNT_POINTS:
         rootfs.require_directory(f"{rootfs.ROOT}/{name}")
+    mounting.put_all(birth.mounts, rootfs.ROOT, place.map_fd, place.setup.uid_base)
     spot = _spot(Path.cwd())
     linux.mount("tmpfs", spot, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
     shown = {"rootfs": rootfs.ROOT, "tree": place.setup.tree, "run": str(run), **(more or {})}

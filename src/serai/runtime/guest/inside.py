@@ -14,10 +14,12 @@ from importlib.machinery import BuiltinImporter, FrozenImporter
 import msgspec
 
 from serai.runtime import birth as births
-from serai.runtime import linux, privileges
+from serai.runtime import certificates, linux, privileges
 from serai.runtime.guest import PLACE, RUN
 from serai.runtime.messages import Limits
 
+ROOTS = "roots.pem"
+"""Beside the modules: the certificates of the web, for images that bring none."""
 _DIRECTORY = f"{PLACE}/{RUN}"
 CONFIG = "config.json"
 API, PORT, PROBLEM = "api", "port", "problem"
@@ -33,6 +35,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         entry: dotted module with ``preload()`` and ``serve(api, port, config)``.
         inherited: listening sockets are descriptors 3 and 4, and 5 a pipe to report on;
             otherwise both sockets are made in the run directory.
+        authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
         limits, by_cgroup: see ``privileges.set_limits``.
     """
 
@@ -44,6 +47,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     workdir: str
     inherited: bool
     limits: Limits
+    authority: str = ""
     by_cgroup: tuple[str, ...] = ()
 
 
@@ -54,7 +58,9 @@ def main() -> None:
     try:
         entry = importlib.import_module(config.entry)
         entry.preload()
-        _settle(config)
+        with open(f"{os.path.dirname(os.__file__)}/{ROOTS}", "rb") as file:
+            roots = file.read()
+        _settle(config, roots)
         api, port = _inherited() if config.inherited else _made()
     except BaseException as error:
         _complain(config, f"{type(error).__name__}: {error}")
@@ -66,13 +72,14 @@ def main() -> None:
 _TOLD = ("id", "hostname", "environment", "home", "workdir")
 
 
-def _settle(config: Config) -> None:
+def _settle(config: Config, roots: bytes) -> None:
     linux.set_title("sandboxd")
     sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
     sys.path.clear()
     sys.path_importer_cache.clear()
     os.umask(0o022)
     births.write_identity(config.hostname)
+    certificates.trust(config.authority, roots)
     privileges.set_limits(config.limits, set(config.by_cgroup))
     os.environ.clear()
     os.environ.update(config.environment)

@@ -137,9 +137,15 @@ def _execute(argv: list[str], descriptors: list[int], user: int | None) -> NoRet
 
 
 def trace_of(
-    place: Place, birth: Birth, directory: Path, pid: int, groups: Iterable[Path]
+    place: Place,
+    birth: Birth,
+    directory: Path,
+    pid: int,
+    groups: Iterable[Path],
+    *,
+    has_network: bool = True,
 ) -> Trace:
-    """Write down how to find the sandbox again."""
+    """Write down how to find the sandbox again, and connect its network."""
     trace = Trace(
         pid=pid,
         started=processes.start_time(pid) or 0,
@@ -152,7 +158,7 @@ def trace_of(
         masks=tuple(birth.masks.values()),
     )
     traces.write_trace(directory, trace)
-    return trace
+    return births.connected(trace, birth) if has_network else trace
 
 
 def _read_pid(directory: Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime import rootfs, storage
+from serai.runtime import rootfs, storage, trees
 from serai.runtime.guest import inside
 from serai.runtime.messages import Birth, Setup
 
@@ -32,7 +32,7 @@ def prepare(
         owner: host id of root inside, if that is not who we are.
     """
     folder = storage.run_directory(birth.api_socket)
-    storage.remove_tree(folder)
+    trees.remove_tree(folder)
     folder.mkdir(mode=0o700)
     config = inside.Config(
         entry=entry,
@@ -43,6 +43,7 @@ def prepare(
         workdir=birth.workdir,
         inherited=inherited,
         limits=birth.limits,
+        authority=birth.authority,
         by_cgroup=by_cgroup,
     )
     file = folder / CONFIG

@@ -20,6 +20,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         passes_sockets: whether the sandbox inherits listening sockets; otherwise it makes its own.
         limits_by_itself: whether it makes and joins control groups as the bundle says.
         needs_plain_cgroups: whether it refuses hosts with both versions of control groups.
+        uses_network_of_host: whether what is set up in its network namespace counts inside.
         without_cgroups: more options where there are no control groups.
     """
 
@@ -30,6 +31,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     passes_sockets: bool = True
     limits_by_itself: bool = True
     needs_plain_cgroups: bool = False
+    uses_network_of_host: bool = True
     without_cgroups: tuple[str, ...] = ()
 
     def command(
@@ -66,6 +68,7 @@ PROGRAMS = {
                 "--host-uds=create",
             ),
             passes_sockets=False,
+            uses_network_of_host=False,
             limits_by_itself=False,
         ),
     )

@@ -6,6 +6,7 @@ from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.messages import Trace
 from serai.runtime.oci import groups
 from serai.runtime.oci.program import PROGRAMS, find
+from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled
 
 
@@ -14,7 +15,7 @@ class OciRuntime(ProgramRuntime):
 
     Args:
         program: which of them; also the driver's name.
-        data_dir, entry, max_processes: see EmbeddedRuntime.
+        data_dir, entry, max_processes, pool, egress: see EmbeddedRuntime.
     """
 
     starter = "serai.runtime.oci.starting"
@@ -26,8 +27,12 @@ class OciRuntime(ProgramRuntime):
         *,
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
+        pool: Pool | None = None,
+        egress: Path | None = None,
     ) -> None:
-        super().__init__(data_dir, entry=entry, max_processes=max_processes)
+        super().__init__(
+            data_dir, entry=entry, max_processes=max_processes, pool=pool, egress=egress
+        )
         self.name = program
 
     async def start(self) -> None:

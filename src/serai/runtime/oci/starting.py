@@ -36,7 +36,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     else:
         privileges.enter_own_namespace(linux.CLONE_NEWNS)
     os.chdir(directory)
-    state = directory.parent.parent / "oci" / program.name
+    state = Path(setup.tree).parent.parent / "oci" / program.name
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     groups.forget_run(state, birth.id)
     # By a short path, for the sockets that runsc makes there.
@@ -50,7 +50,9 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
         spawned.wait()
         pid = spawned.first_process()
         spawned.wait_until_ready(run, birth, pid)
-        return trace_of(place, birth, directory, pid, groups.everywhere(made))
+        used = groups.everywhere(made)
+        network = program.uses_network_of_host
+        return trace_of(place, birth, directory, pid, used, has_network=network)
 
 
 def _run(program: Program, setup: Setup, birth: Birth, directory: Path, spot: str) -> Spawned:

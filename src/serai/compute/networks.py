@@ -1,0 +1,89 @@
+"""The network of each sandbox: its rules are told before it starts, and kept up to date."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from serai.compute.kind import SANDBOXES
+from serai.compute.live import LiveTable
+from serai.compute.network_rules import policy_of, proxy_environment
+from serai.compute.ports import Egress
+from serai.egress.setup import EgressProblem, Report
+from serai.resources.documents import Document
+from serai.resources.store import DocumentStore
+from serai.runtime.port import NetworkPlan, Runtime, RuntimeProblem
+
+CHECK_SECONDS = 5.0
+_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+_AUTHORITY = "/usr/local/share/ca-certificates/serai-egress.crt"
+_PROXY_URL = "http://192.0.0.9:3128"
+_TRUST = {
+    "SSL_CERT_FILE": _BUNDLE,
+    "REQUESTS_CA_BUNDLE": _BUNDLE,
+    "CURL_CA_BUNDLE": _BUNDLE,
+    "GIT_SSL_CAINFO": _BUNDLE,
+    "PIP_CERT": _BUNDLE,
+    "NODE_EXTRA_CA_CERTS": _AUTHORITY,
+}
+"""Variables by which programs learn of the certificates that the runtime put there."""
+
+log = structlog.get_logger(__name__)
+
+
+class SandboxNetworks:
+    """Tells the egress process what each sandbox may reach.
+
+    Args:
+        closed: whether a sandbox without rules reaches nothing instead of the internet.
+    """
+
+    def __init__(self, store: DocumentStore, egress: Egress, *, closed: bool = False) -> None:
+        self._store = store
+        self._egress = egress
+        self._closed = closed
+
+    def plan(self, body: Mapping[str, Any]) -> NetworkPlan:
+        """What a new sandbox needs to know of its way out."""
+        environment = _TRUST | proxy_environment(body["spec"].get("network"), _PROXY_URL)
+        return NetworkPlan(environment=environment, authority=self._egress.authority)
+
+    def tell(self, document: Document) -> None:
+        """From now on the rules of this document hold, for connections that are open as well."""
+        body = self._store.reveal(SANDBOXES, document)
+        policy = policy_of(body["spec"].get("network"), closed=self._closed)
+        self._egress.put(document.id, policy)
+
+    def forget(self, sandbox_id: str) -> None:
+        """The sandbox has ended for good."""
+        self._egress.drop(sandbox_id)
+
+    async def report(self, sandbox_id: str) -> Report:
+        """What it reached and what was refused.
+
+        Raises:
+            EgressProblem: the egress process does not answer.
+        """
+        return await self._egress.report(sandbox_id)
+
+    async def keep(self, live: LiveTable, runtime: Runtime) -> None:
+        """Connect the running sandboxes with each new egress process, for ever."""
+        while True:
+            try:
+                await self._attach_missing(live, runtime)
+            except EgressProblem:
+                pass
+            except Exception:
+                log.exception("network_check_failed")
+            await self._egress.wait_for_restart(CHECK_SECONDS)
+
+    async def _attach_missing(self, live: LiveTable, runtime: Runtime) -> None:
+        attached = await self._egress.attached()
+        missing = [each.sandbox for key, each in live.by_id.items() if key not in attached]
+        for sandbox in missing:
+            if sandbox.id not in live.by_id:
+                continue
+            try:
+                await runtime.attach(sandbox.handle)
+            except RuntimeProblem as problem:
+                log.warning("network_not_attached", sandbox=sandbox.name, reason=str(problem))

@@ -1,0 +1,1 @@
+"""What sandboxes may reach outside, and what is added on the way. Knows only kernel."""

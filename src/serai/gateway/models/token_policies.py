@@ -1,0 +1,254 @@
+"""Policies of type ``maxToken``: how many tokens a model may handle in a window of time.
+
+Windows are aligned to the clock in UTC: a policy of 15 minutes begins anew at 00, 15, 30 and 45.
+Tokens are known when a call ends, so the call that passes a limit is still answered and the ones
+after it are refused until the window ends, as the contract has it. A ``strict`` policy (our
+extension) reserves the most that a call can use before it is sent, and gives back what was not
+used: it is never passed. Of several policies of a model it is enough that one allows the call.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serai.gateway.usage import ModelUsage
+from serai.identity.principal import Principal
+from serai.kernel.background import Background
+from serai.kernel.errors import BadRequest, SeraiError
+
+if TYPE_CHECKING:
+    from serai.gateway.gateway import Gateway
+    from serai.gateway.routes import ModelRoute
+
+_SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
+GRANULARITIES = (*_SECONDS, "month")
+
+Used = Callable[[str, float], Awaitable[tuple[int, int]]]
+"""``used(resource_id, since)``: input and output tokens counted before now."""
+
+
+class PolicyViolated(SeraiError):
+    """A policy of the model refuses the call for now (429)."""
+
+    status = 429
+    code = "POLICY_VIOLATION"
+
+
+class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of tokens in a window of ``step`` times ``granularity``; 0 is no limit."""
+
+    name: str
+    granularity: str
+    step: int = 1
+    input: int = 0
+    output: int = 0
+    total: int = 0
+    strict: bool = False
+
+    def window(self, moment: float) -> tuple[float, float]:
+        """Begin and end of the window that a moment (seconds since 1970) lies in."""
+        if self.granularity == "month":
+            date = datetime.fromtimestamp(moment, UTC)
+            first = (date.year * 12 + date.month - 1) // self.step * self.step
+            return _month(first), _month(first + self.step)
+        length = _SECONDS[self.granularity] * self.step
+        begin = moment // length * length
+        return begin, begin + length
+
+    def spent(self, received: int, sent: int) -> tuple[str, int, int] | None:
+        """The first limit that these tokens reach: its name, it, and what is used of it."""
+        for name, limit, used in self._limits(received, sent):
+            if limit and used >= limit:
+                return name, limit, used
+        return None
+
+    def passed(self, received: int, sent: int) -> tuple[str, int, int] | None:
+        """The first limit that these tokens would pass."""
+        for name, limit, used in self._limits(received, sent):
+            if limit and used > limit:
+                return name, limit, used
+        return None
+
+    def _limits(self, received: int, sent: int) -> Iterable[tuple[str, int, int]]:
+        yield "input", self.input, received
+        yield "output", self.output, sent
+        yield "total", self.total, received + sent
+
+
+def _month(number: int) -> float:
+    return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    """What a call under a strict policy may use at most."""
+
+    resource_id: str
+    input: int
+    output: int
+
+
+class _Count:
+    """The tokens of one model in one window."""
+
+    __slots__ = ("begin", "end", "input", "output")
+
+    def __init__(self, begin: float, end: float) -> None:
+        self.begin, self.end = begin, end
+        self.input = self.output = 0
+
+
+class TokenPolicies:
+    """Counts the tokens of models with policies, and refuses.
+
+    Args:
+        used: what was used before this process counted, for windows that began earlier.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, used: Used | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._used = used
+        self._clock = clock
+        self._counts: dict[tuple[str, str, int], _Count] = {}
+        self._reserved: dict[str, list[int]] = {}
+        self._background = Background()
+
+    def watch(self, resource_id: str, policies: Iterable[TokenPolicy]) -> None:
+        """Begin to count for a model; what is counted already goes on."""
+        for policy in policies:
+            self._count(resource_id, policy)
+
+    def admit(
+        self, resource_id: str, policies: tuple[TokenPolicy, ...], need: Reservation | None = None
+    ) -> Reservation | None:
+        """Let a call pass, with its reservation where a strict policy wants one.
+
+        Raises:
+            PolicyViolated: no policy allows it; with the window and when it ends.
+        """
+        if not policies:
+            return None
+        refusals = []
+        for policy in policies:
+            refusal = self._refusal(resource_id, policy, need)
+            if refusal is None:
+                break
+            refusals.append(refusal)
+        else:
+            raise min(refusals, key=lambda each: str(each.details["resetAt"]))
+        if need is None:
+            return None
+        held = self._reserved.setdefault(resource_id, [0, 0])
+        held[0] += need.input
+        held[1] += need.output
+        return need
+
+    def release(self, held: Reservation) -> None:
+        """Give a reservation back: its call has ended."""
+        reserved = self._reserved[held.resource_id]
+        reserved[0] -= held.input
+        reserved[1] -= held.output
+        if not any(reserved):
+            del self._reserved[held.resource_id]
+
+    def note(
+        self, resource_id: str, policies: tuple[TokenPolicy, ...], received: int, sent: int
+    ) -> None:
+        """Count the tokens of a call that has ended."""
+        for key in {(policy.granularity, policy.step): policy for policy in policies}.values():
+            count = self._count(resource_id, key)
+            count.input += received
+            count.output += sent
+
+    def _refusal(
+        self, resource_id: str, policy: TokenPolicy, need: Reservation | None
+    ) -> PolicyViolated | None:
+        count = self._count(resource_id, policy)
+        if policy.strict and need is not None:
+            held = self._reserved.get(resource_id, (0, 0))
+            received = count.input + held[0] + need.input
+            reached = policy.passed(received, count.output + held[1] + need.output)
+        else:
+            reached = policy.spent(count.input, count.output)
+        return None if reached is None else _violated(policy, count, reached, self._clock())
+
+    def _count(self, resource_id: str, policy: TokenPolicy) -> _Count:
+        key = (resource_id, policy.granularity, policy.step)
+        moment = self._clock()
+        count = self._counts.get(key)
+        if count is None or moment >= count.end:
+            is_first = count is None
+            count = self._counts[key] = _Count(*policy.window(moment))
+            if is_first and self._used is not None:
+                self._background.start(self._load(self._used, resource_id, count))
+        return count
+
+    async def _load(self, used: Used, resource_id: str, count: _Count) -> None:
+        received, sent = await used(resource_id, count.begin)
+        count.input += received
+        count.output += sent
+
+    async def loaded(self) -> None:
+        """Wait until all that was used before is counted."""
+        await self._background.wait()
+
+
+def _violated(
+    policy: TokenPolicy, count: _Count, reached: tuple[str, int, int], moment: float
+) -> PolicyViolated:
+    name, limit, used = reached
+    reset = datetime.fromtimestamp(count.end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    every = policy.granularity if policy.step == 1 else f"{policy.step} {policy.granularity}s"
+    asks = " would need" if policy.strict else " used"
+    return PolicyViolated(
+        f"The policy '{policy.name}' allows {limit} {name} tokens per {every};{asks} {used}."
+        f" The window ends at {reset}.",
+        headers={"Retry-After": str(max(1, int(count.end - moment) + 1))},
+        details={
+            "policy": policy.name,
+            "limit": {"tokens": name, "value": limit, "used": used},
+            "window": {"granularity": policy.granularity, "step": policy.step},
+            "resetAt": reset,
+        },
+    )
+
+
+def meter_call(
+    gateway: "Gateway", route: "ModelRoute", principal: Principal, usage: ModelUsage
+) -> None:
+    """A call has ended: count it for the model's policies and tell its usage."""
+    if route.token_policies:
+        gateway.token_policies.note(
+            route.resource_id, route.token_policies, usage.input_tokens, usage.written()
+        )
+    gateway.on_model_usage(route, principal, usage)
+
+
+_most = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_SILENT = (b"/embeddings", b"/rerank", b"/moderations", b"/embed")
+
+
+def most_tokens(resource_id: str, rest: bytes, body: bytes) -> Reservation:
+    """The most tokens that a call can use: one per byte sent, and what its body limits.
+
+    Raises:
+        BadRequest: the body does not limit the output, which a strict policy needs.
+    """
+    if rest.endswith(_SILENT):
+        return Reservation(resource_id, len(body), 0)
+    try:
+        fields = _most.decode(body)
+        if "generationConfig" in fields:
+            fields = {"max_tokens": _most.decode(fields["generationConfig"])["maxOutputTokens"]}
+        named = [name for name in _MAXIMA if name in fields]
+        output = max(msgspec.json.decode(fields[name], type=int) for name in named)
+        choices = msgspec.json.decode(fields["n"], type=int) if "n" in fields else 1
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, KeyError) as error:
+        raise BadRequest(
+            "A strict token policy holds for this model: the JSON body must limit its output as a"
+            " whole number, for example with max_tokens."
+        ) from error
+    return Reservation(resource_id, len(body), max(0, output) * max(1, choices))

@@ -1,0 +1,35 @@
+"""``/standby``: when the sandbox may be suspended, as far as its processes are concerned."""
+
+from collections.abc import AsyncIterator
+
+from serai.sandboxd.http import Answer, Stream
+from serai.sandboxd.processes import ProcessTable
+from serai.sandboxd.requests import Request
+from serai.sandboxd.router import Router
+
+
+class StandbyRoutes:
+    """The handler of ``/standby``, which the platform asks before it suspends a sandbox."""
+
+    def __init__(self, table: ProcessTable) -> None:
+        self._table = table
+
+    def add_to(self, router: Router) -> None:
+        """Register the route."""
+        router.add("GET", "/standby", self.wait)
+
+    async def wait(self, request: Request) -> Answer:
+        """How many processes forbid it, at once; the answer ends when none does any more."""
+        return Stream(self._until_idle(), "text/plain; charset=utf-8")
+
+    async def _until_idle(self) -> AsyncIterator[bytes]:
+        kept = self._kept()
+        yield b"%d\n" % kept
+        while kept:
+            for process in self._table:
+                if process.keep_alive:
+                    await process.ended.wait()
+            kept = self._kept()
+
+    def _kept(self) -> int:
+        return sum(1 for process in self._table if process.keep_alive)
