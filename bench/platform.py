@@ -32,11 +32,12 @@ def free_port() -> int:
 class Platform:
     """One `serai up` process on a data directory."""
 
-    def __init__(self, data_dir: Path, log_level: str = "warning") -> None:
+    def __init__(self, data_dir: Path, log_level: str = "warning", **environ: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.options = ["--port", str(self.port), "--data-dir", str(data_dir)]
         self._log_level = log_level
+        self._environ = {"SERAI_ADMIN_API_KEY": KEY} | environ
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> float:
@@ -45,7 +46,7 @@ class Platform:
         begin = time.perf_counter()
         self.process = subprocess.Popen(
             [*command, "--no-banner", "--log-level", self._log_level],
-            env=os.environ | {"SERAI_ADMIN_API_KEY": KEY},
+            env=os.environ | self._environ,
             stdin=subprocess.DEVNULL,
         )
         while True:
@@ -80,10 +81,10 @@ class Platform:
 
 
 @contextmanager
-def running(log_level: str = "warning") -> Iterator[Platform]:
+def running(log_level: str = "warning", **environ: str) -> Iterator[Platform]:
     """A fresh platform that is ready."""
     with tempfile.TemporaryDirectory(prefix="serai-bench-") as name:
-        platform = Platform(Path(name), log_level)
+        platform = Platform(Path(name), log_level, **environ)
         platform.start()
         try:
             yield platform

@@ -82,6 +82,14 @@ class Server:
                 time.sleep(0.02)
         raise AssertionError(f"not ready: {self.log.read_text()[-3000:]}")
 
+    @property
+    def drives(self) -> Path:
+        """The files of drives: in the pool, which is mounted for the running server only."""
+        assert self.process is not None
+        inside = Path(f"/proc/{self.process.pid}/root{self.data_dir}")
+        pool = inside / "pool" / "drives"
+        return pool if pool.exists() else inside / "drives"
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         return self._end(signal.SIGTERM)

@@ -50,7 +50,7 @@ def test_what_ran_and_what_was_kept_is_on_the_bill(
         assert least - slack <= found[dimension] <= most + slack, dimension
 
     assert own.client.get("/v0/drives/billed/folders").json() == []
-    (drive,) = [path for path in (own.data_dir / "drives").glob("*") if path.name[0] != "."]
+    (drive,) = [path for path in own.drives.glob("*") if path.name[0] != "."]
     (drive / "file").write_bytes(b"x" * DRIVE_MB * 1024 * 1024)
     own.stop()
     begin = time.monotonic()

@@ -306,6 +306,28 @@ def test_disks_outlive_the_server_and_leave_nothing(new_server: Callable[..., Se
     assert not _loops_below(server.data_dir)
 
 
+@pytest.mark.sandbox
+@pytest.mark.skipif(not is_host_root() or formatter() is None, reason="needs root and mkfs.btrfs")
+def test_a_server_that_dies_while_attaching(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    volume = {"metadata": {"name": "v"}, "spec": {"size": 64}}
+    assert server.client.post("/v0/volumes", json=volume).status_code == 200
+    for number, moment in enumerate((0.0, 0.03, 0.08)):
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(sandbox, server.client, "box", {"name": "v", "mountPath": "/v"})
+            time.sleep(moment)
+            server.kill()
+            assert isinstance(asked.exception(), httpx.TransportError | None)
+        api = server.start().client
+        again = sandbox(api, "box", {"name": "v", "mountPath": "/v"})
+        assert again.status_code in {200, 409}, again.text
+        run(api, "box", f"echo {number} >> /v/log")
+        assert api.delete("/v0/sandboxes/box").status_code == 200
+    assert sandbox(api, "box", {"name": "v", "mountPath": "/v"}).status_code == 200
+    assert run(api, "box", "cat /v/log") == "0\n1\n2"
+    assert {path.suffix for path in (server.data_dir / "volumes").iterdir()} <= {".img", ""}
+
+
 def _loops_below(folder: Path) -> list[str]:
     found = [
         path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")

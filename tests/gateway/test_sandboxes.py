@@ -7,6 +7,7 @@ import resource
 import msgspec
 import pytest
 
+from serai import __version__
 from serai.identity.keys import new_key
 from serai.identity.principal import Principal
 
@@ -597,3 +598,14 @@ async def test_an_open_connection_ends_with_its_access(
     world.keys.known.pop(KEY)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
         await asyncio.wait_for(client.reader.readexactly(1), 5)
+
+
+async def test_an_upgrade_is_told_our_version_and_nothing_else_is(
+    world: World, client: Client
+) -> None:
+    forged = {"X-Serai-Version": "0.0.0"}
+    await client.ask("/main/sandboxes/box/upgrade", method="POST", body=b"", headers=forged)
+    await client.ask("/main/sandboxes/box/health", headers=forged)
+    upgraded, health = (request.headers for request in world.api.requests)
+    assert upgraded["x-serai-version"] == __version__
+    assert "x-serai-version" not in health

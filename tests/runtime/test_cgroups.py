@@ -16,12 +16,14 @@ VERSION_1 = {
     "memory.memsw.limit_in_bytes": str(512 << 20),
     "cpu.cfs_period_us": "100000",
     "cpu.cfs_quota_us": "25000",
+    "cpu.cfs_burst_us": "25000",
     "pids.max": "99",
 }
 VERSION_2 = {
     "memory.max": str(512 << 20),
     "memory.swap.max": "0",
     "cpu.max": "25000 100000",
+    "cpu.max.burst": "25000",
     "pids.max": "99",
     "cgroup.procs": "4242",
 }

@@ -93,10 +93,33 @@ async def test_files_without_content_count_as_well(
     runtime: EmbeddedRuntime, plan: MakePlan
 ) -> None:
     handle = await runtime.create(plan(disk_mb=16))
-    script = "import os\nfor n in range(200000): os.mkdir('/root/%d' % n)"
+    script = "import os\nfor n in range(20000): os.symlink('x' * 3000, '/root/%d' % n)"
     code, text = await shell(handle, f'python3 -c "{script}"')
-    assert code != 0
+    assert code != 0, text
     assert "quota exceeded" in text
+
+
+async def test_what_volumes_may_still_take_is_kept_free(
+    runtime: EmbeddedRuntime, plan: MakePlan, data_dir: Path
+) -> None:
+    handle = await runtime.create(plan())
+    promise = data_dir / "volumes" / "promise.img"
+    with promise.open("wb") as file:
+        file.truncate(8 << 40)
+    try:
+        assert await until(handle, FILL.format("/root/flood", 4), works=False)
+    finally:
+        promise.unlink()
+    assert await until(handle, FILL.format("/root/flood", 4), works=True)
+
+
+async def until(handle: SandboxHandle, command: str, *, works: bool) -> bool:
+    """Whether a command comes to work, or to fail, within some seconds."""
+    for _ in range(100):
+        if ((await shell(handle, command))[0] == 0) == works:
+            return True
+        await asyncio.sleep(0.1)
+    return False
 
 
 async def test_a_volume_has_its_size_and_outlives_sandboxes(

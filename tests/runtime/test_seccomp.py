@@ -27,6 +27,9 @@ def _verdict(machine: str, number: int, first: int = 0, second: int = 0) -> int:
         if code == 0x20:
             value = data[operand]
             continue
+        if code == 0x54:
+            value &= operand
+            continue
         hit = {0x15: value == operand, 0x35: value >= operand, 0x45: bool(value & operand)}[code]
         at += yes if hit else no
 
@@ -54,6 +57,10 @@ ALLOW, EPERM, ENOSYS, EAFNOSUPPORT, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x50061
         ("aarch64", 198, 38, 0, EAFNOSUPPORT),
         ("x86_64", 16, 3, 0x5412, EPERM),
         ("x86_64", 16, 3, 0x5401, ALLOW),
+        ("x86_64", 16, 3, 0x5000940E, EPERM),
+        ("aarch64", 29, 3, 0x50009401, EPERM),
+        ("x86_64", 16, 3, 0x40049409, ALLOW),
+        ("x86_64", 16, 3, 0x4020940D, ALLOW),
         ("x86_64", 0x40000000 | 165, 0, 0, KILL),
     ],
 )

@@ -86,6 +86,23 @@ def test_an_upgrade_leaves_processes_running(sandbox: Sandbox) -> None:
     assert sandbox.call("POST", "/upgrade").status == 200, "the body is optional"
 
 
+def test_a_newer_platform_is_not_taken_for_an_upgrade(box: Sandbox) -> None:
+    count = box.call("GET", "/health").json["upgradeCount"]
+    for version in ("latest", "9.9.9"):
+        newer = {"X-Serai-Version": "9.9.9"}
+        assert box.call("POST", "/upgrade", {"version": version}, newer).status == 200
+
+        def told(wanted: str = version) -> bool:
+            last = box.call("GET", "/health").json["lastUpgrade"]
+            return bool(last["status"] == "failed" and last["version"] == wanted)
+
+        eventually(told)
+        health = box.call("GET", "/health").json
+        assert "9.9.9" in health["lastUpgrade"]["error"]
+        assert "anew" in health["lastUpgrade"]["error"]
+        assert health["upgradeCount"] == count
+
+
 def test_archives_are_refused(sandbox: Sandbox) -> None:
     assert sandbox.call("GET", "/archive/status").json == {"state": "active"}
     assert sandbox.call("POST", "/archive/resume").json == {"state": "active"}

@@ -146,7 +146,7 @@ def test_fixed_paths_are_not_names(api: httpx.Client) -> None:
 
 def files_of(server: Server) -> Path:
     """The directory of the only drive of a server, as a mount would have it."""
-    (path,) = [path for path in (server.data_dir / "drives").iterdir() if path.name != ".trash"]
+    (path,) = [path for path in server.drives.iterdir() if path.name != ".trash"]
     return path
 
 
@@ -177,7 +177,7 @@ def test_folders(new_server: Callable[[], Server]) -> None:
     assert (outside / "kept").is_dir()
     assert api.delete("/v0/drives/none/folders", params={"path": "/a"}).status_code == 404
     api.delete("/v0/drives/d")
-    assert [path.name for path in (server.data_dir / "drives").iterdir()] == [".trash"]
+    assert [path.name for path in server.drives.iterdir()] == [".trash"]
     assert (outside / "kept").is_dir()
 
 
@@ -185,11 +185,10 @@ def test_a_start_removes_drives_that_nothing_names(new_server: Callable[[], Serv
     server = new_server().start()
     create(server.client, "d")
     server.client.get("/v0/drives/d/folders")
-    mine = files_of(server)
-    server.kill()
-    drives = server.data_dir / "drives"
+    mine, drives = files_of(server), server.drives
     (drives / "gone" / "x").mkdir(parents=True)
     (drives / ".trash" / "half" / "y").mkdir(parents=True)
-    server.start()
+    server.kill()
+    drives = server.start().drives
     assert {path.name for path in drives.iterdir()} == {".trash", mine.name}
     assert list((drives / ".trash").iterdir()) == []

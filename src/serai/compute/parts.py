@@ -7,6 +7,7 @@ import structlog
 from litestar.types import ControllerRouterHandler
 
 from serai.compute.controller import SandboxController
+from serai.compute.network_operations import network_operations
 from serai.compute.ports import PreviewRoutes
 from serai.compute.preview_operations import preview_operations
 from serai.compute.preview_places import PreviewPlaces
@@ -67,6 +68,7 @@ class SandboxParts:
             *preview_operations(context, self.previews),
             *schedule_operations(context, self.schedules),
             *snapshot_operations(context),
+            *network_operations(context, self.controller.networks),
         ]
 
     async def _expire(self) -> None:

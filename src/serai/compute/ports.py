@@ -40,7 +40,7 @@ class Egress(Protocol):
 
     @property
     def authority(self) -> str:
-        """The certificate (PEM) that programs in sandboxes must trust."""
+        """The certificates (PEM) that programs in sandboxes must trust."""
 
     def put(self, sandbox_id: str, policy: Policy) -> None:
         """From now on these are the rules of a sandbox; connections under others end."""

@@ -26,6 +26,8 @@ from serai.runtime.port import Runtime, RuntimeProblem
 from serai.store.database import Database
 
 RETRY_SECONDS = 1.0
+LATER_SECONDS = 0.02
+"""How long the row of a resume waits, so that its request goes first: both need the processor."""
 log = structlog.get_logger(__name__)
 
 
@@ -132,6 +134,7 @@ class Sleep:
         live.saving = asyncio.create_task(self._write_awake(live))
 
     async def _write_awake(self, live: LiveSandbox) -> None:
+        await asyncio.sleep(LATER_SECONDS)
         while True:
             try:
                 await self._db.write(lambda conn: self._awake(conn, live))

@@ -83,9 +83,7 @@ class Answers:
                 answer.set_rcode(dns.rcode.NXDOMAIN)
                 return
             _add(answer, asked, [str(each) for each in found if each.version == version])
-        elif blocked:
-            answer.set_rcode(dns.rcode.NXDOMAIN)
-        elif asked.rdtype in _FORWARDED:
+        elif asked.rdtype in _FORWARDED and not blocked:
             await self._forward(asked, answer)
 
     async def _addresses(self, name: str, gate: Gate) -> list[Address]:

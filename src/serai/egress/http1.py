@@ -97,6 +97,10 @@ class Http1:
             return False
         if not isinstance(event, h11.Request):
             return False
+        names = {name.lower() for name, _ in event.headers}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            await self._answer(400, "malformed", b"The length is given in two ways.\n")
+            return False
         host, port, target = self._destination(event)
         method = event.method.decode("ascii")
         if self._name and host.rpartition(":")[0] != self._name and host != self._name:

@@ -54,7 +54,7 @@ class EgressService:
 
     @property
     def authority(self) -> str:
-        """The certificate (PEM) that programs in sandboxes must trust."""
+        """The certificates (PEM) that programs in sandboxes must trust."""
         return self._authority
 
     @property
@@ -159,7 +159,7 @@ class EgressService:
         ours.setblocking(False)
         orders, tell = await asyncio.open_connection(sock=ours, limit=_MAX_LINE)
         setup = self._make_setup()
-        self._authority = setup.certificate
+        self._authority = "\n".join(filter(None, (setup.certificate, setup.roots)))
         tell.write(line(setup))
         try:
             async with asyncio.timeout(_READY_SECONDS):

@@ -30,7 +30,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag="setup"):
         allowed: networks (CIDR) besides the internet.
         hosts: names with places of their own.
         certificate, key: our authority (PEM), for connections that must be opened.
-        roots: more authorities (PEM) that servers may be vouched for by; empty for none.
+        roots: more authorities (PEM) that servers may be vouched for by, trusted inside
+            sandboxes too; empty for none.
         refused_ports: ports of this machine that no rule opens: the control plane's.
         user: host user id to become; None to stay.
     """

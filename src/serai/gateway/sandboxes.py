@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from serai import __version__
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import (
     DROPPED_FOR_SANDBOX,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _PAGES = frozenset({b"/terminal", b"/swagger/index.html"})
 """Pages of the sandbox API, which a browser opens with a token in their address."""
+
+_VERSION = f"x-serai-version: {__version__}\r\n".encode("ascii")
+"""The API in a sandbox is of the version that started it, which may be older than we are."""
 
 _TOUCH = 10.0
 """Seconds between activity marks while a request or connection stays open."""
@@ -95,6 +99,8 @@ class SandboxExchange(Exchange):
         lines = [self.request.method, b" ", join(path, self.credential.query)]
         lines += (b" HTTP/1.1\r\nhost: ", host, b"\r\n")
         lines += copied.lines
+        if path == b"/upgrade":
+            lines.append(_VERSION)
         if b"cookie" in self.request.index:
             lines += self._cookie_lines()
         if self.port:

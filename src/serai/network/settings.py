@@ -28,7 +28,8 @@ class EgressSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         allow: networks (CIDR) besides the internet, such as the LAN.
         platform: whether sandboxes reach this server's own API, as ``serai.internal``.
         hosts: names (or ``*.suffix``) and the ``address`` or ``address:port`` they lead to.
-        roots: PEM file with more authorities that servers outside may be vouched for by.
+        roots: PEM file with more authorities that servers outside may be vouched for by; programs
+            in sandboxes trust them too. Relative to the data directory.
     """
 
     internet: bool = True

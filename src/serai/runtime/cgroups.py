@@ -37,11 +37,14 @@ def limit_cpu(hierarchy: Hierarchy, sandbox_id: str, limits: Limits) -> None:
         return
     group = Path(hierarchy.parent, sandbox_id)
     quota = limits.cpu_millis * _CPU_PERIOD_US // 1000
+    # What an idle one has not used it may use at once: a first call is not cut into slices.
     if hierarchy.unified:
         (group / "cpu.max").write_text(f"{quota} {_CPU_PERIOD_US}")
+        _write_if_offered(group / "cpu.max.burst", str(quota))
         return
     (group / "cpu.cfs_period_us").write_text(str(_CPU_PERIOD_US))
     (group / "cpu.cfs_quota_us").write_text(str(quota))
+    _write_if_offered(group / "cpu.cfs_burst_us", str(quota))
 
 
 def _write_if_offered(file: Path, value: str) -> None:

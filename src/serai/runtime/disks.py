@@ -37,10 +37,11 @@ class Disks:
             self._task = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        """End the watch."""
+        """End the watch, and unmount the pool."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        await asyncio.to_thread(self._storage.pool.close)
 
     def describe(self) -> str:
         """What limits disks here, for the line about isolation."""

@@ -73,6 +73,12 @@ class Pool:
         self.is_open, self.why_not = True, ""
         self.watch()
 
+    def close(self) -> None:
+        """Unmount it here; sandboxes keep what they have of it."""
+        if self.is_open:
+            self.is_open, self.why_not = False, "closed"
+            linux.unmount(str(self.top))
+
     def _obstacle(self) -> str:
         if not self._own_mounts:
             return "Serai may not mount here (it is not the host's root)"

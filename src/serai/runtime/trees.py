@@ -19,13 +19,23 @@ def delete_tree(top: Path) -> None:
     Directories found inside are first moved up to ``top``, so that neither the depth of the
     tree nor the length of its paths matters. Links are never followed.
     """
+    while _delete_level(top):
+        pass
+
+
+def _delete_level(top: Path) -> bool:
+    """Delete what is in ``top`` now; whether there was anything.
+
+    Btrfs lists what a directory held when it was opened, so it is opened again each time.
+    """
     descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        while pending := os.listdir(descriptor):
-            for name in pending:
-                _delete_entry(descriptor, name)
+        pending = os.listdir(descriptor)
+        for name in pending:
+            _delete_entry(descriptor, name)
     finally:
         os.close(descriptor)
+    return bool(pending)
 
 
 def _delete_entry(top: int, name: str) -> None:

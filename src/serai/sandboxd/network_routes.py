@@ -83,15 +83,17 @@ class NetworkRoutes:
         raise BadRequest("no WireGuard client is running")
 
     async def drives(self, request: Request) -> Answer:
-        """Mounted drives: none, as none can be mounted."""
+        """None: drives are mounted by the platform, which answers this in our place."""
         return json_answer(DriveList(mounts=[]))
 
     async def mount(self, request: Request) -> Answer:
-        """A checked refusal: drives cannot be mounted in this release."""
+        """A checked refusal: nobody in a sandbox may reach the host's files."""
         wanted = await body_as(request, DriveRequest, SMALL_BODY)
         if not wanted.drive_name or not wanted.mount_path:
             raise BadRequest("invalid request body: driveName and mountPath are required")
-        raise Unavailable("Failed to mount drive: drives cannot be mounted in this release")
+        raise Unavailable(
+            "Failed to mount drive: the platform does that; send this to the sandbox's own address"
+        )
 
     async def unmount(self, request: Request) -> Answer:
         """There is no drive to take away."""

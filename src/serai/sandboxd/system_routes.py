@@ -29,6 +29,8 @@ from serai.wire.sandbox_api import (
 
 UPGRADE_DELAY = 0.5
 """Seconds between the answer to an upgrade and the upgrade, as clients know it."""
+PLATFORM_HEADER = "x-serai-version"
+"""By which the gateway tells the platform's version to this API, which may be older."""
 METADATA = "/bl/metadata"
 METADATA_LIMIT = 1024 * 1024
 _NEWEST = ("", "latest", "develop", __version__)
@@ -103,14 +105,16 @@ class SystemRoutes:
         )
 
     async def upgrade(self, request: Request) -> Answer:
-        """Bring the API to a version. The newest there is comes with the platform.
+        """Bring the API to a version: only to the one that it has, as nothing can replace it.
 
-        So there is never anything to replace, and processes run on: asking for the newest
-        succeeds with the step ``skipped`` and is counted, asking for another version fails.
+        It is the sandbox's first process, and holds what the others write. Asking for the newest
+        succeeds with the step ``skipped``, and is counted, as long as the platform is not newer;
+        else it fails and says what helps. Processes run on in any case.
         """
         wanted = await body_as(request, UpgradeRequest, SMALL_BODY, optional=True)
         version = wanted.version or "latest"
-        asyncio.get_running_loop().call_later(UPGRADE_DELAY, self._be_upgraded, version)
+        platform = request.headers.get(PLATFORM_HEADER, __version__)
+        asyncio.get_running_loop().call_later(UPGRADE_DELAY, self._be_upgraded, version, platform)
         return json_answer(
             UpgradeAnswer(
                 message="Upgrade initiated. Processes run on.",
@@ -119,15 +123,22 @@ class SystemRoutes:
             )
         )
 
-    def _be_upgraded(self, version: str) -> None:
+    def _be_upgraded(self, version: str, platform: str) -> None:
         status = UpgradeStatus(
             status="completed", step="skipped", version=version, last_attempt=rfc3339(now())
         )
-        if version in _NEWEST:
-            self._upgrades += 1
-        else:
+        if version not in (*_NEWEST, platform):
             status.status = "failed"
-            status.error = f"this platform provides version {__version__} only"
+            status.error = f"this platform provides version {platform[:80]} only"
+        elif platform != __version__:
+            status.status = "failed"
+            status.error = (
+                f"the platform is version {platform[:80]} by now, and this sandbox's API"
+                f" {__version__}: it cannot be replaced while the sandbox runs. Start the sandbox"
+                " anew to get the newer one."
+            )
+        else:
+            self._upgrades += 1
         self._upgrade = status
 
     async def reload(self, request: Request) -> Answer:

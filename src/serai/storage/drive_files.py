@@ -39,7 +39,10 @@ class DriveFiles:
     """The directories of all drives, by the drive's id; made and removed as the host can."""
 
     def __init__(
-        self, root: Path, make: Callable[[Path], None], remove: Callable[[Path], None]
+        self,
+        root: Path,
+        make: Callable[[Path], None] = Path.mkdir,
+        remove: Callable[[Path], None] = shutil.rmtree,
     ) -> None:
         self._root = root
         self._make = make

@@ -77,6 +77,43 @@ class SandboxNetwork(Wire):
     subnet: str | None = None
 
 
+class EgressRefusal(Wire):
+    """Something that was not let out of a sandbox.
+
+    Attributes:
+        time: RFC 3339.
+        host: the name, or the address where no name is known.
+        reason: ``firewall_blocked``, ``address_refused``, ``name_unknown``, ``proxy_required`` or
+            ``too_many_connections``.
+        method, path: where a request was seen; the path has no query.
+    """
+
+    time: str
+    host: str
+    port: int
+    reason: str
+    method: str | None = None
+    path: str | None = None
+
+
+class SandboxEgress(Wire):
+    """What a sandbox reached outside, and what was refused, since the server knows it.
+
+    Attributes:
+        connections: those that were made, wherever they went.
+        allowed, blocked: connections and, where requests are seen, requests.
+        sent_bytes, received_bytes: what was carried, as the sandbox sees it.
+        refusals: the last hundred, newest first.
+    """
+
+    connections: int
+    allowed: int
+    blocked: int
+    sent_bytes: int
+    received_bytes: int
+    refusals: list[EgressRefusal]
+
+
 class SandboxSpec(Wire):
     """What a client wants of a sandbox."""
 
