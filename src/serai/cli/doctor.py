@@ -26,6 +26,8 @@ def doctor_command(as_json: bool, **flags: str | None) -> None:
 
     settings = load_settings(**flags)
     _be_quiet()
+    if sys.stderr.isatty():
+        click.echo("Trying out what works here; this takes some seconds …", err=True)
     findings = examine(settings)
     fit = is_fit(findings)
     if as_json:

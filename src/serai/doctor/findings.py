@@ -37,6 +37,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         scratch: an empty directory on the same file system, removed at the end.
         host, port: where it would listen.
         runtime: the setting of that name.
+        own_mounts: whether this process has mounts of its own, see ``serai.runtime.privacy``.
         is_running: whether a server uses the data directory now.
     """
 
@@ -45,6 +46,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     runtime: str
+    own_mounts: bool
     is_running: bool
 
 

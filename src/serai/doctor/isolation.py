@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 from serai.doctor.findings import Finding, Place
 from serai.runtime.drivers import DEFAULT, DRIVERS, Make
+from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled, RuntimeProblem
 
 _GROUP = "Drivers"
 _WEAKER = "DEGRADED"
+_POOL_MB = 256
 
 
 def drivers(place: Place) -> Iterator[Finding]:
@@ -27,7 +29,9 @@ def drivers(place: Place) -> Iterator[Finding]:
 
 async def _try(name: str, make: Make, place: Place) -> Finding:
     """Start it, which starts and removes a sandbox, and say how strong it is."""
-    runtime = make(place.scratch / "data", pool=None, egress=None)
+    folder = place.scratch / "data"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    runtime = make(folder, pool=Pool(folder, _POOL_MB, own_mounts=place.own_mounts), egress=None)
     try:
         await runtime.start()
     except NotInstalled as problem:

@@ -11,6 +11,7 @@ from serai.doctor import isolation, kernel, programs, surroundings
 from serai.doctor.findings import Finding, Place, Probe
 from serai.kernel import instance
 from serai.kernel.settings import Settings
+from serai.runtime.privacy import own_mounts
 
 PROBES: tuple[Probe, ...] = (
     isolation.drivers,
@@ -61,6 +62,7 @@ def _run(probe: Probe, place: Place) -> list[Finding]:
 @contextmanager
 def _place(settings: Settings) -> Iterator[Place]:
     """A scratch directory in the data directory, or beside where it would be."""
+    own = own_mounts()
     parent = settings.data_dir
     while not parent.is_dir():
         parent = parent.parent
@@ -72,6 +74,7 @@ def _place(settings: Settings) -> Iterator[Place]:
             host=settings.host,
             port=settings.port,
             runtime=settings.runtime,
+            own_mounts=own,
             is_running=instance.is_running(settings.data_dir),
         )
     finally:
