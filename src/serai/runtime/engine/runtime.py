@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import msgspec
 
 from serai.runtime.engine import container
 from serai.runtime.engine.client import Engine, EngineProblem, socket_of
+from serai.runtime.engine.images import EngineImages
+from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
 from serai.runtime.plans import check_id, check_plan, limits_of
@@ -23,12 +24,10 @@ from serai.runtime.port import (
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
-    UnknownImage,
 )
 from serai.runtime.storage import Storage
 
 _GONE = 404
-_REFERENCE = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+|[/:@])[A-Za-z0-9]+){0,100}")
 _READY_SECONDS = 30.0
 _EVERY_SECONDS = 0.01
 _BY_ENGINE = ("memory", "cpu", "pids")
@@ -83,7 +82,7 @@ class EngineRuntime:
         self._engine: Engine | None = None
         self._tree = ""
         self._profile = ""
-        self._images: list[str] = []
+        self._images: EngineImages | None = None
         self._remapped = False
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -97,10 +96,11 @@ class EngineRuntime:
             self._engine = Engine(self.name, self._socket or socket_of(self.name, os.environ))
             version = await self._engine.get("/version")
             info = await self._engine.get("/info")
-            await self._refresh_images()
+            self._images = EngineImages(self._engine)
+            await self._images.refresh()
         except EngineProblem as problem:
             await self.close()
-            raise NotInstalled(str(problem), _install(self.name)) from problem
+            raise NotInstalled(str(problem), install(self.name)) from problem
         try:
             await asyncio.to_thread(self._prepare)
         except OSError as error:
@@ -109,7 +109,7 @@ class EngineRuntime:
         options = " ".join(info.get("SecurityOptions") or ())
         self._remapped = "name=userns" in options
         self.level = "container"
-        self.isolation = _describe(self.name, version, options)
+        self.isolation = describe(self.name, version, options)
 
     def _prepare(self) -> None:
         self._storage.prepare()
@@ -129,12 +129,7 @@ class EngineRuntime:
 
     def images(self) -> list[str]:
         """Images that the engine has; others are pulled when asked for."""
-        return list(self._images)
-
-    async def _refresh_images(self) -> None:
-        listed = await self._there().get("/images/json")
-        tags = [tag for each in listed for tag in each.get("RepoTags") or ()]
-        self._images = sorted(_short(tag) for tag in tags if "<none>" not in tag)
+        return self._images.references() if self._images is not None else []
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create."""
@@ -157,9 +152,11 @@ class EngineRuntime:
 
     async def _run(self, plan: SandboxPlan, digest: str, found: dict[str, Any] | None) -> Run:
         engine = self._there()
-        image = await self._require(plan.image) if found is None else ""
+        image = ""
         if found is not None:
             await self._halt(found)
+        elif self._images is not None:
+            image = await self._images.require(plan.image)
         birth = self._birth(plan, digest)
         await asyncio.to_thread(self._storage.directory(plan.id).mkdir, parents=True, exist_ok=True)
         folder = await asyncio.to_thread(self._prepare_run, birth)
@@ -206,37 +203,6 @@ class EngineRuntime:
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeProblem(f"the sandbox did not answer in {_READY_SECONDS:.0f} s")
             await asyncio.sleep(_EVERY_SECONDS)
-
-    async def _require(self, reference: str) -> str:
-        """What the engine knows the image by, pulled from its registry if need be.
-
-        Raises:
-            UnknownImage: it is neither here nor there.
-        """
-        for name in _candidates(reference):
-            if await self._has(name):
-                return name
-        try:
-            if not _candidates(reference):
-                raise EngineProblem("it is no image reference", 0)
-            await self._there().pull(reference)
-        except EngineProblem as problem:
-            known = ", ".join(self._images) or "none"
-            raise UnknownImage(
-                f"image {reference!r} is not in {self.name} and cannot be pulled ({problem}); "
-                f"it has: {known}"
-            ) from problem
-        await self._refresh_images()
-        return reference
-
-    async def _has(self, reference: str) -> bool:
-        try:
-            await self._there().get(f"/images/{reference}/json")
-        except EngineProblem as problem:
-            if problem.status != _GONE:
-                raise
-            return False
-        return True
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether this very run of the container still goes on."""
@@ -399,43 +365,3 @@ class EngineRuntime:
 
 def _is_same(found: dict[str, Any], run: Run) -> bool:
     return (found["Id"], found["State"]["StartedAt"]) == (run.container, run.started)
-
-
-def _short(tag: str) -> str:
-    """A reference as people write it: Podman puts ``localhost/`` or ``docker.io/`` before it."""
-    for prefix in ("localhost/", "docker.io/library/", "docker.io/"):
-        tag = tag.removeprefix(prefix)
-    return tag
-
-
-def _candidates(reference: str) -> list[str]:
-    """What an engine may know an image by: hub names may go without namespace and tag."""
-    name, colon, tag = reference.partition(":")
-    namespace, _, short = name.rpartition("/")
-    is_hub = namespace in ("", "sandbox") and (tag == "latest" if colon else True)
-    names = [reference, *([f"blaxel/{short}:latest"] if is_hub else [])]
-    return [each for each in names if _REFERENCE.fullmatch(each)]
-
-
-def _describe(engine: str, version: dict[str, Any], options: str) -> str:
-    weaker = (
-        ""
-        if "userns" in options or "rootless" in options
-        else (
-            "; DEGRADED: root inside is the host's root with few capabilities, because the engine "
-            "maps no users (userns-remap, or a rootless engine)"
-        )
-    )
-    return (
-        f"{engine} {version.get('Version', '')}: a container, seccomp, dropped capabilities, no "
-        f"network, limits by the engine{weaker}"
-    )
-
-
-def _install(engine: str) -> str:
-    if engine == "docker":
-        return "apt install docker.io and start it, or set DOCKER_HOST=unix:///its/socket"
-    return (
-        "apt install podman and run `podman system service -t 0`, "
-        "or set CONTAINER_HOST=unix:///its/socket"
-    )

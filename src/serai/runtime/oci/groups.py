@@ -10,19 +10,22 @@ from serai.runtime import cgroups, linux
 
 
 def common_path(groups: Iterable[Path]) -> str:
-    """The path of a sandbox's group below the mount point of its hierarchy; empty without any."""
-    for group in groups:
-        for mount_point, _, _, _ in cgroups.mounts():
-            if group.is_relative_to(mount_point):
-                return f"/{group.relative_to(mount_point)}"
-    return ""
+    """The path that a runtime is told, of one of the groups; empty without any."""
+    return next((f"/{path}" for path in _paths(groups)), "")
 
 
 def everywhere(groups: Iterable[Path]) -> list[Path]:
-    """The directories that this path has in all hierarchies: a runtime makes it in each."""
-    path = common_path(groups).lstrip("/")
-    found = [mount_point / path for mount_point, _, _, _ in cgroups.mounts()] if path else []
-    return [group for group in found if group.is_dir()]
+    """The groups, and those of the same paths in other hierarchies: a runtime makes them there."""
+    points = [mount_point for mount_point, _, _, _ in cgroups.mounts()]
+    found = {point / path for path in _paths(groups) for point in points}
+    return sorted(group for group in found if group.is_dir())
+
+
+def _paths(groups: Iterable[Path]) -> list[Path]:
+    """Paths of groups below the mount points of their hierarchies, each once."""
+    points = [mount_point for mount_point, _, _, _ in cgroups.mounts()]
+    found = [g.relative_to(p) for g in groups for p in points if g.is_relative_to(p)]
+    return list(dict.fromkeys(found))
 
 
 def hide_unified(*, as_root: bool) -> None:
