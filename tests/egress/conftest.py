@@ -22,6 +22,7 @@ HOSTS = {
     "plain.test": "http",
     "grpc.test": "grpc",
     "h2c.test": "h2c",
+    "two.test": "h2",
     "first.test": "first",
     "sink.test": "sink",
 }
@@ -43,6 +44,7 @@ async def egress(world: World, tmp_path: Path) -> AsyncIterator[EgressService]:
     hosts = tuple(
         HostRule(name=name, address="127.0.0.1", port=world.ports[kind])
         for name, kind in HOSTS.items()
+        if kind in world.ports
     )
 
     def setup() -> Setup:

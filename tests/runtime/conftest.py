@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled, Runtime, SandboxPlan
 from serai.runtime.privacy import own_mounts
+from serai.runtime.roots.policy import Policy
 
 MakeRuntime = Callable[[Path], Runtime]
 MakePlan = Callable[..., SandboxPlan]
@@ -31,25 +33,21 @@ OWN_MOUNTS = own_mounts()
 
 
 def embedded(data_dir: Path) -> EmbeddedRuntime:
+    return _common(EmbeddedRuntime, data_dir)
+
+
+def _common(make: Callable[..., EmbeddedRuntime], data_dir: Path) -> EmbeddedRuntime:
+    """A driver whose sandboxes run the shell server of these tests, on the host's files."""
     pool = Pool(data_dir, own_mounts=OWN_MOUNTS)
-    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80, pool=pool)
-
-
-def bubblewrap(data_dir: Path) -> BubblewrapRuntime:
-    return BubblewrapRuntime(data_dir, entry="command_server", max_processes=80)
-
-
-def oci(program: str) -> MakeRuntime:
-    return lambda data_dir: OciRuntime(program, data_dir, entry="command_server", max_processes=80)
+    policy = Policy(source="host")
+    return make(data_dir, entry="command_server", max_processes=80, pool=pool, policy=policy)
 
 
 DRIVERS: dict[str, MakeRuntime] = {
     "embedded": embedded,
-    **{program: oci(program) for program in PROGRAMS},
-    "bwrap": bubblewrap,
+    **{name: partial(_common, partial(OciRuntime, name)) for name in PROGRAMS},
+    "bwrap": partial(_common, BubblewrapRuntime),
 }
-
-
 CHOSEN = os.environ.get("SERAI_TEST_DRIVERS", "embedded").split(",")
 """The drivers to test, by name; `make test-drivers` takes all of them."""
 

@@ -1,6 +1,6 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -10,18 +10,21 @@ from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
 from serai.compute.disks import SandboxDisks
-from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.imaging import Imaging
+from serai.compute.kept import end_storage
+from serai.compute.kind import AWAY, ENDED, SANDBOXES, Expiry, expiry_of, retention_of
 from serai.compute.live import LiveTable
 from serai.compute.mount_rules import keep_volumes, take_volumes
 from serai.compute.networks import SandboxNetworks
+from serai.compute.origins import IMAGE, Origin
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
-from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.refusals import keep_fixed
 from serai.compute.showing import completed
 from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import Conflict, ServiceUnavailable
+from serai.kernel.errors import Conflict, SeraiError, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -30,6 +33,7 @@ from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPl
 from serai.store.database import Database
 
 log = structlog.get_logger(__name__)
+Mend = Callable[[Document, SandboxRow], Awaitable[Document]]
 
 
 class SandboxController:
@@ -52,10 +56,13 @@ class SandboxController:
         self.routes = routes
         self.disks = disks
         self.networks = networks
+        self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
+        self.mending: dict[str, Mend] = {}
+        """How phases of others are finished after a crash."""
         self._background = Background()
 
     async def create(
@@ -66,6 +73,7 @@ class SandboxController:
         *,
         if_not_exist: bool,
         deadline: CreationDeadline | None = None,
+        origin: Origin = IMAGE,
     ) -> Document:
         """Create a sandbox; answers when its API can be reached.
 
@@ -75,12 +83,13 @@ class SandboxController:
             body: checked by ``DocumentStore.wanted``.
             if_not_exist: answer with the existing one instead of a conflict.
             deadline: once it has passed, nothing is created, or is left of what was.
+            origin: where its files come from.
 
         Raises:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
             CreationTimeout: the deadline has passed.
-            ServiceUnavailable: the runtime failed; nothing is left behind.
+            ServiceUnavailable: the runtime failed, or makes the image still; nothing is left.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
@@ -93,10 +102,11 @@ class SandboxController:
                     actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
+            await self.imaging.ready(workspace, body, deadline)
             document = await self.db.write(
-                lambda conn: self._insert(conn, actor, account_id, body, existing)
+                lambda conn: self._insert(conn, actor, account_id, body, existing, origin)
             )
-            document = await self._start_new(document)
+            document = await self._start_new(document, origin)
             if deadline is not None and deadline.passed:
                 await self._discard(document)
                 deadline.check()
@@ -119,8 +129,11 @@ class SandboxController:
             await self.db.write(lambda conn: _forget(conn, document))
             return None
 
-    async def repair(self, document: Document, row: SandboxRow) -> Document:
-        """Finish what a crash interrupted; the caller holds the name's lock.
+    async def repair(self, document: Document, row: SandboxRow) -> Document | None:
+        """Finish what a crash interrupted, or undo it; the caller holds the name's lock.
+
+        Returns:
+            The document as it is now, if there still is one.
 
         Raises:
             RuntimeProblem: it cannot be started.
@@ -130,7 +143,17 @@ class SandboxController:
         if row.phase == "creating":
             await self.runtime.destroy(row.id, row.handle)
             return await self.start(document)
+        if row.phase == "forking":  # what was copied is not whole, and the source has gone on
+            await self.undo(document)
+            return None
+        if row.phase in self.mending:
+            return await self.mending[row.phase](document, row)
         return document
+
+    async def undo(self, document: Document) -> None:
+        """Leave nothing of a sandbox that never ran."""
+        await self.runtime.destroy(document.id, None)
+        await self.db.write(lambda conn: _forget(conn, document))
 
     async def _discard(self, document: Document) -> None:
         """Remove a sandbox that nobody waited for, record and all."""
@@ -145,6 +168,7 @@ class SandboxController:
         account_id: str,
         body: Body,
         ended: Document | None,
+        origin: Origin,
     ) -> Document:
         if ended is not None:
             documents.drop(conn, ended)
@@ -163,7 +187,8 @@ class SandboxController:
                 account_id=account_id,
                 name=document.name,
                 memory_mb=memory_mb,
-                phase="creating",
+                phase="creating" if origin.fill is None else "forking",
+                layers=origin.layers(conn),
                 handle=None,
                 expires_at=rfc3339(expiry.at) if expiry.at else None,
                 last_active_at=rfc3339(moment),
@@ -171,12 +196,17 @@ class SandboxController:
         )
         return document
 
-    async def _start_new(self, document: Document) -> Document:
+    async def _start_new(self, document: Document, origin: Origin) -> Document:
         try:
+            if origin.fill is not None:
+                await origin.fill(document)
             return await self.start(document)
+        except SeraiError:
+            await self.undo(document)
+            raise
         except RuntimeProblem as problem:
-            await self.db.write(lambda conn: _forget(conn, document))
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            await self.undo(document)
+            raise self.imaging.explained(problem, document) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -184,7 +214,9 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        plan = self._plan(document)
+        layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
+        plan = self._plan(document, layers)
+        plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
         handle = await self.runtime.create(plan)
@@ -196,7 +228,7 @@ class SandboxController:
         self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 
-    def _plan(self, document: Document) -> SandboxPlan:
+    def _plan(self, document: Document, layers: tuple[str, ...] = ()) -> SandboxPlan:
         body = self.store.reveal(SANDBOXES, document)
         runtime = body["spec"]["runtime"]
         environment = {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
@@ -206,6 +238,7 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            files_from=layers,
             network=self.networks.plan(body),
         )
 
@@ -221,6 +254,12 @@ class SandboxController:
         row = records.need(conn, document.id)
         self.spans.open(conn, records.running(row, handle), moment)
         return changed, row
+
+    def silence(self, sandbox_id: str) -> None:
+        """Let no more requests reach a sandbox, if it runs."""
+        live = self.live.remove(sandbox_id)
+        if live is not None:
+            self.routes.withdraw(live.sandbox)
 
     async def replace(self, actor: Actor, name: str, shape: object) -> Document:
         """Replace metadata and spec without touching what runs.
@@ -239,8 +278,8 @@ class SandboxController:
             document, expiry, anew = await self.db.write(
                 lambda conn: self._replaced(conn, actor, name, shape)
             )
-            if anew is not None:
-                return await self._start_anew(document, anew)
+            if anew:
+                return await self._start_anew(document, self.runtime.destroy(document.id, None))
             self.networks.tell(document)
             live = self.live.by_id.get(document.id)
             if live is not None:
@@ -251,8 +290,8 @@ class SandboxController:
 
     def _replaced(
         self, conn: Connection, actor: Actor, name: str, shape: object
-    ) -> tuple[Document, Expiry, SandboxRow | None]:
-        """The third is the row as it was, for a sandbox that must start anew."""
+    ) -> tuple[Document, Expiry, bool]:
+        """The third is whether the sandbox must start anew."""
         old = self.store.need(conn, SANDBOXES, actor.workspace, name)
         if old.status in ENDED:
             raise Conflict(
@@ -265,30 +304,49 @@ class SandboxController:
         keep_volumes(before["spec"], body["spec"])
         document = self.store.replace(conn, SANDBOXES, actor, old, body)
         document = self.store.with_status(conn, document, old.status, state=before.get("state"))
-        same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
-        expiry = expiry_of(body, parse_rfc3339(document.created_at) if same_ttl else now())
+        expiry = expiry_of(body, parse_rfc3339(document.created_at))
         stamp = rfc3339(expiry.at) if expiry.at else None
         records.change(conn, document.id, expires_at=stamp)
+        if old.status in AWAY:
+            return document, expiry, False
         if self._plan(document).environment == self._plan(old).environment:
-            return document, expiry, None
-        row = records.need(conn, document.id)
+            return document, expiry, False
         self.spans.close(conn, document.id, now())
         # A crash from here on leaves it to the reconciler, which does the same.
-        records.change(conn, document.id, phase="creating")
+        records.change(conn, document.id, phase="creating", layers=())
         document = self.store.with_status(conn, document, "DEPLOYING", state=None)
-        return document, expiry, row
+        return document, expiry, True
 
-    async def _start_anew(self, document: Document, row: SandboxRow) -> Document:
-        live = self.live.remove(document.id)
-        if live is not None:
-            self.routes.withdraw(live.sandbox)
+    async def start_over(
+        self, choose: Callable[[Connection], tuple[Document, tuple[str, ...]]]
+    ) -> Document:
+        """Start a sandbox anew on saved files; the caller holds the name's lock.
+
+        Args:
+            choose: the sandbox and what it shall lie on, or refuses.
+
+        Raises:
+            ServiceUnavailable: it could not be started; the next request to it tries.
+        """
+
+        def mark(conn: Connection) -> Document:
+            document, layers = choose(conn)
+            self.spans.close(conn, document.id, now())
+            records.change(conn, document.id, phase="creating", layers=layers)
+            return self.store.with_status(conn, document, "DEPLOYING", state=None)
+
+        document = await self.db.write(mark)
+        return await self._start_anew(document, self.runtime.files.discard(document.id))
+
+    async def _start_anew(self, document: Document, cleared: Awaitable[None]) -> Document:
+        self.silence(document.id)
         try:
-            await self.runtime.destroy(document.id, row.handle)
+            await cleared
             return await self.start(document)
         except RuntimeProblem as problem:
             await self.db.write(lambda conn: self._rest(conn, document))
             await self.sleep.keep_stopped(document)
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            raise self.imaging.explained(problem, document) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)
@@ -323,9 +381,7 @@ class SandboxController:
     async def finish_delete(self, document: Document, row: SandboxRow | None) -> Document:
         """Second half of a delete: also run for those that a crash left half deleted."""
         await self.settled(document.workspace, document.name)
-        live = self.live.remove(document.id)
-        if live is not None:
-            self.routes.withdraw(live.sandbox)
+        self.silence(document.id)
         self.live.forget(document.workspace, document.name)
         handle = row.handle if row is not None else None
         if handle is not None:
@@ -341,11 +397,14 @@ class SandboxController:
         moment = now()
         self.spans.close(conn, document.id, moment)
         drop_belongings(conn, document.workspace, document.name)
-        until = moment + retention_of(msgspec.json.decode(document.body))
+        body = msgspec.json.decode(document.body)
+        if "archive" in body:
+            end_storage(conn, document.id, moment)
+        until = moment + retention_of(body)
         records.change(
-            conn, document.id, phase="terminated", handle=None, expires_at=rfc3339(until)
+            conn, document.id, phase="terminated", handle=None, layers=(), expires_at=rfc3339(until)
         )
-        return self.store.with_status(conn, document, "TERMINATED", state=None)
+        return self.store.with_status(conn, document, "TERMINATED", state=None, archive=None)
 
     async def wake(self, workspace: str, name: str) -> RunningSandbox | None:
         """The running sandbox of that name, resumed or started first when it was not.
@@ -366,8 +425,14 @@ class SandboxController:
             document = await self.db.read(
                 lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
             )
-            if document is None or document.status != "DEPLOYED":
+            if document is None or document.status not in {"DEPLOYED", *AWAY}:
                 return None
+            if document.status in AWAY:
+                raise ServiceUnavailable(
+                    f"Sandbox {name!r} is {document.status.lower()}; unarchive it first "
+                    f"(POST /v0/sandboxes/{name}/unarchive).",
+                    code="SANDBOX_ARCHIVED",
+                )
             try:
                 await self.start(document)
             except RuntimeProblem as problem:
@@ -399,6 +464,7 @@ class SandboxController:
     async def _remove_files(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         try:
             await self.runtime.destroy(sandbox_id, handle)
+            await self.runtime.files.drop_packed(sandbox_id)
         except Exception:
             log.exception("sandbox_cleanup_failed")
 

@@ -31,7 +31,9 @@ async def _try(name: str, make: Make, place: Place) -> Finding:
     """Start it, which starts and removes a sandbox, and say how strong it is."""
     folder = place.scratch / "data"
     folder.mkdir(mode=0o700, exist_ok=True)
-    runtime = make(folder, pool=Pool(folder, _POOL_MB, own_mounts=place.own_mounts), egress=None)
+    runtime = make(
+        folder, pool=Pool(folder, _POOL_MB, own_mounts=place.own_mounts), egress=None, policy=None
+    )
     try:
         await runtime.start()
     except NotInstalled as problem:

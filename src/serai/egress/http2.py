@@ -45,6 +45,7 @@ class _Channel(msgspec.Struct):
 
     Attributes:
         request: as it was admitted.
+        ended: whether the request has no body.
         head, body: what is held back until the whole body is here, for its change.
         waiting: by side (0 client, 1 server), what that side's window does not take yet.
     """
@@ -53,6 +54,7 @@ class _Channel(msgspec.Struct):
     outer: int
     request: Request
     head: Headers
+    ended: bool
     body: bytearray | None = None
     waiting: tuple["deque[bytes | None]", "deque[bytes | None]"] = msgspec.field(
         default_factory=lambda: (deque(), deque())
@@ -184,7 +186,7 @@ class Http2:
         if server.open_outbound_streams >= server.remote_settings.max_concurrent_streams:
             self._sides[0].reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
-        channel = _Channel(number, 0, request, head)
+        channel = _Channel(number, 0, request, head, ended)
         self._by_inner[number] = channel
         if not ended and request.injection.wants_body(method, request.headers):
             channel.body = bytearray()
@@ -204,7 +206,7 @@ class Http2:
         elif isinstance(event, StreamEnded):
             if which == 0 and channel.body is not None:
                 self._send_changed(channel)
-            else:
+            elif which == 1 or not channel.ended:
                 channel.waiting[other].append(None)
                 self._pump(other, channel)
         elif isinstance(event, TrailersReceived):

@@ -11,7 +11,9 @@ Words on the pipes: the first process says ``u`` (map my users), then ``r`` (rea
 and a problem; the midwife answers ``u`` with ``g`` (go on), after it wrote the trace.
 """
 
+import contextlib
 import fcntl
+import hashlib
 import os
 import select
 import signal
@@ -40,6 +42,7 @@ from serai.runtime.messages import Birth, Setup, Trace
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
 TIMEOUT_SECONDS = 30
 _LOG = "/var/log/sandboxd.log"
+_MACHINE_ID = "/etc/machine-id"
 
 
 class Place:
@@ -57,6 +60,7 @@ class Place:
         self.serve = serve
         self.map_fd = map_fd
         self.roots = roots
+        self.network = network.make_rules()
         self.start = start or _start
         self.root_outside = setup.uid_base is not None
 
@@ -85,7 +89,7 @@ def attend(place: Place, birth: Birth) -> Trace:
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     owner = rootfs.Owner(setup.uid_base)
-    names = rootfs.layer_names(setup)
+    names = rootfs.layer_names(setup, birth.root)
     for name in names:
         upper = directory / "layers" / name / "upper"
         for folder in (upper, upper.with_name("work"), directory / "lower" / name):
@@ -95,6 +99,11 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
             owner.give(str(upper))
     for name in birth.masks:
         (directory / "lower" / f"{name}-mask").mkdir(exist_ok=True)
+    for number in range(len(birth.root)):
+        (directory / rootfs.image_mount(number)).mkdir(exist_ok=True)
+    for number, _ in enumerate(birth.saved):
+        for name in names:
+            (directory / rootfs.saved_mount(name, number)).mkdir(exist_ok=True)
     (directory / rootfs.ROOT).mkdir(exist_ok=True)
 
 
@@ -163,14 +172,14 @@ def _accompany(
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
     expect(heard, b"r")
-    return connected(trace, birth)
+    return connected(place, trace, birth)
 
 
-def connected(trace: Trace, birth: Birth) -> Trace:
+def connected(place: Place, trace: Trace, birth: Birth) -> Trace:
     """The trace of a sandbox that serves, with its network connected if it shall have one."""
     if not birth.egress:
         return trace
-    reach = network.try_attach(trace.pid, birth.id, birth.egress)
+    reach = network.try_attach(place.network, trace.pid, birth.id, birth.egress)
     return msgspec.structs.replace(trace, network=reach)
 
 
@@ -208,10 +217,9 @@ def _first_process(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
+        lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
         user_xattr = not place.root_outside
-        rootfs.build(
-            place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
-        )
+        rootfs.build(place.setup, lower, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts)
         rootfs.enter()
         _forget_host()
         if place.root_outside:
@@ -246,30 +254,67 @@ def _settle(place: Place, birth: Birth) -> None:
     os.umask(0o022)
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
-    write_identity(birth.hostname)
+    write_identity(birth.hostname, birth.id)
     certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
-    os.chdir(birth.workdir)
+    enter_workdir(birth.workdir)
     open_standard_streams()
     privileges.drop()
 
 
-def write_identity(hostname: str) -> None:
-    """Name the sandbox in its files; what an earlier run changed stays."""
-    _write_new("/etc/hostname", f"{hostname}\n")
-    _write_new(
-        "/etc/hosts",
-        f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n",
-    )
+def enter_workdir(workdir: str) -> None:
+    """Be in the working directory; an image need not hold it."""
+    os.makedirs(workdir, exist_ok=True)
+    os.chdir(workdir)
 
 
-def _write_new(path: str, text: str) -> None:
-    """Write a file of a new sandbox; one that an earlier run changed stays as it is."""
+def write_identity(hostname: str, sandbox_id: str) -> None:
+    """Say inside who this sandbox is; files that its code wrote itself stay as they are.
+
+    What an earlier life, or the sandbox that this one was forked from, was told is replaced.
+    """
+    before = _read_small("/etc/hostname").strip()
+    ours = _read_small("/etc/hosts") == _hosts(before)
+    for path, text in (("/etc/hostname", f"{hostname}\n"), ("/etc/hosts", _hosts(hostname))):
+        if ours and before != hostname:
+            _remove(path)
+        _write_new(path, text)
+    machine = hashlib.sha256(f"machine-id {sandbox_id}".encode()).hexdigest()[:32]
+    if _read_small(_MACHINE_ID) != f"{machine}\n":
+        _remove(_MACHINE_ID)
+        _write_new(_MACHINE_ID, f"{machine}\n", 0o444)
+
+
+def _hosts(hostname: str) -> str:
+    return f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n"
+
+
+def _read_small(path: str) -> str:
+    """The beginning of a file; empty when it is none, whatever code made of it."""
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        return os.read(descriptor, 4096).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _write_new(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a file of a new sandbox; one that is there already stays as it is."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     except OSError:
         return
     os.write(descriptor, text.encode())
@@ -305,6 +350,7 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "environment": birth.environment,
         "home": birth.home,
         "workdir": birth.workdir,
+        "services": birth.services,
     }
     try:
         place.serve(api, port, config)

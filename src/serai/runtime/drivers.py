@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +17,17 @@ from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.plans import check_id
 from serai.runtime.pool import Pool
-from serai.runtime.port import Mount, Runtime, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import (
+    Files,
+    Library,
+    Mount,
+    Runtime,
+    RuntimeProblem,
+    SandboxHandle,
+    SandboxPlan,
+)
+from serai.runtime.roots.policy import Policy
+from serai.runtime.routed_files import RoutedFiles
 from serai.runtime.storage import Storage
 from serai.runtime.unavailable import UnavailableRuntime
 
@@ -28,30 +39,23 @@ AUTO, DEFAULT = "auto", "embedded"
 class Make(Protocol):
     """Makes a driver; arguments as of EmbeddedRuntime."""
 
-    def __call__(self, data_dir: Path, *, pool: Pool | None, egress: Path | None) -> Runtime:
+    def __call__(
+        self,
+        data_dir: Path,
+        *,
+        pool: Pool | None = None,
+        egress: Path | None = None,
+        policy: Policy | None = None,
+    ) -> Runtime:
         """The driver, not started."""
-
-
-def _oci(program: str) -> Make:
-    def make(data_dir: Path, *, pool: Pool | None, egress: Path | None) -> Runtime:
-        return OciRuntime(program, data_dir, pool=pool, egress=egress)
-
-    return make
-
-
-def _engine(name: str) -> Make:
-    def make(data_dir: Path, *, pool: Pool | None, egress: Path | None) -> Runtime:
-        return EngineRuntime(name, data_dir)
-
-    return make
 
 
 DRIVERS: Mapping[str, Make] = {
     "embedded": EmbeddedRuntime,
-    **{program: _oci(program) for program in PROGRAMS},
+    **{program: partial(OciRuntime, program) for program in PROGRAMS},
     "bwrap": BubblewrapRuntime,
-    "docker": _engine("docker"),
-    "podman": _engine("podman"),
+    "docker": partial(EngineRuntime, "docker"),
+    "podman": partial(EngineRuntime, "podman"),
 }
 """Every driver by name, in the order in which they are told to people."""
 
@@ -62,7 +66,7 @@ class Drivers:
     Args:
         data_dir: shared by all of them.
         wanted: name of a driver, or ``auto``: the embedded one.
-        pool, egress: see EmbeddedRuntime.
+        pool, egress, policy: see EmbeddedRuntime.
         drivers: how to make each.
     """
 
@@ -73,19 +77,27 @@ class Drivers:
         *,
         pool: Pool | None = None,
         egress: Path | None = None,
+        policy: Policy | None = None,
         drivers: Mapping[str, Make] = DRIVERS,
     ) -> None:
         self._data_dir = data_dir
         self._pool = pool
         self._egress = egress
+        self._policy = policy
         self._drivers = drivers
         self._is_chosen = wanted != AUTO
         self._primary = self._make(wanted if self._is_chosen else DEFAULT)
         with_files = self._primary if isinstance(self._primary, EmbeddedRuntime) else None
         self.disks = with_files.disks if with_files else Disks(Storage(data_dir, pool))
+        self.files: Files = RoutedFiles(self._driver_of, self._primary.files, self._unmark)
         self._known: dict[str, Runtime] = {self._primary.name: self._primary}
         self._problems: dict[str, RuntimeProblem] = {}
         self._starting = asyncio.Lock()
+
+    @property
+    def library(self) -> Library:
+        """See Runtime.library, for new sandboxes."""
+        return self._primary.library
 
     @property
     def name(self) -> str:
@@ -120,6 +132,7 @@ class Drivers:
             log.warning("sandboxes_unavailable", reason=str(problem))
             self._problems[self._primary.name] = problem
             self._primary = UnavailableRuntime(f"{problem} {hint}")
+            self.files = self._primary.files
 
     async def close(self) -> None:
         """Close every driver that was used."""
@@ -145,7 +158,7 @@ class Drivers:
         try:
             return await runtime.create(plan)
         except BaseException:
-            self._marker(plan.id).unlink(missing_ok=True)
+            self._unmark(plan.id)
             raise
 
     async def alive(self, handle: SandboxHandle) -> bool:
@@ -185,7 +198,7 @@ class Drivers:
         kept = await asyncio.to_thread(self._maker_of, sandbox_id)
         name = handle.driver if handle is not None else kept or self._primary.name
         await (await self._driver(name)).destroy(sandbox_id, handle)
-        await asyncio.to_thread(self._marker(sandbox_id).unlink, missing_ok=True)
+        self._unmark(sandbox_id)
 
     async def leftovers(self) -> list[str]:
         """See Runtime.leftovers, of every driver that still has a sandbox."""
@@ -210,7 +223,9 @@ class Drivers:
         return self._known[name]
 
     def _make(self, name: str) -> Runtime:
-        return self._drivers[name](self._data_dir, pool=self._pool, egress=self._egress)
+        return self._drivers[name](
+            self._data_dir, pool=self._pool, egress=self._egress, policy=self._policy
+        )
 
     def _marker(self, sandbox_id: str) -> Path:
         """A file with the name of the driver that has the sandbox's files."""
@@ -221,6 +236,13 @@ class Drivers:
         marker = self._marker(sandbox_id)
         marker.parent.mkdir(mode=0o700, exist_ok=True)
         marker.write_text(driver)
+
+    def _unmark(self, sandbox_id: str) -> None:
+        self._marker(sandbox_id).unlink(missing_ok=True)
+
+    async def _driver_of(self, sandbox_id: str) -> Runtime:
+        name = await asyncio.to_thread(self._maker_of, sandbox_id)
+        return await self._driver(name or self._primary.name)
 
     def _maker_of(self, sandbox_id: str) -> str | None:
         """The driver that has this sandbox's files; the default one for those without marker."""

@@ -16,7 +16,10 @@ from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
 from serai.runtime.plans import check_id, check_plan, limits_of
 from serai.runtime.pool import Pool
-from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.roots.library import Library
+from serai.runtime.roots.policy import Choice, Policy
+from serai.runtime.saving import SavedFiles
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -35,6 +38,7 @@ class EmbeddedRuntime:
         max_processes: processes and threads one sandbox may have.
         pool: where their files have a limit, and volumes are possible.
         egress: Unix socket of the egress process; without one sandboxes have no network.
+        policy: which images there are.
     """
 
     name: str = "embedded"
@@ -47,11 +51,13 @@ class EmbeddedRuntime:
         max_processes: int = 4096,
         pool: Pool | None = None,
         egress: Path | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.isolation = "not started"
         self.level = "none"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
+        self.library = Library(self._storage, policy or Policy())
         self._entry = entry
         self._max_processes = max_processes
         self._egress = str(egress or "")
@@ -60,6 +66,9 @@ class EmbeddedRuntime:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.files: Files = SavedFiles(
+            self._storage, self._send, self._turn, self._end_run, self.library.pins
+        )
 
     @property
     def launcher_pid(self) -> int | None:
@@ -92,9 +101,11 @@ class EmbeddedRuntime:
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        await self.files.close()
         await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
+        await self.library.close()
         async with self._opening:
             channel, self._channel = self._channel, None
             if channel is not None:
@@ -103,30 +114,32 @@ class EmbeddedRuntime:
             await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
 
     def images(self) -> list[str]:
-        """The image references this host can provide."""
-        return image.provided()
+        """The image references this host can provide, some after building them first."""
+        return self.library.references()
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
 
-        After the very first start this may wait for files that it must hide to be found.
+        On the host's own files this may, after the very first start, wait for those that it must
+        hide to be found.
 
         Raises:
             UnknownImage: naming the images there are.
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
         check_plan(plan)
-        image.require(plan.image)
-        if self._masks is None:
-            raise _not_started()
-        return await self._create(plan, await self._masks.complete())
+        return await self._create(plan)
 
-    async def _create(self, plan: SandboxPlan, masks: Mapping[str, str]) -> SandboxHandle:
+    async def _create(
+        self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
+    ) -> SandboxHandle:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
                 await self.disks.provide(plan)
-                trace = await self._bear(self._birth(plan, masks))
+                choice = Choice() if trial is not None else await self.library.choose(plan)
+                masks = await self._masks_for(choice) if trial is None else trial
+                trace = await self._bear(self._birth(plan, masks, choice))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
                 raise
@@ -138,6 +151,11 @@ class EmbeddedRuntime:
             driver=self.name,
             level=self.level,
         )
+
+    async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
+        if self._masks is None:
+            raise _not_started()
+        return {} if choice.layers else await self._masks.complete()
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
@@ -215,6 +233,7 @@ class EmbeddedRuntime:
             skeleton = layers.skeleton()
             masks = Masks(layers, storage.root / "private.json", as_root=uid_base is not None)
             masks.load()
+            self.library.open(uid_base)
             traces = [read_trace(storage.directory(name)) for name in storage.known()]
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
@@ -252,13 +271,13 @@ class EmbeddedRuntime:
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
-        handle = await self._create(plan, masks)
+        handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
         return _trace_of(handle).network
 
-    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
+    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
-        defaults = image.environment(plan.hostname)
+        defaults = choice.environment(plan.hostname)
         return Birth(
             request=0,
             digest=hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32],
@@ -274,11 +293,14 @@ class EmbeddedRuntime:
                 **plan.environment,
             },
             home=plan.environment.get("HOME", defaults["HOME"]),
-            workdir="/blaxel",
+            workdir=choice.config.workdir,
             masks=dict(masks),
+            root=choice.layers,
+            services=choice.services(),
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
+            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -324,12 +346,16 @@ class EmbeddedRuntime:
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
 
+    def _end_run(self, sandbox_id: str) -> None:
+        self._stop(sandbox_id, None)
+
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:
             self._stop(sandbox_id, trace)
         self._stop(sandbox_id, None)
         self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
+        self.library.pins.drop(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
@@ -337,6 +363,7 @@ class EmbeddedRuntime:
         if is_new:
             self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
+            self.library.pins.drop(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
         parents = [each.parent for each in self._setup.hierarchies] if self._setup else []

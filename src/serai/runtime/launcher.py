@@ -5,6 +5,7 @@ It keeps nothing that matters: when it dies, the runtime starts another, and san
 It ends when the runtime's end of its channel is closed.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -89,8 +90,9 @@ def _attend(place: births.Place, wish: Wish, answer: int) -> NoReturn:
         os.setsid()
         _write_all(answer, frame(_grant(place, wish)))
     except BaseException as error:
-        traceback.print_exc()
         _write_all(answer, frame(Answer(request=wish.request, problem=str(error) or repr(error))))
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            traceback.print_exc()
     os._exit(0)
 
 

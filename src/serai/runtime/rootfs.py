@@ -4,12 +4,14 @@ The current directory is the sandbox's own one, so every path below is short, re
 free of the characters that overlay options cannot hold.
 
 Layout of that directory: ``layers/<name>/{upper,work}`` are the sandbox's changes to ``/``
-(name ``root``) and to each system directory; ``lower/<name>`` and ``root`` are mount points.
+(name ``root``) and to each system directory; ``lower/<name>``, with ``.0`` and so on for saved
+files, and ``root`` are mount points.
 """
 
+import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from serai.runtime import linux, mounting
 from serai.runtime.messages import Placed, Setup
@@ -28,6 +30,7 @@ PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
 PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
 _TTY_GROUP = 5
+_NEEDED = ("dev", "proc", "sys")
 
 
 class Owner:
@@ -46,14 +49,62 @@ class Owner:
             os.chown(path, self.base + user, self.base + user, follow_symlinks=False)
 
 
-def layer_names(setup: Setup) -> tuple[str, ...]:
+class Lower:
+    """What lies between the host's directories and a sandbox's own changes.
+
+    Args:
+        masks: lower layers that hide parts of the host's directories, by name.
+        saved: directories of saved files, the topmost first.
+        image: layers of ``/``, the topmost first, instead of the host's directories.
+    """
+
+    def __init__(
+        self, masks: Mapping[str, str], saved: Sequence[str], image: Sequence[str] = ()
+    ) -> None:
+        self._masks = masks
+        self._saved = saved
+        self.image = image
+
+    def above(self, name: str) -> str:
+        """Mount what lies above ``lower/name`` and answer all of it for ``lowerdir``."""
+        parts = []
+        for number, saved in enumerate(self._saved):
+            changes = f"{saved}/layers/{name}/upper"
+            if os.path.isdir(changes):
+                linux.bind(changes, saved_mount(name, number))
+                parts.append(saved_mount(name, number))
+        if name in self._masks:
+            linux.bind(self._masks[name], f"lower/{name}-mask")
+            parts.append(f"lower/{name}-mask")
+        return ":".join([*parts, *self._lowest(name)])
+
+    def _lowest(self, name: str) -> list[str]:
+        if not self.image:
+            return [f"lower/{name}"]
+        names = [image_mount(number) for number in range(len(self.image))]
+        for layer, place in zip(self.image, names, strict=True):
+            linux.bind(layer, place)
+        return names
+
+
+def saved_mount(name: str, number: int) -> str:
+    """Where a part of the saved files of that number is mounted; short, as options are."""
+    return f"lower/{name}.{number}"
+
+
+def image_mount(number: int) -> str:
+    """Where layer ``number`` of an image, counted from the top, is mounted."""
+    return f"lower/{ROOT}-{number}"
+
+
+def layer_names(setup: Setup, image: Sequence[str] = ()) -> tuple[str, ...]:
     """The overlays of a sandbox: ``root`` first, as the others are mounted on it."""
-    return (ROOT, *setup.system)
+    return (ROOT,) if image else (ROOT, *setup.system)
 
 
 def build(
     setup: Setup,
-    masks: Mapping[str, str],
+    lower: Lower,
     map_fd: int | None,
     *,
     user_xattr: bool,
@@ -66,7 +117,7 @@ def build(
 
     Others as of ``layers``.
     """
-    layers(setup, masks, map_fd, user_xattr=user_xattr)
+    layers(setup, lower, map_fd, user_xattr=user_xattr)
     owner = Owner(setup.uid_base)
     _devices(owner)
     require_directory(f"{ROOT}/sys")
@@ -75,27 +126,34 @@ def build(
     mounting.put_all(mounts, ROOT, map_fd, owner.base)
 
 
-def layers(setup: Setup, masks: Mapping[str, str], map_fd: int | None, *, user_xattr: bool) -> None:
+def layers(setup: Setup, lower: Lower, map_fd: int | None, *, user_xattr: bool) -> None:
     """Mount the files a sandbox sees at ``root``: the image, and over it what is its own.
 
     Args:
-        masks: lower layers that hide parts of the host's directories.
+        lower: what lies between the host's directories and the sandbox's changes.
         map_fd: user namespace whose mapping the host's directories are shown with;
             None shows their real owners.
         user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
     """
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     extra = ",userxattr" if user_xattr else ""
+    if lower.image:
+        _overlay(ROOT, lower.above(ROOT), ROOT, extra)
+        for name in _NEEDED:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{ROOT}/{name}", 0o755)
+    else:
+        _host(setup, lower, map_fd, extra)
+
+
+def _host(setup: Setup, lower: Lower, map_fd: int | None, extra: str) -> None:
+    """An overlay over the skeleton, and one over each of the host's directories."""
     linux.bind(setup.skeleton, f"lower/{ROOT}")
-    _overlay(ROOT, f"lower/{ROOT}", ROOT, extra)
+    _overlay(ROOT, lower.above(ROOT), ROOT, extra)
     for name in setup.system:
         _show(f"/{name}", f"lower/{name}", map_fd)
         require_directory(f"{ROOT}/{name}")
-        lower = f"lower/{name}"
-        if name in masks:
-            linux.bind(masks[name], f"lower/{name}-mask")
-            lower = f"lower/{name}-mask:{lower}"
-        _overlay(name, lower, f"{ROOT}/{name}", extra)
+        _overlay(name, lower.above(name), f"{ROOT}/{name}", extra)
     if setup.python_prefix:
         require_directory(f"{ROOT}/opt")
         require_directory(f"{ROOT}/opt/python")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,14 +18,19 @@ from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
 from serai.runtime.plans import check_id, check_plan, limits_of
+from serai.runtime.pool import Pool
 from serai.runtime.port import (
+    Files,
+    Library,
     Mount,
     NotInstalled,
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
 )
+from serai.runtime.roots.policy import Policy
 from serai.runtime.storage import Storage
+from serai.runtime.unavailable import NoFiles, NoLibrary
 
 _GONE = 404
 _READY_SECONDS = 30.0
@@ -60,6 +65,7 @@ class EngineRuntime:
         engine: ``docker`` or ``podman``; also the driver's name.
         data_dir: for sockets and the interpreter tree, on a file system that the engine sees.
         entry, max_processes: see EmbeddedRuntime.
+        pool, egress, policy: not used: files, network and images are the engine's.
         socket: the engine's Unix socket; found as its own clients find it when not given.
     """
 
@@ -70,12 +76,17 @@ class EngineRuntime:
         *,
         entry: str = "serai.sandboxd.main",
         max_processes: int = 4096,
+        pool: Pool | None = None,
+        egress: Path | None = None,
+        policy: Policy | None = None,
         socket: str | None = None,
     ) -> None:
         self.name = engine
         self.isolation = "not started"
         self.level = "none"
         self._storage = Storage(data_dir)
+        self.files: Files = EngineFiles(engine, self.destroy)
+        self.library: Library = NoLibrary(f"images of the runtime {engine} are the engine's own")
         self._entry = entry
         self._max_processes = max_processes
         self._socket = socket
@@ -365,3 +376,17 @@ class EngineRuntime:
 
 def _is_same(found: dict[str, Any], run: Run) -> bool:
     return (found["Id"], found["State"]["StartedAt"]) == (run.container, run.started)
+
+
+class EngineFiles(NoFiles):
+    """Keeps no files beside the containers; these can be ended."""
+
+    def __init__(self, engine: str, destroy: Callable[[str, None], Awaitable[None]]) -> None:
+        super().__init__(
+            f"the files of sandboxes of the runtime {engine} cannot be saved or copied"
+        )
+        self._destroy = destroy
+
+    async def discard(self, sandbox_id: str) -> None:
+        """See Files.discard."""
+        await self._destroy(sandbox_id, None)

@@ -1,5 +1,6 @@
 """The files and limits of a sandbox that a program is about to start, made by us as root."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,12 +30,12 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
     directory gets ``rootfs``, the interpreter ``tree``, ``run``, the run directory, and ``more``.
     """
     user_xattr = not place.root_outside
-    rootfs.layers(place.setup, birth.masks, place.map_fd, user_xattr=user_xattr)
-    here = f"{rootfs.ROOT}{PLACE}"
-    if not os.path.lexists(here):
-        os.mkdir(here, 0o755)
-        rootfs.Owner(place.setup.uid_base).give(here)
+    lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
+    rootfs.layers(place.setup, lower, place.map_fd, user_xattr=user_xattr)
     for name in _MOUNT_POINTS:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(f"{rootfs.ROOT}/{name}", 0o755)
+            rootfs.Owner(place.setup.uid_base).give(f"{rootfs.ROOT}/{name}")
         rootfs.require_directory(f"{rootfs.ROOT}/{name}")
     mounting.put_all(birth.mounts, rootfs.ROOT, place.map_fd, place.setup.uid_base)
     spot = _spot(Path.cwd())

@@ -10,6 +10,7 @@ import socket
 import sys
 from contextlib import suppress
 from importlib.machinery import BuiltinImporter, FrozenImporter
+from typing import Any
 
 import msgspec
 
@@ -36,6 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         inherited: listening sockets are descriptors 3 and 4, and 5 a pipe to report on;
             otherwise both sockets are made in the run directory.
         authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
+        services: processes that the sandbox starts itself.
         limits, by_cgroup: see ``privileges.set_limits``.
     """
 
@@ -48,6 +50,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool
     limits: Limits
     authority: str = ""
+    services: tuple[dict[str, Any], ...] = ()
     by_cgroup: tuple[str, ...] = ()
 
 
@@ -69,7 +72,7 @@ def main() -> None:
     entry.serve(api, port, {name: values[name] for name in _TOLD})
 
 
-_TOLD = ("id", "hostname", "environment", "home", "workdir")
+_TOLD = ("id", "hostname", "environment", "home", "workdir", "services")
 
 
 def _settle(config: Config, roots: bytes) -> None:
@@ -78,13 +81,12 @@ def _settle(config: Config, roots: bytes) -> None:
     sys.path.clear()
     sys.path_importer_cache.clear()
     os.umask(0o022)
-    births.write_identity(config.hostname)
+    births.write_identity(config.hostname, config.id)
     certificates.trust(config.authority, roots)
     privileges.set_limits(config.limits, set(config.by_cgroup))
     os.environ.clear()
     os.environ.update(config.environment)
-    os.makedirs(config.workdir, exist_ok=True)
-    os.chdir(config.workdir)
+    births.enter_workdir(config.workdir)
     births.open_standard_streams()
     with suppress(OSError):  # gVisor knows no such set
         linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)

@@ -158,7 +158,7 @@ def trace_of(
         masks=tuple(birth.masks.values()),
     )
     traces.write_trace(directory, trace)
-    return births.connected(trace, birth) if has_network else trace
+    return births.connected(place, trace, birth) if has_network else trace
 
 
 def _read_pid(directory: Path) -> int:

@@ -44,6 +44,7 @@ def prepare(
         inherited=inherited,
         limits=birth.limits,
         authority=birth.authority,
+        services=birth.services,
         by_cgroup=by_cgroup,
     )
     file = folder / CONFIG

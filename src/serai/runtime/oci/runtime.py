@@ -8,6 +8,7 @@ from serai.runtime.oci import groups
 from serai.runtime.oci.program import PROGRAMS, find
 from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled
+from serai.runtime.roots.policy import Policy
 
 
 class OciRuntime(ProgramRuntime):
@@ -15,7 +16,7 @@ class OciRuntime(ProgramRuntime):
 
     Args:
         program: which of them; also the driver's name.
-        data_dir, entry, max_processes, pool, egress: see EmbeddedRuntime.
+        data_dir, entry, max_processes, pool, egress, policy: see EmbeddedRuntime.
     """
 
     starter = "serai.runtime.oci.starting"
@@ -29,9 +30,15 @@ class OciRuntime(ProgramRuntime):
         max_processes: int = 4096,
         pool: Pool | None = None,
         egress: Path | None = None,
+        policy: Policy | None = None,
     ) -> None:
         super().__init__(
-            data_dir, entry=entry, max_processes=max_processes, pool=pool, egress=egress
+            data_dir,
+            entry=entry,
+            max_processes=max_processes,
+            pool=pool,
+            egress=egress,
+            policy=policy,
         )
         self.name = program
 
