@@ -102,7 +102,10 @@ from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
+from serai.storage.drives import locate_all
 from serai.storage.operations import drive_files, storage_operations, volume_content
+from serai.storage.s3_access import s3_secrets
+from serai.storage.s3_server import s3_server
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -168,6 +171,7 @@ class Platform:
         self.disks = embedded.disks
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
+        self.s3 = s3_server(self.db, self.vault, self.disks, settings.data_dir, settings.s3_port)
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog.providers, self.token_policies
@@ -217,6 +221,7 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
+            *([asyncio.create_task(self.s3.run())] if self.s3 is not None else []),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
@@ -273,7 +278,15 @@ class Platform:
             self.runtime = UnavailableRuntime(str(problem))
         return booted
 
+    def _s3(self) -> str | None:
+        return self.s3.endpoint if self.s3 is not None else None
+
+    def _storage(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+        data_dir = self.settings.data_dir
+        return storage_operations(context, self.vault, data_dir, self.disks, self._s3())
+
     def _relocate(self, conn: Connection) -> None:
+        locate_all(conn, self._s3())
         for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
             if kind.has_url:
                 self.store.relocate(conn, kind)
@@ -317,7 +330,7 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
+            *self._storage(context),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *image_operations(context, provided(self.runtime, self.settings)),
@@ -349,6 +362,7 @@ class Platform:
             self.names,
             FEATURES,
             self.mailer,
+            s3_secrets(self.vault) if self.s3 is not None else None,
         )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:

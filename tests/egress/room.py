@@ -19,7 +19,8 @@ sys.stdin.read()
 _ATTACH = """
 import sys
 from serai.runtime import network
-print(network.attach(int(sys.argv[1]), sys.argv[2], sys.argv[3], enter_user=True), end="")
+rules = network.make_rules()
+print(network.attach(rules, int(sys.argv[1]), *sys.argv[2:], enter_user=True), end="")
 """
 
 

@@ -89,6 +89,17 @@ async def test_a_limit_can_be_raised_at_the_next_start(
     await output(handle, FILL.format("/root/flood", 60))
 
 
+async def test_a_fork_has_a_limit_of_its_own(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
+    source, wanted = await runtime.create(plan(disk_mb=64)), plan(disk_mb=64)
+    await output(source, FILL.format("/root/part", 20))
+    await runtime.files.copy(source.id, wanted.id)
+    fork = await runtime.create(wanted)
+    code, text = await shell(fork, FILL.format("/root/flood", 100))
+    assert code != 0, text
+    assert "quota exceeded" in text
+    await output(source, FILL.format("/root/more", 20))
+
+
 async def test_files_without_content_count_as_well(
     runtime: EmbeddedRuntime, plan: MakePlan
 ) -> None:

@@ -53,6 +53,7 @@ class Place:
         self.serve = serve
         self.map_fd = map_fd
         self.roots = roots
+        self.network = network.make_rules()
         self.root_outside = setup.uid_base is not None
 
 
@@ -160,7 +161,7 @@ def _accompany(
     _expect(heard, b"r")
     if not birth.egress:
         return trace
-    reach = network.try_attach(pid, birth.id, birth.egress)
+    reach = network.try_attach(place.network, pid, birth.id, birth.egress)
     return msgspec.structs.replace(trace, network=reach)
 
 

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from serai.kernel.background import Background
-from serai.runtime import linux, processes, traces
+from serai.runtime import processes, traces
 from serai.runtime.messages import Trace
 from serai.runtime.port import NoSpace, RuntimeProblem
 from serai.runtime.roots.pins import Pins
@@ -17,7 +17,7 @@ from serai.runtime.storage import Storage
 Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 _SAVED = re.compile(r"[a-z0-9_]{1,40}")
-_SETTLED = "settled"
+SETTLED = "settled"
 _FULL = f"[Errno {errno.ENOSPC}]"
 
 
@@ -131,7 +131,8 @@ class SavedFiles:
 
     async def settle(self, saved_id: str) -> None:
         """See Files.settle."""
-        await asyncio.to_thread(_settle, self._storage.saved_files(_checked(saved_id)))
+        saved = self._storage.saved_files(_checked(saved_id))
+        await self._run("settle-files", saved, saved)
 
     async def drop(self, saved_id: str) -> None:
         """See Files.drop."""
@@ -150,17 +151,9 @@ class SavedFiles:
 def _is_whole(saved: Path, boot: str) -> bool:
     """Written to the end, and since then no power failure could take a part of it."""
     try:
-        return (saved / _SETTLED).exists() or (saved / "size").read_text().split()[1] == boot
+        return (saved / SETTLED).exists() or (saved / "size").read_text().split()[1] == boot
     except (OSError, IndexError):
         return False
-
-
-def _settle(saved: Path) -> None:
-    if (saved / _SETTLED).exists():
-        return
-    linux.sync_file_system(saved)
-    (saved / _SETTLED).touch()
-    linux.sync_file_system(saved)
 
 
 def _checked(saved_id: str) -> str:

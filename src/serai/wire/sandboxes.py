@@ -67,7 +67,7 @@ class ProxyConfig(Wire):
 
 
 class SandboxNetwork(Wire):
-    """Egress rules, stored as given."""
+    """What a sandbox may reach outside, and what is added to its requests."""
 
     allowed_domains: list[str] | None = None
     forbidden_domains: list[str] | None = None
