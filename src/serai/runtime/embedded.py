@@ -20,6 +20,7 @@ from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, Sand
 from serai.runtime.roots.library import Library
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
+from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked, read_trace
 
@@ -57,6 +58,7 @@ class EmbeddedRuntime:
         self.level = "none"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
+        self.sleepers = Sleepers(self._turn)
         self.library = Library(self._storage, policy or Policy())
         self._entry = entry
         self._max_processes = max_processes
@@ -101,6 +103,7 @@ class EmbeddedRuntime:
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        self.sleepers.close()
         await self.files.close()
         await self.disks.close()
         if self._masks is not None:
@@ -163,23 +166,11 @@ class EmbeddedRuntime:
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend."""
-        trace = _trace_of(handle)
-        async with self._turn(handle.id):
-            if not is_running(trace):
-                raise RuntimeProblem(f"sandbox {handle.id} has ended")
-            try:
-                await asyncio.to_thread(freezer.freeze, trace)
-            except OSError as error:
-                raise RuntimeProblem(f"sandbox {handle.id} stays awake: {error}") from error
+        await self.sleepers.suspend(handle.id, _trace_of(handle))
 
     async def resume(self, handle: SandboxHandle) -> None:
-        """See Runtime.resume. A group is thawed at once, without even a change of threads."""
-        trace = _trace_of(handle)
-        async with self._turn(handle.id):
-            if freezer.has_group(trace):
-                freezer.thaw(trace)
-            else:
-                await asyncio.to_thread(freezer.thaw, trace)
+        """See Runtime.resume."""
+        await self.sleepers.resume(handle.id, _trace_of(handle))
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """See Runtime.suspended."""
