@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -19,7 +19,7 @@ from serai.runtime.pool import Pool
 from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.saving import SavedFiles
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace
 
 _ID = re.compile(r"[a-z0-9]{1,32}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
@@ -327,7 +327,7 @@ class EmbeddedRuntime:
 
     def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
-        with _locked_if_there(self._storage.directory(sandbox_id)) as directory:
+        with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
             if (run := trace or current) is not None:
                 self._end(run)
@@ -378,20 +378,6 @@ class EmbeddedRuntime:
         self._turns[sandbox_id] = lock
         async with lock:
             yield
-
-
-@contextlib.contextmanager
-def _locked_if_there(directory: Path) -> Iterator[Path]:
-    try:
-        lock = locked(directory)
-        lock.__enter__()
-    except FileNotFoundError:
-        yield directory
-        return
-    try:
-        yield directory
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _not_started() -> RuntimeProblem:
