@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -22,7 +22,7 @@ from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
 from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace
 
 _TRIAL = "trial"
 _KILL_SECONDS = 10.0
@@ -327,7 +327,7 @@ class EmbeddedRuntime:
 
     def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
-        with _locked_if_there(self._storage.directory(sandbox_id)) as directory:
+        with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
             if (run := trace or current) is not None:
                 self._end(run)
@@ -380,20 +380,6 @@ class EmbeddedRuntime:
         self._turns[sandbox_id] = lock
         async with lock:
             yield
-
-
-@contextlib.contextmanager
-def _locked_if_there(directory: Path) -> Iterator[Path]:
-    try:
-        lock = locked(directory)
-        lock.__enter__()
-    except FileNotFoundError:
-        yield directory
-        return
-    try:
-        yield directory
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _not_started() -> RuntimeProblem:
