@@ -171,6 +171,7 @@ class Platform:
             policy=image_policy(settings),
         )
         self.disks = self.runtime.disks
+        self.disks.unenforced_volumes = settings.unenforced_volumes
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.s3 = s3_server(self.db, self.vault, self.disks, settings.data_dir, settings.s3_port)
