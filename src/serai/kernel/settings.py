@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
+        runtime: driver of new sandboxes; ``auto`` for the default one.
         image_source: what stands for hub images: ``built`` ones, files of the ``host``, or with
             ``auto`` the host's until one is built.
         image_registries: registries that images are pulled from for whoever asks.
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_stop: str = "end"
     smtp_url: str | None = None
     mail_from: str | None = None
+    runtime: str = "auto"
     image_source: str = "auto"
     image_registries: tuple[str, ...] = ("docker.io", "ghcr.io", "quay.io")
     image_mirror: str | None = None
