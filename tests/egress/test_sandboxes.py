@@ -153,7 +153,8 @@ def test_variables_and_trust(make_box: MakeBox) -> None:
     assert box.run(f'python3 -c "{code}"').strip() == "200"
     assert box.run(f'env -u HTTPS_PROXY -u https_proxy python3 -c "{code}"').strip() == "200"
     plain = make_box("without-proxy")
-    assert plain.run("printenv HTTPS_PROXY; printenv SSL_CERT_FILE").strip().endswith(".crt")
+    assert plain.run("printenv HTTPS_PROXY; printenv NODE_EXTRA_CA_CERTS") == ""
+    assert plain.run("curl -s -o /dev/null -w '%{http_code}' https://secure.test/") == "200"
 
 
 def test_rules_change_without_a_restart(make_box: MakeBox) -> None:

@@ -10,6 +10,7 @@ from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
 from serai.compute.disks import SandboxDisks
+from serai.compute.imaging import Imaging
 from serai.compute.kept import end_storage
 from serai.compute.kind import AWAY, ENDED, SANDBOXES, expiry_of, retention_of
 from serai.compute.live import LiveTable
@@ -18,7 +19,6 @@ from serai.compute.networks import SandboxNetworks
 from serai.compute.origins import IMAGE, Origin
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
-from serai.compute.refusals import explain_start
 from serai.compute.renewal import Renewal
 from serai.compute.showing import completed
 from serai.compute.sleep import Sleep
@@ -56,6 +56,7 @@ class SandboxController:
         self.routes = routes
         self.disks = disks
         self.networks = networks
+        self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
@@ -89,7 +90,7 @@ class SandboxController:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
             CreationTimeout: the deadline has passed.
-            ServiceUnavailable: the runtime failed; nothing is left behind.
+            ServiceUnavailable: the runtime failed, or makes the image still; nothing is left.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
@@ -102,6 +103,7 @@ class SandboxController:
                     actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
+            await self.imaging.ready(workspace, body, deadline)
             document = await self.db.write(
                 lambda conn: self._insert(conn, actor, account_id, body, existing, origin)
             )
@@ -205,7 +207,7 @@ class SandboxController:
             raise
         except RuntimeProblem as problem:
             await self.undo(document)
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            raise self.imaging.explained(problem, document) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -215,6 +217,7 @@ class SandboxController:
         """
         layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
         plan = self.plan(document, layers)
+        plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
         handle = await self.runtime.create(plan)
@@ -246,7 +249,8 @@ class SandboxController:
     ) -> tuple[Document, SandboxRow]:
         moment = now()
         current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
-        changed = self.store.with_status(conn, current, "DEPLOYED", state="RUNNING")
+        shown = {"state": "RUNNING", "isolation": handle.level or None}
+        changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
         records.change(conn, document.id, phase="running", handle=handle, last_active_at=stamp)
         row = records.need(conn, document.id)

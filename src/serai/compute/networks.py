@@ -24,9 +24,10 @@ _TRUST = {
     "CURL_CA_BUNDLE": _BUNDLE,
     "GIT_SSL_CAINFO": _BUNDLE,
     "PIP_CERT": _BUNDLE,
-    "NODE_EXTRA_CA_CERTS": _AUTHORITY,
+    "NODE_USE_SYSTEM_CA": "1",
 }
-"""Variables by which programs learn of the certificates that the runtime put there."""
+"""Variables by which programs learn of the certificates that the runtime put there. Node before
+version 22.19 needs ``NODE_EXTRA_CA_CERTS``, which official clients take for a sign of a proxy."""
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,10 @@ class SandboxNetworks:
 
     def plan(self, body: Mapping[str, Any]) -> NetworkPlan:
         """What a new sandbox needs to know of its way out."""
-        environment = _TRUST | proxy_environment(body["spec"].get("network"), _PROXY_URL)
+        proxied = proxy_environment(body["spec"].get("network"), _PROXY_URL)
+        environment = _TRUST | proxied
+        if proxied:
+            environment["NODE_EXTRA_CA_CERTS"] = _AUTHORITY
         return NetworkPlan(environment=environment, authority=self._egress.authority)
 
     def tell(self, document: Document) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from serai.compute import records
 from serai.compute.kind import AWAY, ENDED, SANDBOXES, Expiry, expiry_of
 from serai.compute.mount_rules import keep_volumes
-from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.refusals import keep_fixed
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.errors import Conflict
 from serai.resources.documents import Document
@@ -116,7 +116,7 @@ class Renewal:
         except RuntimeProblem as problem:
             await self.controller.db.write(lambda conn: self._rest(conn, document))
             await self.controller.sleep.keep_stopped(document)
-            raise explain_start(problem, document, self.controller.runtime.images()) from problem
+            raise self.controller.imaging.explained(problem, document) from problem
 
     def _rest(self, conn: Connection, document: Document) -> None:
         records.change(conn, document.id, phase="stopped", handle=None)

@@ -59,7 +59,7 @@ class Injection:
         """The body with secrets filled and, in a JSON object, the missing fields added."""
         kind = next((value for name, value in given if name.lower() == b"content-type"), b"")
         media = kind.decode("latin-1").partition(";")[0].strip().lower()
-        is_json = media == "application/json" or media.endswith("+json")
+        is_json = media in ("application/json", "") or media.endswith("+json")
         if is_json:
             return self._merge(self._fill(data, _as_json))
         return self._fill(data, quote_plus) if media == _FORM else self._fill(data)

@@ -33,6 +33,8 @@ from serai.egress.upstreams import Upstreams
 
 MAX_CONNECTIONS = 512
 """Of one sandbox at a time; more wait in its own kernel queue."""
+_MAX_TOGETHER, _FAIR_SHARE = 4096, 64
+"""Of all sandboxes together; beyond that each has a share that it cannot be denied."""
 _MAX_QUESTIONS = 64
 _AT_ONCE = 16
 _MAX_DESCRIPTORS = 16
@@ -47,10 +49,13 @@ log = logging.getLogger("serai.egress")
 
 
 class Attached:
-    """The sockets of one sandbox and what runs on them."""
+    """The sockets of one sandbox and what runs on them; ``everyone`` counts all connections."""
 
-    def __init__(self, gate: Gate, connections: Connections, answers: Answers) -> None:
+    def __init__(
+        self, gate: Gate, connections: Connections, answers: Answers, everyone: list[int]
+    ) -> None:
         self._gate = gate
+        self._everyone = everyone
         self._connections = connections
         self._answers = answers
         self._listeners: list[socket.socket] = []
@@ -88,7 +93,8 @@ class Attached:
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
-            if len(self._tasks) >= MAX_CONNECTIONS:
+            limit = _FAIR_SHARE if self._everyone[0] >= _MAX_TOGETHER else MAX_CONNECTIONS
+            if len(self._tasks) >= limit:
                 self._pause()
                 return
             try:
@@ -99,11 +105,13 @@ class Attached:
             _keep(self._tasks, self._serve(inner))
 
     async def _serve(self, inner: socket.socket) -> None:
+        self._everyone[0] += 1
         try:
             await self._connections.handle(self._gate, inner)
         except Exception:
             log.exception("a connection failed")
         finally:
+            self._everyone[0] -= 1
             if self._paused:
                 self._resume()
 
@@ -181,6 +189,7 @@ class Egress:
         self._attaching = attaching
         self._gates: dict[str, Gate] = {}
         self._attached: dict[str, Attached] = {}
+        self._everyone = [0]
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, orders: asyncio.StreamReader, tell: asyncio.StreamWriter) -> None:
@@ -235,7 +244,8 @@ class Egress:
             data, descriptors, _, _ = socket.recv_fds(connection, 4096, _MAX_DESCRIPTORS)
             if data:
                 self._take(msgspec.json.decode(data, type=_Attachment), descriptors)
-                connection.send(b"\n")
+                with contextlib.suppress(OSError):  # a birth does not wait for it
+                    connection.send(b"\n")
         except (OSError, TimeoutError, msgspec.DecodeError):
             log.exception("a sandbox could not be attached")
         finally:
@@ -244,7 +254,8 @@ class Egress:
 
     def _take(self, message: _Attachment, descriptors: list[int]) -> None:
         self._detach(message.id)
-        attached = Attached(self._gate(message.id), self._connections, self._answers)
+        gate = self._gate(message.id)
+        attached = Attached(gate, self._connections, self._answers, self._everyone)
         self._attached[message.id] = attached
         for kind, descriptor in zip(message.kinds, descriptors, strict=True):
             if kind == "life":

@@ -11,6 +11,7 @@ from serai.kernel.background import Background
 from serai.runtime import processes, traces
 from serai.runtime.messages import Trace
 from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.runtime.roots.pins import Pins
 from serai.runtime.storage import Storage
 
 Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
@@ -28,13 +29,20 @@ class SavedFiles:
         send: has the launcher run an errand.
         turn: the lock of one sandbox.
         end: ends a sandbox's processes; runs in a thread, holding that lock.
+        pins: which image the files belong to.
     """
 
     level = "files"
 
     def __init__(
-        self, storage: Storage, send: Send, turn: Turn, end: Callable[[str], None]
+        self,
+        storage: Storage,
+        send: Send,
+        turn: Turn,
+        end: Callable[[str], None],
+        pins: Pins,
     ) -> None:
+        self._pins = pins
         self._storage = storage
         self._end = end
         self._background = Background()
@@ -46,6 +54,7 @@ class SavedFiles:
         target = self._storage.saved_files(_checked(saved_id))
         async with self._turn(sandbox_id):
             try:
+                self._pins.copy(sandbox_id, saved_id, saved=True)
                 return int(await self._copy("save-files", sandbox_id, target))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._drop, target))
@@ -54,6 +63,7 @@ class SavedFiles:
     async def copy(self, sandbox_id: str, target_id: str) -> None:
         """See Files.copy."""
         async with self._turn(target_id), self._turn(sandbox_id):
+            self._pins.copy(sandbox_id, target_id)
             await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
 
     async def _copy(self, kind: str, sandbox_id: str, target: Path) -> str:
@@ -78,6 +88,7 @@ class SavedFiles:
 
     def _put_away(self, sandbox_id: str) -> Path | None:
         self._end(sandbox_id)
+        self._pins.drop(sandbox_id)
         return self._storage.put_away(self._storage.directory(sandbox_id))
 
     async def pack(self, sandbox_id: str) -> int:
@@ -128,6 +139,7 @@ class SavedFiles:
         await asyncio.to_thread(self._drop, self._storage.saved_files(_checked(saved_id)))
 
     def _drop(self, saved: Path) -> None:
+        self._pins.drop(saved.name, saved=True)
         for path in (saved.with_name(f"{saved.name}.new"), saved):
             try:
                 with traces.locked(path):  # an errand of a server that died may still write there
