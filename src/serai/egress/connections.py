@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Coroutine
 from ipaddress import ip_address
+from typing import Any
 
 from serai.egress.addresses import Address, unwrap
 from serai.egress.dns import Answers
@@ -13,7 +15,7 @@ from serai.egress.gate import Gate, Refused
 from serai.egress.http1 import Http1
 from serai.egress.http2 import Http2
 from serai.egress.journal import ADDRESS, FIREWALL, PROXY_ONLY
-from serai.egress.looking import PATIENCE_SECONDS, Seen, look, peek_head
+from serai.egress.looking import PATIENCE_SECONDS, Seen, look, look_late, peek_head
 from serai.egress.names import PROXY, SINK, Place
 from serai.egress.patterns import host_of
 from serai.egress.policy import Policy, Verdict
@@ -82,14 +84,14 @@ class Connections:
         name: str | None,
     ) -> None:
         """Decide by the name that a connection is for; ``name`` is known from its address."""
-        seen = await look(inner)
+        seen = await look(inner, port)
         if seen.kind == "tls" and (seen.hello.name or name):
             await self._serve_tls(gate, inner, address, port, seen.hello.name or name or "", seen)
         elif seen.kind == "http1":
             await self._serve_http1(gate, inner, address, port, name)
         elif seen.kind == "http2":
             await self._serve_http2(gate, inner, address, port, name)
-        elif address is None or address == SINK:
+        elif address is None or address == SINK or seen.kind == "stalled":
             gate.journal.refuse(name or str(address), port, FIREWALL)
             raise Refused(FIREWALL)
         else:
@@ -97,7 +99,21 @@ class Connections:
             places = [Place(address, port)]
             if self._upstreams.resolver.chosen(known):
                 places = await self._upstreams.places(gate, known, port)
-            await self._pass(gate, inner, places)
+            outer = await self._upstreams.connect(places)
+            late = self._judge_late(gate, inner, port, known) if seen.kind == "silent" else None
+            await self._copy(gate, inner, outer, late)
+
+    async def _judge_late(self, gate: Gate, inner: socket.socket, port: int, known: str) -> None:
+        """A client that was let through because it was silent must not then name another host."""
+        seen = await look_late(inner)
+        if seen.kind == "tls":
+            name = seen.hello.name or known
+            fits = gate.policy.may_pass_unseen(name)
+        else:
+            name, fits = known, seen.kind == "" or not gate.policy.filters
+        if not fits:
+            gate.journal.refuse(name, port, FIREWALL)
+            raise Refused(FIREWALL)
 
     async def _serve_dns(self, gate: Gate, inner: socket.socket) -> None:
         """Questions by TCP, each behind its length in two bytes (RFC 7766)."""
@@ -306,10 +322,16 @@ class Connections:
         outer = await self._upstreams.connect(places)
         await self._copy(gate, inner, outer)
 
-    async def _copy(self, gate: Gate, inner: socket.socket, outer: socket.socket) -> None:
+    async def _copy(
+        self,
+        gate: Gate,
+        inner: socket.socket,
+        outer: socket.socket,
+        late: Coroutine[Any, Any, None] | None = None,
+    ) -> None:
         gate.journal.allowed += 1
         try:
-            await relay(inner, outer, gate.journal)
+            await relay(inner, outer, gate.journal, late)
         finally:
             outer.close()
 

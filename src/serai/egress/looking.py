@@ -10,34 +10,52 @@ from serai.egress.hello import Hello, Incomplete
 
 PATIENCE_SECONDS = 15.0
 """How long a client may take for its first message."""
-_FIRST_BYTES_SECONDS = 1.0
+_SILENCE_SECONDS = 1.0
 """How long to wait for a client that may be waiting for its server to speak first."""
+_CLIENT_FIRST = frozenset({80, 443, 8000, 8080, 8443})
+"""Ports where it is the client who speaks first, as browsers connect before they need to."""
 _MAX_HEAD = 64 * 1024
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """What a connection begins with: ``tls``, ``http1``, ``http2``, or neither (empty)."""
+    """What a connection begins with.
+
+    Attributes:
+        kind: ``tls``, ``http1``, ``http2``, or none of them (empty); ``silent`` if the client
+            says nothing, ``stalled`` if it does not finish its first message.
+    """
 
     kind: str
     hello: Hello = Hello()
 
 
-async def look(inner: socket.socket) -> Seen:
-    """What the first bytes say; they stay where they are."""
+async def look(inner: socket.socket, port: int) -> Seen:
+    """What the first bytes say; they stay where they are. ``port`` is where they go."""
+    try:
+        await peek(inner, 1, PATIENCE_SECONDS if port in _CLIENT_FIRST else _SILENCE_SECONDS)
+    except TimeoutError:
+        return Seen("silent")
+    return await look_late(inner)
+
+
+async def look_late(inner: socket.socket) -> Seen:
+    """What the first bytes say, however long a client waits with them."""
+    data = await peek(inner, 1, None)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + PATIENCE_SECONDS
-    wanted, wait = 1, _FIRST_BYTES_SECONDS
     while True:
-        try:
-            data = await peek(inner, wanted, min(wait, deadline - loop.time()))
-        except TimeoutError:
-            return Seen("")
         try:
             return _recognise(data)
         except Incomplete:
-            if len(data) >= hello.MAX_HELLO or len(data) < wanted:
-                return Seen("")
-        wanted, wait = len(data) + 1, PATIENCE_SECONDS
+            if len(data) >= hello.MAX_HELLO:
+                return Seen("stalled")
+        wanted = len(data) + 1
+        try:
+            data = await peek(inner, wanted, deadline - loop.time())
+        except TimeoutError:
+            return Seen("stalled")
+        if len(data) < wanted:
+            return Seen("stalled")
 
 
 def _recognise(data: bytes) -> Seen:
@@ -48,7 +66,7 @@ def _recognise(data: bytes) -> Seen:
     return Seen("http1") if hello.is_http1(data) else Seen("")
 
 
-async def peek(inner: socket.socket, wanted: int, seconds: float) -> bytes:
+async def peek(inner: socket.socket, wanted: int, seconds: float | None) -> bytes:
     """What has arrived, once it is ``wanted`` bytes or the client sends no more.
 
     Raises:
