@@ -28,6 +28,10 @@ up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERA
 test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-images
+test-images: .venv/.dev $(DEMO)/.ready ## Build the images of the hub's names, and run the SDK in each (needs mmdebstrap)
+	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
+
 .PHONY: clients
 clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/vite/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider, Vite and model clients, for the tests that run them
 

@@ -128,10 +128,8 @@ def _print_hello(command: list[str]) -> None:
 def _resident_mb(platform: Platform) -> float:
     """What the first processes of all sandboxes hold, shared pages shared out among them."""
     assert platform.process is not None
-    (launcher,) = children(platform.process.pid)
     total = 0
-    for pid in children(launcher):
+    for pid in [pid for helper in children(platform.process.pid) for pid in children(helper)]:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+            total += int(line.split()[1]) if line.startswith("Pss:") else 0
     return total / 1024

@@ -85,22 +85,26 @@ from serai.networked import egress_service, start_egress
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
+from serai.provided import hub, image_policy, provided, resolve_for_sandbox
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
-from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.drivers import Drivers
 from serai.runtime.pool import Pool
-from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
-from serai.runtime.unavailable import UnavailableRuntime
+from serai.runtime.roots.recipes import Recipes
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
 from serai.storage.drive_sizes import DriveSizes
+from serai.storage.drives import locate_all
 from serai.storage.operations import drive_files, storage_operations, volume_content
+from serai.storage.s3_access import s3_secrets
+from serai.storage.s3_server import s3_server
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -115,8 +119,8 @@ def run(settings: Settings) -> int:
     own = own_mounts()
     try:
         return uvloop.run(Platform(settings, own_mounts=own).serve())
-    except SeraiError as problem:
-        sys.stderr.write(f"Error: {problem.message}\n")
+    except (SeraiError, RuntimeProblem) as problem:
+        sys.stderr.write(f"Error: {problem}\n")
         return 1
 
 
@@ -159,10 +163,18 @@ class Platform:
         )
         self.egress = egress_service(settings, self.network.settings.egress)
         pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
-        embedded = EmbeddedRuntime(settings.data_dir, pool=pool, egress=self.egress.socket)
-        self.runtime: Runtime = embedded
-        self.disks = embedded.disks
-        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.runtime = Drivers(
+            settings.data_dir,
+            settings.runtime,
+            pool=pool,
+            egress=self.egress.socket,
+            policy=image_policy(settings),
+        )
+        self.disks = self.runtime.disks
+        self.disks.unenforced_volumes = settings.unenforced_volumes
+        recipes = Recipes()
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
+        self.s3 = s3_server(self.db, self.vault, self.disks, settings.data_dir, settings.s3_port)
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog.providers, self.token_policies
@@ -194,6 +206,7 @@ class Platform:
             networks,
             SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
         )
+        controller.imaging.resolve = resolve_for_sandbox
         reconciler = Reconciler(controller)
         standby = Standby(controller, self.settings.standby_seconds)
         places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
@@ -211,6 +224,7 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
+            *([asyncio.create_task(self.s3.run())] if self.s3 is not None else []),
             asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
@@ -260,14 +274,18 @@ class Platform:
         await self.discovery.refresh_models()
         await self.discovery.refresh_domains()
         await start_egress(self.egress)
-        try:
-            await self.runtime.start()
-        except RuntimeProblem as problem:
-            log.warning("sandboxes_unavailable", reason=str(problem))
-            self.runtime = UnavailableRuntime(str(problem))
+        await self.runtime.start()
         return booted
 
+    def _s3(self) -> str | None:
+        return self.s3.endpoint if self.s3 is not None else None
+
+    def _storage(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+        data_dir = self.settings.data_dir
+        return storage_operations(context, self.vault, data_dir, self.disks, self._s3())
+
     def _relocate(self, conn: Connection) -> None:
+        locate_all(conn, self._s3())
         for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
             if kind.has_url:
                 self.store.relocate(conn, kind)
@@ -311,10 +329,10 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
+            *self._storage(context),
             *self.network.operations(context),
             *self.catalog.operations(context),
-            *image_operations(context, lambda: self.runtime.images()),
+            *image_operations(context, provided(self.runtime, self.settings)),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:
@@ -343,6 +361,7 @@ class Platform:
             self.names,
             FEATURES,
             self.mailer,
+            s3_secrets(self.vault) if self.s3 is not None else None,
         )
 
     def _health(self, controller: SandboxController) -> ControllerRouterHandler:
@@ -352,6 +371,8 @@ class Platform:
                 "status": "ok",
                 "version": serai.__version__,
                 "sandboxes": {"running": controller.live.awake()},
+                "runtime": self.runtime.name,
+                "level": self.runtime.level,
                 "isolation": self.runtime.isolation,
                 "usage": {"setAside": self.delivery.set_aside},
             }
@@ -392,7 +413,8 @@ class Platform:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
+        isolation = {"level": self.runtime.level, "isolation": self.runtime.isolation}
+        log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
             text = banner(

@@ -31,6 +31,13 @@ class SlowRuntime:
     def images(self) -> list[str]:
         return []
 
+    @property
+    def library(self) -> "SlowRuntime":
+        return self
+
+    async def ready(self, image: str, seconds: float) -> None:
+        return
+
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         await self.may_start.wait()
         self.told.append("create")

@@ -143,6 +143,7 @@ class TestVolumes:
         for _ in range(100):
             if not list((server.data_dir / "volumes").glob("*.0.img")):
                 return
+            time.sleep(0.05)
         assert not list((server.data_dir / "volumes").glob("*.0.img"))
 
     def test_deleting_a_volume_frees_the_disk(

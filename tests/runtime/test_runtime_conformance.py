@@ -118,7 +118,7 @@ async def test_names_of_the_base_image(runtime: Runtime, plan: MakePlan, name: s
 @pytest.mark.parametrize(
     "name",
     [
-        "blaxel/nextjs:latest",
+        "blaxel/no-such-image:latest",
         "blaxel/base-image:1.2",
         "base-image:",
         "evil/base-image",

@@ -63,8 +63,8 @@ class Snapshots:
         await self.sweep()
 
     async def stop(self) -> None:
-        """Let what is under way come to its end."""
-        await self._background.wait()
+        """Leave what is under way: the next start goes on with it."""
+        await self._background.cancel()
 
     async def take(
         self, actor: Actor, account_id: str, sandbox: str, name: str | None = None
@@ -195,7 +195,7 @@ class Snapshots:
             return document, row.layers
 
         async with controller.live.lock(actor.workspace, sandbox):
-            await controller.start_over(choose)
+            await controller.renewal.start_over(choose)
         self.sweep_soon()
         return chosen[0]
 

@@ -108,11 +108,11 @@ def limit(path: Path, size: int | None, group: int | None = None) -> None:
 
 
 def join_everything(path: Path) -> None:
-    """Count a new, empty subvolume in the group above all."""
+    """Count a subvolume in the group above all, if it is not counted there yet."""
     with _opened(path) as top:
         request = struct.pack("=QQQ", 1, _number(top), EVERYTHING)
-        with contextlib.suppress(FileExistsError):
-            fcntl.ioctl(top, _QGROUP_ASSIGN, request)
+    with _opened(path.parent) as parent, contextlib.suppress(FileExistsError):
+        fcntl.ioctl(parent, _QGROUP_ASSIGN, request)  # of a full subvolume it would be refused
 
 
 def take_size(path: Path | str) -> None:

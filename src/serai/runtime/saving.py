@@ -8,15 +8,16 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from serai.kernel.background import Background
-from serai.runtime import linux, processes, traces
+from serai.runtime import processes, traces
 from serai.runtime.messages import Trace
 from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.runtime.roots.pins import Pins
 from serai.runtime.storage import Storage
 
 Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 _SAVED = re.compile(r"[a-z0-9_]{1,40}")
-_SETTLED = "settled"
+SETTLED = "settled"
 _FULL = f"[Errno {errno.ENOSPC}]"
 
 
@@ -28,13 +29,20 @@ class SavedFiles:
         send: has the launcher run an errand.
         turn: the lock of one sandbox.
         end: ends a sandbox's processes; runs in a thread, holding that lock.
+        pins: which image the files belong to.
     """
 
     level = "files"
 
     def __init__(
-        self, storage: Storage, send: Send, turn: Turn, end: Callable[[str], None]
+        self,
+        storage: Storage,
+        send: Send,
+        turn: Turn,
+        end: Callable[[str], None],
+        pins: Pins,
     ) -> None:
+        self._pins = pins
         self._storage = storage
         self._end = end
         self._background = Background()
@@ -46,6 +54,7 @@ class SavedFiles:
         target = self._storage.saved_files(_checked(saved_id))
         async with self._turn(sandbox_id):
             try:
+                self._pins.copy(sandbox_id, saved_id, saved=True)
                 return int(await self._copy("save-files", sandbox_id, target))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._drop, target))
@@ -54,6 +63,7 @@ class SavedFiles:
     async def copy(self, sandbox_id: str, target_id: str) -> None:
         """See Files.copy."""
         async with self._turn(target_id), self._turn(sandbox_id):
+            self._pins.copy(sandbox_id, target_id)
             await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
 
     async def _copy(self, kind: str, sandbox_id: str, target: Path) -> str:
@@ -78,6 +88,7 @@ class SavedFiles:
 
     def _put_away(self, sandbox_id: str) -> Path | None:
         self._end(sandbox_id)
+        self._pins.drop(sandbox_id)
         return self._storage.put_away(self._storage.directory(sandbox_id))
 
     async def pack(self, sandbox_id: str) -> int:
@@ -120,13 +131,15 @@ class SavedFiles:
 
     async def settle(self, saved_id: str) -> None:
         """See Files.settle."""
-        await asyncio.to_thread(_settle, self._storage.saved_files(_checked(saved_id)))
+        saved = self._storage.saved_files(_checked(saved_id))
+        await self._run("settle-files", saved, saved)
 
     async def drop(self, saved_id: str) -> None:
         """See Files.drop."""
         await asyncio.to_thread(self._drop, self._storage.saved_files(_checked(saved_id)))
 
     def _drop(self, saved: Path) -> None:
+        self._pins.drop(saved.name, saved=True)
         for path in (saved.with_name(f"{saved.name}.new"), saved):
             try:
                 with traces.locked(path):  # an errand of a server that died may still write there
@@ -138,17 +151,9 @@ class SavedFiles:
 def _is_whole(saved: Path, boot: str) -> bool:
     """Written to the end, and since then no power failure could take a part of it."""
     try:
-        return (saved / _SETTLED).exists() or (saved / "size").read_text().split()[1] == boot
+        return (saved / SETTLED).exists() or (saved / "size").read_text().split()[1] == boot
     except (OSError, IndexError):
         return False
-
-
-def _settle(saved: Path) -> None:
-    if (saved / _SETTLED).exists():
-        return
-    linux.sync_file_system(saved)
-    (saved / _SETTLED).touch()
-    linux.sync_file_system(saved)
 
 
 def _checked(saved_id: str) -> str:

@@ -1,6 +1,29 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
-from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import (
+    Files,
+    ImageInfo,
+    Library,
+    Mount,
+    RuntimeProblem,
+    SandboxHandle,
+    SandboxPlan,
+)
+
+
+class NoLibrary:
+    """Holds no image, and says why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def infos(self) -> list[ImageInfo]:
+        """None is here."""
+        return []
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
 
 
 class NoFiles:
@@ -55,10 +78,12 @@ class UnavailableRuntime:
     """Refuses every sandbox with the reason why this machine cannot run any."""
 
     name = "unavailable"
+    level = "none"
 
     def __init__(self, reason: str) -> None:
         self.isolation = f"none: {reason}"
         self.files: Files = NoFiles(reason)
+        self.library: Library = NoLibrary(reason)
         self._reason = reason
 
     async def start(self) -> None:

@@ -50,6 +50,7 @@ OWNED: Mapping[str, Owned] = {
     "sandbox_schedule_executions": _IN_WORKSPACE,
     "preview_tokens": _IN_WORKSPACE,
     "drive_mounts": _IN_WORKSPACE,
+    "s3_secrets": _IN_WORKSPACE,
     "job_executions": _IN_WORKSPACE,
     "template_versions": _IN_WORKSPACE,
     "volume_contents": Owned(links=("volume_id",), part=True),

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from serai.runtime import btrfs, freezer, privileges, processes, traces
+from serai.runtime import btrfs, freezer, linux, privileges, processes, traces
 from serai.runtime.birth import Place
 from serai.runtime.clone import Copied, TreeCloner
 from serai.runtime.messages import Errand, Trace
@@ -14,7 +14,7 @@ from serai.runtime.packing import Packer, Unpacker
 from serai.runtime.trees import delete_tree
 from serai.runtime.walk import walk
 
-SIZE, POOL, LAYERS, UPPER = "size", "pool", "layers", "upper"
+SIZE, SETTLED, POOL, LAYERS, UPPER = "size", "settled", "pool", "layers", "upper"
 
 
 def save_files(place: Place, errand: Errand) -> str:
@@ -42,6 +42,16 @@ def copy_files(place: Place, errand: Errand) -> str:
     """
     _become_owner(place)
     _duplicate(Path(errand.details["source"]), Path(errand.details["target"]))
+    return ""
+
+
+def settle_files(place: Place, errand: Errand) -> str:
+    """Wait until saved files are on disk, and note that they are."""
+    saved = Path(errand.details["source"])
+    if not (saved / SETTLED).exists():
+        linux.sync_file_system(saved)
+        (saved / SETTLED).touch()
+        linux.sync_file_system(saved)
     return ""
 
 
