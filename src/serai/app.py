@@ -92,12 +92,11 @@ from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
-from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.drivers import Drivers
 from serai.runtime.pool import Pool
-from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
 from serai.runtime.roots.recipes import Recipes
-from serai.runtime.unavailable import UnavailableRuntime
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import SendLink, Site
@@ -120,8 +119,8 @@ def run(settings: Settings) -> int:
     own = own_mounts()
     try:
         return uvloop.run(Platform(settings, own_mounts=own).serve())
-    except SeraiError as problem:
-        sys.stderr.write(f"Error: {problem.message}\n")
+    except (SeraiError, RuntimeProblem) as problem:
+        sys.stderr.write(f"Error: {problem}\n")
         return 1
 
 
@@ -164,11 +163,15 @@ class Platform:
         )
         self.egress = egress_service(settings, self.network.settings.egress)
         pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
-        embedded = EmbeddedRuntime(
-            settings.data_dir, pool=pool, egress=self.egress.socket, policy=image_policy(settings)
+        self.runtime = Drivers(
+            settings.data_dir,
+            settings.runtime,
+            pool=pool,
+            egress=self.egress.socket,
+            policy=image_policy(settings),
         )
-        self.runtime: Runtime = embedded
-        self.disks = embedded.disks
+        self.disks = self.runtime.disks
+        self.disks.unenforced_volumes = settings.unenforced_volumes
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.s3 = s3_server(self.db, self.vault, self.disks, settings.data_dir, settings.s3_port)
@@ -271,11 +274,7 @@ class Platform:
         await self.discovery.refresh_models()
         await self.discovery.refresh_domains()
         await start_egress(self.egress)
-        try:
-            await self.runtime.start()
-        except RuntimeProblem as problem:
-            log.warning("sandboxes_unavailable", reason=str(problem))
-            self.runtime = UnavailableRuntime(str(problem))
+        await self.runtime.start()
         return booted
 
     def _s3(self) -> str | None:
@@ -372,6 +371,8 @@ class Platform:
                 "status": "ok",
                 "version": serai.__version__,
                 "sandboxes": {"running": controller.live.awake()},
+                "runtime": self.runtime.name,
+                "level": self.runtime.level,
                 "isolation": self.runtime.isolation,
                 "usage": {"setAside": self.delivery.set_aside},
             }
@@ -412,7 +413,8 @@ class Platform:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
+        isolation = {"level": self.runtime.level, "isolation": self.runtime.isolation}
+        log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
             text = banner(
