@@ -373,5 +373,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "image_source": _choice("auto", "built", "host"),
     "image_registries": _registries,
     "image_mirror": _text(_mirror),
+    "unenforced_volumes": _boolean,
     "s3_port": _integer(0, 65535),
 }

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         image_mirror: Debian mirror that images are built from; the usual one when absent.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
+        unenforced_volumes: whether volumes may be used where their size cannot be enforced.
         s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_mirror: str | None = None
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
+    unenforced_volumes: bool = False
     s3_port: int = 0
 
     @property

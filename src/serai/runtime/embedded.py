@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -20,8 +20,9 @@ from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, Sand
 from serai.runtime.roots.library import Library
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
+from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace
 
 _TRIAL = "trial"
 _KILL_SECONDS = 10.0
@@ -57,6 +58,7 @@ class EmbeddedRuntime:
         self.level = "none"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
+        self.sleepers = Sleepers(self._turn)
         self.library = Library(self._storage, policy or Policy())
         self._entry = entry
         self._max_processes = max_processes
@@ -101,6 +103,7 @@ class EmbeddedRuntime:
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        self.sleepers.close()
         await self.files.close()
         await self.disks.close()
         if self._masks is not None:
@@ -163,23 +166,11 @@ class EmbeddedRuntime:
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend."""
-        trace = _trace_of(handle)
-        async with self._turn(handle.id):
-            if not is_running(trace):
-                raise RuntimeProblem(f"sandbox {handle.id} has ended")
-            try:
-                await asyncio.to_thread(freezer.freeze, trace)
-            except OSError as error:
-                raise RuntimeProblem(f"sandbox {handle.id} stays awake: {error}") from error
+        await self.sleepers.suspend(handle.id, _trace_of(handle))
 
     async def resume(self, handle: SandboxHandle) -> None:
-        """See Runtime.resume. A group is thawed at once, without even a change of threads."""
-        trace = _trace_of(handle)
-        async with self._turn(handle.id):
-            if freezer.has_group(trace):
-                freezer.thaw(trace)
-            else:
-                await asyncio.to_thread(freezer.thaw, trace)
+        """See Runtime.resume."""
+        await self.sleepers.resume(handle.id, _trace_of(handle))
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """See Runtime.suspended."""
@@ -336,7 +327,7 @@ class EmbeddedRuntime:
 
     def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
-        with _locked_if_there(self._storage.directory(sandbox_id)) as directory:
+        with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
             if (run := trace or current) is not None:
                 self._end(run)
@@ -389,20 +380,6 @@ class EmbeddedRuntime:
         self._turns[sandbox_id] = lock
         async with lock:
             yield
-
-
-@contextlib.contextmanager
-def _locked_if_there(directory: Path) -> Iterator[Path]:
-    try:
-        lock = locked(directory)
-        lock.__enter__()
-    except FileNotFoundError:
-        yield directory
-        return
-    try:
-        yield directory
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _not_started() -> RuntimeProblem:

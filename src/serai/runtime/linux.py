@@ -59,6 +59,7 @@ _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _UMOUNT_NOFOLLOW = 8
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_MOUNT_SETATTR = 428, 429, 442
 _NR_OPENAT2, _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 437, 2, 0x10
+_NR_PROCESS_MADVISE, _MADV_PAGEOUT = 440, 21
 _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -209,6 +210,13 @@ def unmount_unused(name: str) -> None:
 def enter(namespace: int, kind: int) -> None:
     """setns(2)."""
     _checked(LIBC.setns(ctypes.c_int(namespace), ctypes.c_int(kind)), "setns")
+
+
+def page_out(pid_fd: int, start: int, size: int) -> None:
+    """Have a part of a process's memory written to swap: process_madvise(2) with MADV_PAGEOUT."""
+    part = struct.pack("@PN", start, size)
+    one, flags = ctypes.c_size_t(1), ctypes.c_uint(0)
+    _syscall(_NR_PROCESS_MADVISE, "process_madvise", pid_fd, part, one, _MADV_PAGEOUT, flags)
 
 
 def prctl(option: int, *arguments: object) -> int:
