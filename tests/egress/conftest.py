@@ -13,7 +13,7 @@ from serai.egress.forgery import load_authority
 from serai.egress.service import EgressService
 from serai.egress.setup import HostRule, Setup
 
-MakeRoom = Callable[[str], Room]
+MakeRoom = Callable[..., Room]
 HOSTS = {
     "secure.test": "https",
     "other.test": "https",
@@ -72,10 +72,11 @@ def make_room(egress: EgressService, authority: Path) -> Iterator[MakeRoom]:
         pytest.skip("needs nsenter and curl")
     rooms: list[Room] = []
 
-    def make(name: str) -> Room:
+    def make(name: str, *, attached: bool = True) -> Room:
         room = Room(name, egress.socket, authority)
         rooms.append(room)
-        room.attach()
+        if attached:
+            room.attach()
         return room
 
     yield make

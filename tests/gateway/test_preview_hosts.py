@@ -178,6 +178,18 @@ async def test_a_domain_for_all_previews(world: World, client: Client) -> None:
     assert (await client.ask("/preview/shop--main", key=None, headers=OPENED)).status == 200
 
 
+async def test_behind_a_proxy_that_speaks_https(world: World, client: Client) -> None:
+    serve_at(world, "https://serai.example.com", "p.example.net")
+    publish(world)
+    host = "shop--main.p.example.net"
+    sent = await client.ask(f"/x?bl_preview_token={TOKEN}", key=None, headers=OPENED, host=host)
+    assert sent.headers["location"] == f"https://{host}/x"
+    [cookie] = set_cookies(sent)
+    assert cookie.startswith(f"__Host-serai-preview={TOKEN}; Path=/; HttpOnly")
+    await client.ask("/x", key=None, headers={"X-Blaxel-Preview-Token": TOKEN}, host=host)
+    assert world.app_port.requests[0].headers["x-forwarded-proto"] == "https"
+
+
 # -- what a browser keeps
 async def test_a_window_loses_the_token_from_its_address(world: World, client: Client) -> None:
     digest = hashlib.sha256(TOKEN.encode()).digest()

@@ -7,6 +7,7 @@ from serai.cli.accounts import accounts_command
 from serai.cli.ca import ca_command
 from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
+from serai.cli.doctor import doctor_command
 from serai.cli.images import images_command
 from serai.cli.passwords import reset_password_command
 from serai.cli.signing_keys import signing_keys_command
@@ -32,6 +33,7 @@ def main() -> None:
 
 main.add_command(up_command)
 main.add_command(status_command)
+main.add_command(doctor_command)
 main.add_command(accounts_command)
 main.add_command(reset_password_command)
 main.add_command(env_command)

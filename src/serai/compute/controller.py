@@ -12,19 +12,19 @@ from serai.compute.deadline import CreationDeadline
 from serai.compute.disks import SandboxDisks
 from serai.compute.imaging import Imaging
 from serai.compute.kept import end_storage
-from serai.compute.kind import AWAY, ENDED, SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.kind import AWAY, ENDED, SANDBOXES, expiry_of, retention_of
 from serai.compute.live import LiveTable
-from serai.compute.mount_rules import keep_volumes, take_volumes
+from serai.compute.mount_rules import take_volumes
 from serai.compute.networks import SandboxNetworks
 from serai.compute.origins import IMAGE, Origin
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
-from serai.compute.refusals import keep_fixed
+from serai.compute.renewal import Renewal
 from serai.compute.showing import completed
 from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
-from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import Conflict, SeraiError, ServiceUnavailable
+from serai.kernel.clock import now, rfc3339
+from serai.kernel.errors import SeraiError, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -63,6 +63,7 @@ class SandboxController:
         """Called with workspace and name after a sandbox has ended for good."""
         self.mending: dict[str, Mend] = {}
         """How phases of others are finished after a crash."""
+        self.renewal = Renewal(self)
         self._background = Background()
 
     async def create(
@@ -95,7 +96,7 @@ class SandboxController:
         async with self.live.lock(workspace, name):
             if deadline is not None:
                 deadline.check()
-            await self._expire_if_due(workspace, name)
+            await self.expire_if_due(workspace, name)
             existing = await self._settled(workspace, name)
             if existing is not None and existing.status not in ENDED:
                 if if_not_exist:
@@ -215,7 +216,7 @@ class SandboxController:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
         layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
-        plan = self._plan(document, layers)
+        plan = self.plan(document, layers)
         plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
@@ -228,7 +229,8 @@ class SandboxController:
         self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 
-    def _plan(self, document: Document, layers: tuple[str, ...] = ()) -> SandboxPlan:
+    def plan(self, document: Document, layers: tuple[str, ...] = ()) -> SandboxPlan:
+        """How a sandbox is started that lies on these saved files."""
         body = self.store.reveal(SANDBOXES, document)
         runtime = body["spec"]["runtime"]
         environment = {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
@@ -247,7 +249,8 @@ class SandboxController:
     ) -> tuple[Document, SandboxRow]:
         moment = now()
         current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
-        changed = self.store.with_status(conn, current, "DEPLOYED", state="RUNNING")
+        shown = {"state": "RUNNING", "isolation": handle.level or None}
+        changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
         records.change(conn, document.id, phase="running", handle=handle, last_active_at=stamp)
         row = records.need(conn, document.id)
@@ -259,97 +262,6 @@ class SandboxController:
         live = self.live.remove(sandbox_id)
         if live is not None:
             self.routes.withdraw(live.sandbox)
-
-    async def replace(self, actor: Actor, name: str, shape: object) -> Document:
-        """Replace metadata and spec without touching what runs.
-
-        Only new environment variables reach into it: the sandbox starts anew, with fresh files,
-        as on the hosted service.
-
-        Raises:
-            NotFound: no such sandbox.
-            BadRequest: image or memory differ; they belong to the running sandbox.
-            ServiceUnavailable: it could not be started again; the next request to it tries.
-        """
-        async with self.live.lock(actor.workspace, name):
-            await self._expire_if_due(actor.workspace, name)
-            await self.settled(actor.workspace, name)
-            document, expiry, anew = await self.db.write(
-                lambda conn: self._replaced(conn, actor, name, shape)
-            )
-            if anew:
-                return await self._start_anew(document, self.runtime.destroy(document.id, None))
-            self.networks.tell(document)
-            live = self.live.by_id.get(document.id)
-            if live is not None:
-                live.expires_at, live.idle = expiry.at, expiry.idle
-            else:
-                await self.sleep.keep_stopped(document)
-            return document
-
-    def _replaced(
-        self, conn: Connection, actor: Actor, name: str, shape: object
-    ) -> tuple[Document, Expiry, bool]:
-        """The third is whether the sandbox must start anew."""
-        old = self.store.need(conn, SANDBOXES, actor.workspace, name)
-        if old.status in ENDED:
-            raise Conflict(
-                f"Sandbox {name!r} has ended ({old.status}); create it again.",
-                code="SANDBOX_TERMINATED",
-            )
-        before: Body = msgspec.json.decode(old.body)
-        body = self.store.wanted(SANDBOXES, shape, name)
-        keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
-        keep_volumes(before["spec"], body["spec"])
-        document = self.store.replace(conn, SANDBOXES, actor, old, body)
-        document = self.store.with_status(conn, document, old.status, state=before.get("state"))
-        expiry = expiry_of(body, parse_rfc3339(document.created_at))
-        stamp = rfc3339(expiry.at) if expiry.at else None
-        records.change(conn, document.id, expires_at=stamp)
-        if old.status in AWAY:
-            return document, expiry, False
-        if self._plan(document).environment == self._plan(old).environment:
-            return document, expiry, False
-        self.spans.close(conn, document.id, now())
-        # A crash from here on leaves it to the reconciler, which does the same.
-        records.change(conn, document.id, phase="creating", layers=())
-        document = self.store.with_status(conn, document, "DEPLOYING", state=None)
-        return document, expiry, True
-
-    async def start_over(
-        self, choose: Callable[[Connection], tuple[Document, tuple[str, ...]]]
-    ) -> Document:
-        """Start a sandbox anew on saved files; the caller holds the name's lock.
-
-        Args:
-            choose: the sandbox and what it shall lie on, or refuses.
-
-        Raises:
-            ServiceUnavailable: it could not be started; the next request to it tries.
-        """
-
-        def mark(conn: Connection) -> Document:
-            document, layers = choose(conn)
-            self.spans.close(conn, document.id, now())
-            records.change(conn, document.id, phase="creating", layers=layers)
-            return self.store.with_status(conn, document, "DEPLOYING", state=None)
-
-        document = await self.db.write(mark)
-        return await self._start_anew(document, self.runtime.files.discard(document.id))
-
-    async def _start_anew(self, document: Document, cleared: Awaitable[None]) -> Document:
-        self.silence(document.id)
-        try:
-            await cleared
-            return await self.start(document)
-        except RuntimeProblem as problem:
-            await self.db.write(lambda conn: self._rest(conn, document))
-            await self.sleep.keep_stopped(document)
-            raise self.imaging.explained(problem, document) from problem
-
-    def _rest(self, conn: Connection, document: Document) -> None:
-        records.change(conn, document.id, phase="stopped", handle=None)
-        self.store.with_status(conn, document, "DEPLOYED", state="STANDBY")
 
     async def delete(self, actor: Actor, name: str) -> Document:
         """Stop a sandbox for good. Its record stays readable for a while as ``TERMINATED``.
@@ -415,7 +327,7 @@ class SandboxController:
             ServiceUnavailable: it cannot be resumed or started.
         """
         async with self.live.lock(workspace, name):
-            await self._expire_if_due(workspace, name)
+            await self.expire_if_due(workspace, name)
             live = self.live.by_name.get((workspace, name))
             if live is not None and live.asleep:
                 await self.sleep.resume(live)
@@ -453,9 +365,10 @@ class SandboxController:
         """End the sandbox if its time is over."""
         if self.live.is_due(workspace, name):
             async with self.live.lock(workspace, name):
-                await self._expire_if_due(workspace, name)
+                await self.expire_if_due(workspace, name)
 
-    async def _expire_if_due(self, workspace: str, name: str) -> None:
+    async def expire_if_due(self, workspace: str, name: str) -> None:
+        """See ``expire``; the caller holds the name's lock."""
         if self.live.is_due(workspace, name):
             log.info("sandbox_expired", workspace=workspace, sandbox=name)
             await self._terminate(workspace, name)

@@ -195,7 +195,7 @@ class Snapshots:
             return document, row.layers
 
         async with controller.live.lock(actor.workspace, sandbox):
-            await controller.start_over(choose)
+            await controller.renewal.start_over(choose)
         self.sweep_soon()
         return chosen[0]
 

@@ -48,7 +48,7 @@ class HostedPreviewExchange(PreviewExchange):
         index = self.request.index
         if not self.kept or index.get(b"sec-fetch-dest") != b"document":
             return False
-        scheme = b"https://" if self.client.scheme == "https" else b"http://"
+        scheme = b"https://" if self.is_secure() else b"http://"
         here = scheme + index.get(b"host", b"") + join(self.target.rest, self.credential.query)
         self.redirect(303, here, *((b"set-cookie", line) for line in self.kept))
         return True
@@ -61,7 +61,7 @@ class HostedPreviewExchange(PreviewExchange):
             return []
         ends_at = preview.tokens[self.ticket]
         seconds = None if ends_at is None else max(1, int(ends_at - time.time()))
-        return setting(token, self.target.host, self.client.scheme == "https", seconds)
+        return setting(token, self.target.host, self.is_secure(), seconds)
 
     def _port_lines(self) -> list[bytes]:
         lines = self._own_authorization()

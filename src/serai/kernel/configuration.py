@@ -365,6 +365,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
+    "runtime": _choice("auto", "embedded", "runc", "crun", "runsc", "bwrap", "docker", "podman"),
     "standby_seconds": _seconds,
     "on_stop": _choice("end", "suspend"),
     "pool_mb": _integer(0, 1 << 30),
@@ -372,5 +373,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "image_source": _choice("auto", "built", "host"),
     "image_registries": _registries,
     "image_mirror": _text(_mirror),
+    "unenforced_volumes": _boolean,
     "s3_port": _integer(0, 65535),
 }

@@ -48,13 +48,25 @@ _MACHINE_ID = "/etc/machine-id"
 class Place:
     """What the launcher prepared once for all births."""
 
-    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None, roots: bytes = b"") -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        serve: Serve,
+        map_fd: int | None,
+        roots: bytes = b"",
+        start: "Start | None" = None,
+    ) -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd
         self.roots = roots
         self.network = network.make_rules()
+        self.start = start or _start
         self.root_outside = setup.uid_base is not None
+
+
+Start = Callable[[Place, Birth, Path], Trace]
+"""Starts a sandbox whose directories are there, and answers when it serves."""
 
 
 def attend(place: Place, birth: Birth) -> Trace:
@@ -72,7 +84,7 @@ def attend(place: Place, birth: Birth) -> Trace:
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
-        return _start(place, birth, directory)
+        return place.start(place, birth, directory)
 
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
@@ -98,7 +110,7 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
 def _start(place: Place, birth: Birth, directory: Path) -> Trace:
     hierarchies = place.setup.hierarchies
     groups = [cgroups.create(each, birth.id, birth.limits) for each in hierarchies]
-    api, port = _listen(birth.api_socket), _listen(birth.port_socket)
+    api, port = listen(birth.api_socket), listen(birth.port_socket)
     heard, says = os.pipe()
     listens, tells = os.pipe()
     if place.root_outside:
@@ -120,7 +132,8 @@ def _start(place: Place, birth: Birth, directory: Path) -> Trace:
         raise
 
 
-def _listen(path: str) -> socket.socket:
+def listen(path: str) -> socket.socket:
+    """A listening Unix socket that only we may connect to."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     Path(path).unlink(missing_ok=True)
     listener.bind(path)
@@ -140,7 +153,7 @@ def _accompany(
 ) -> Trace:
     for hierarchy in place.setup.hierarchies:
         cgroups.join(hierarchy, birth.id, pid)
-    _expect(heard, b"u")
+    expect(heard, b"u")
     if place.setup.uid_base is not None:
         privileges.map_range(pid, place.setup.uid_base)
     for hierarchy in place.setup.hierarchies:
@@ -158,14 +171,24 @@ def _accompany(
     )
     traces.write_trace(directory, trace)
     os.write(tells, b"g")
-    _expect(heard, b"r")
+    expect(heard, b"r")
+    return connected(place, trace, birth)
+
+
+def connected(place: Place, trace: Trace, birth: Birth) -> Trace:
+    """The trace of a sandbox that serves, with its network connected if it shall have one."""
     if not birth.egress:
         return trace
-    reach = network.try_attach(place.network, pid, birth.id, birth.egress)
+    reach = network.try_attach(place.network, trace.pid, birth.id, birth.egress)
     return msgspec.structs.replace(trace, network=reach)
 
 
-def _expect(heard: int, word: bytes) -> None:
+def expect(heard: int, word: bytes) -> None:
+    """Wait for a word of the first process.
+
+    Raises:
+        OSError: it said ``e`` and a problem, ended, or kept silent for too long.
+    """
     poll = select.poll()
     poll.register(heard, select.POLLIN)
     if not poll.poll(TIMEOUT_SECONDS * 1000):
@@ -231,24 +254,24 @@ def _settle(place: Place, birth: Birth) -> None:
     os.umask(0o022)
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
-    _write_identity(birth.hostname, birth.id)
+    write_identity(birth.hostname, birth.id)
     certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
-    _enter(birth.workdir)
-    _open_standard_streams()
+    enter_workdir(birth.workdir)
+    open_standard_streams()
     privileges.drop()
 
 
-def _enter(workdir: str) -> None:
+def enter_workdir(workdir: str) -> None:
     """Be in the working directory; an image need not hold it."""
     os.makedirs(workdir, exist_ok=True)
     os.chdir(workdir)
 
 
-def _write_identity(hostname: str, sandbox_id: str) -> None:
+def write_identity(hostname: str, sandbox_id: str) -> None:
     """Say inside who this sandbox is; files that its code wrote itself stay as they are.
 
     What an earlier life, or the sandbox that this one was forked from, was told is replaced.
@@ -298,7 +321,8 @@ def _write_new(path: str, text: str, mode: int = 0o644) -> None:
     os.close(descriptor)
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
+    """Nothing to read, and a log inside for complaints."""
     silence = os.open("/dev/null", os.O_RDWR)
     try:
         log = os.open(_LOG, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW, 0o640)

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -14,7 +13,8 @@ from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
-from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
+from serai.runtime.messages import Birth, Errand, Setup, Trace
+from serai.runtime.plans import check_id, check_plan, limits_of
 from serai.runtime.pool import Pool
 from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.roots.library import Library
@@ -22,13 +22,9 @@ from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
 from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace
 
-_ID = re.compile(r"[a-z0-9]{1,32}")
-_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _TRIAL = "trial"
-_MEMORY_PER_CORE_MB = 2048
-_SMALLEST_MEMORY_MB = 32
 _KILL_SECONDS = 10.0
 _ATTEMPTS = 3
 
@@ -46,7 +42,7 @@ class EmbeddedRuntime:
         policy: which images there are.
     """
 
-    name = "embedded"
+    name: str = "embedded"
 
     def __init__(
         self,
@@ -59,6 +55,7 @@ class EmbeddedRuntime:
         policy: Policy | None = None,
     ) -> None:
         self.isolation = "not started"
+        self.level = "none"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
         self.sleepers = Sleepers(self._turn)
@@ -96,9 +93,10 @@ class EmbeddedRuntime:
             reach = await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
-            raise host.explain(problem) from problem
+            raise self._explain(problem) from problem
         if known:
             masks.refresh()
+        self.level = "namespaces-rootless" if setup.uid_base is None else "namespaces"
         isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
         self.isolation = f"{isolation}; {self.disks.describe()}; {network.describe(reach)}"
         self.disks.start(maps_owners="idmap" in channel.facts)
@@ -132,15 +130,7 @@ class EmbeddedRuntime:
             UnknownImage: naming the images there are.
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
-        _check_id(plan.id)
-        if not _HOSTNAME.fullmatch(plan.hostname):
-            raise RuntimeProblem(
-                f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
-            )
-        if plan.memory_mb < _SMALLEST_MEMORY_MB:
-            raise RuntimeProblem(
-                f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
-            )
+        check_plan(plan)
         return await self._create(plan)
 
     async def _create(
@@ -161,6 +151,8 @@ class EmbeddedRuntime:
             api_socket=trace.api_socket,
             port_socket=trace.port_socket,
             state=msgspec.json.encode(trace).decode(),
+            driver=self.name,
+            level=self.level,
         )
 
     async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
@@ -192,14 +184,14 @@ class EmbeddedRuntime:
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
-        _check_id(handle.id)
+        check_id(handle.id)
         trace = _trace_of(handle)
         async with self._turn(handle.id):
             await asyncio.to_thread(self._stop, handle.id, trace)
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End the sandbox in every run we know of and remove all there is of it."""
-        _check_id(sandbox_id)
+        check_id(sandbox_id)
         trace = _trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
@@ -219,6 +211,9 @@ class EmbeddedRuntime:
         return await asyncio.to_thread(self._leftovers)
 
     # The host's side
+
+    def _explain(self, problem: RuntimeProblem) -> RuntimeProblem:
+        return host.explain(problem)
 
     def _survey(self) -> tuple[Setup, Masks]:
         storage = self._storage
@@ -282,11 +277,7 @@ class EmbeddedRuntime:
             directory=str(self._storage.directory(plan.id)),
             api_socket=api_socket,
             port_socket=port_socket,
-            limits=Limits(
-                memory_mb=plan.memory_mb,
-                cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
-                processes=self._max_processes,
-            ),
+            limits=limits_of(plan, self._max_processes),
             environment={
                 **defaults,
                 **(plan.network.environment if plan.network else {}),
@@ -336,7 +327,7 @@ class EmbeddedRuntime:
 
     def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
-        with _locked_if_there(self._storage.directory(sandbox_id)) as directory:
+        with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
             if (run := trace or current) is not None:
                 self._end(run)
@@ -391,27 +382,8 @@ class EmbeddedRuntime:
             yield
 
 
-@contextlib.contextmanager
-def _locked_if_there(directory: Path) -> Iterator[Path]:
-    try:
-        lock = locked(directory)
-        lock.__enter__()
-    except FileNotFoundError:
-        yield directory
-        return
-    try:
-        yield directory
-    finally:
-        lock.__exit__(None, None, None)
-
-
 def _not_started() -> RuntimeProblem:
     return RuntimeProblem("the embedded runtime was not started: call start() first")
-
-
-def _check_id(sandbox_id: str) -> None:
-    if not _ID.fullmatch(sandbox_id):
-        raise RuntimeProblem(f"id {sandbox_id!r} must be 1 to 32 of a-z and 0-9")
 
 
 def _trace_of(handle: SandboxHandle) -> Trace:

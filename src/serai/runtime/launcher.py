@@ -117,7 +117,7 @@ def _reap() -> None:
         return
 
 
-def _user_map(base: int) -> int | None:
+def user_map(base: int) -> int | None:
     """A user namespace to show the host's files with, or None where that does not work."""
     ready, tell = os.pipe()
     wait, hold = os.pipe()
@@ -159,14 +159,21 @@ def _can_map_mounts(user_namespace: int) -> bool:
     return True
 
 
+def _not_here(*_: object) -> NoReturn:
+    raise OSError("another program starts these sandboxes")
+
+
 def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     # asyncio then does without TLS, which nothing in a sandbox's first process speaks: OpenSSL
     # would be mapped into every one of them.
     sys.modules["ssl"] = cast(ModuleType, None)
+    map_fd = user_map(setup.uid_base) if setup.uid_base is not None else None
+    facts = () if map_fd is None else ("idmap",)
+    if setup.program:
+        starter = importlib.import_module(setup.starter)
+        return births.Place(setup, _not_here, map_fd, start=starter.start), facts
     entry = importlib.import_module(setup.entry)
     entry.preload()
-    map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
-    facts = () if map_fd is None else ("idmap",)
     roots = Path(certifi.where()).read_bytes()
     return births.Place(setup, cast(births.Serve, entry.serve), map_fd, roots), facts
 

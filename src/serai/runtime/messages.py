@@ -39,6 +39,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         skeleton: lower layer of ``/``.
         system: directories of the host shown below ``/``, such as ``usr``.
         python_prefix: host directory mounted at ``/opt/python``; empty for none.
+        starter, program: module with ``start(place, birth, directory)`` and the program with
+            which it starts sandboxes; empty where they are forks of the launcher.
+        tree: the interpreter tree that such a program executes (``serai.runtime.guest``).
     """
 
     entry: str
@@ -47,6 +50,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     skeleton: str
     system: tuple[str, ...]
     python_prefix: str
+    starter: str = ""
+    program: str = ""
+    tree: str = ""
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
+LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
+"""What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
+hardened; namespaces of an unprivileged user; namespaces with users of their own and control
+groups; a kernel of its own (gVisor) within such namespaces."""
+
 DISK_MB_DEFAULT = 10 * 1024
 
 
@@ -80,12 +85,16 @@ class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
             ``<port>\\n`` and reads one line, ``ok\\n`` or ``error <reason>\\n``; after ``ok``
             the connection is the raw TCP stream of that port.
         state: driver-private, opaque to everyone else.
+        driver: the driver that made it, by name; only that one can find it again.
+        level: what separates it from the host, one of LEVELS.
     """
 
     id: str
     api_socket: str
     port_socket: str
     state: str
+    driver: str = "embedded"
+    level: str = ""
 
 
 class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +122,15 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 class RuntimeProblem(Exception):
     """A runtime could not do what was asked; the message names cause and fix."""
+
+
+class NotInstalled(RuntimeProblem):
+    """What a driver needs is not here; ``fix`` is the command or setting that helps."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message}: {fix}")
+        self.message = message
+        self.fix = fix
 
 
 class UnknownImage(RuntimeProblem):
@@ -214,11 +232,20 @@ class Files(Protocol):
 class Runtime(Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
-    name: str
-    isolation: str
-    """One line for people: what separates a sandbox from the host here."""
     files: Files
     """Saving and copying files."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name, as the setting ``runtime`` has it."""
+
+    @property
+    def isolation(self) -> str:
+        """One line for people: what separates a sandbox from the host here."""
+
+    @property
+    def level(self) -> str:
+        """The same as one of LEVELS; ``none`` until started."""
 
     @property
     def library(self) -> Library:

@@ -25,9 +25,9 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-_PROC_HIDDEN_FILES = ("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug")
-_PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
-_PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
+PROC_HIDDEN_FILES = ("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug")
+PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
+PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
 _TTY_GROUP = 5
 _NEEDED = ("dev", "proc", "sys")
@@ -113,13 +113,28 @@ def build(
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
     Args:
+        mounts: volumes and drives.
+
+    Others as of ``layers``.
+    """
+    layers(setup, lower, map_fd, user_xattr=user_xattr)
+    owner = Owner(setup.uid_base)
+    _devices(owner)
+    require_directory(f"{ROOT}/sys")
+    options = owner.options("mode=755,size=4k")
+    linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
+    mounting.put_all(mounts, ROOT, map_fd, owner.base)
+
+
+def layers(setup: Setup, lower: Lower, map_fd: int | None, *, user_xattr: bool) -> None:
+    """Mount the files a sandbox sees at ``root``: the image, and over it what is its own.
+
+    Args:
         lower: what lies between the host's directories and the sandbox's changes.
         map_fd: user namespace whose mapping the host's directories are shown with;
             None shows their real owners.
-        mounts: volumes and drives.
         user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
     """
-    owner = Owner(setup.uid_base)
     linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     extra = ",userxattr" if user_xattr else ""
     if lower.image:
@@ -129,11 +144,6 @@ def build(
                 os.mkdir(f"{ROOT}/{name}", 0o755)
     else:
         _host(setup, lower, map_fd, extra)
-    _devices(owner)
-    _require_directory(f"{ROOT}/sys")
-    options = owner.options("mode=755,size=4k")
-    linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
-    mounting.put_all(mounts, ROOT, map_fd, owner.base)
 
 
 def _host(setup: Setup, lower: Lower, map_fd: int | None, extra: str) -> None:
@@ -142,11 +152,11 @@ def _host(setup: Setup, lower: Lower, map_fd: int | None, extra: str) -> None:
     _overlay(ROOT, lower.above(ROOT), ROOT, extra)
     for name in setup.system:
         _show(f"/{name}", f"lower/{name}", map_fd)
-        _require_directory(f"{ROOT}/{name}")
+        require_directory(f"{ROOT}/{name}")
         _overlay(name, lower.above(name), f"{ROOT}/{name}", extra)
     if setup.python_prefix:
-        _require_directory(f"{ROOT}/opt")
-        _require_directory(f"{ROOT}/opt/python")
+        require_directory(f"{ROOT}/opt")
+        require_directory(f"{ROOT}/opt/python")
         _show(setup.python_prefix, f"{ROOT}/opt/python", map_fd)
 
 
@@ -165,14 +175,14 @@ def _show(source: str, target: str, map_fd: int | None) -> None:
     os.close(mount_fd)
 
 
-def _require_directory(path: str) -> None:
+def require_directory(path: str) -> None:
     """Refuse a mount point that a sandbox turned into a link in an earlier life."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         raise OSError(f"/{path.removeprefix(ROOT)} of this sandbox is no directory any more")
 
 
 def _devices(owner: Owner) -> None:
-    _require_directory(f"{ROOT}/dev")
+    require_directory(f"{ROOT}/dev")
     options = owner.options("mode=755,size=64k")
     linux.mount("tmpfs", f"{ROOT}/dev", "tmpfs", linux.MS_NOSUID, options)
     for name in _DEVICES:
@@ -194,7 +204,7 @@ def _devices(owner: Owner) -> None:
 def enter() -> None:
     """Make ``root`` the root; nothing of the host can be reached by a path afterwards."""
     os.chdir(ROOT)
-    _require_directory("proc")
+    require_directory("proc")
     linux.mount("proc", "proc", "proc", _PLAIN | linux.MS_NOEXEC)
     linux.pivot_root(".", ".")
     linux.unmount(".")
@@ -203,14 +213,14 @@ def enter() -> None:
 
 
 def _mask_proc() -> None:
-    for name in _PROC_HIDDEN_FILES:
+    for name in PROC_HIDDEN_FILES:
         if os.path.exists(f"/proc/{name}"):
             linux.bind("/dev/null", f"/proc/{name}")
-    for name in _PROC_HIDDEN_FOLDERS:
+    for name in PROC_HIDDEN_FOLDERS:
         if os.path.isdir(f"/proc/{name}"):
             flags = _PLAIN | linux.MS_RDONLY
             linux.mount("tmpfs", f"/proc/{name}", "tmpfs", flags, "size=4k,mode=555")
-    for name in _PROC_READ_ONLY:
+    for name in PROC_READ_ONLY:
         if os.path.exists(f"/proc/{name}"):
             flags = _PLAIN | linux.MS_NOEXEC | linux.MS_RDONLY
             linux.bind(f"/proc/{name}", f"/proc/{name}", flags, recursive=True)

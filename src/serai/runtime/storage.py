@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
-from serai.runtime.trees import delete_tree
+from serai.runtime.trees import delete_tree, remove_tree
 
 _SOCKET_PATH_LIMIT = 100
 _LONGEST_NAME = "x" * 32 + ".port"
@@ -78,9 +78,10 @@ class Storage:
         )
 
     def remove_sockets(self, sandbox_id: str) -> None:
-        """Remove a sandbox's socket files, if there."""
+        """Remove a sandbox's socket files and the directory it made some in, if there."""
         for path in self.sockets(sandbox_id):
             Path(path).unlink(missing_ok=True)
+        remove_tree(run_directory(self.sockets(sandbox_id)[0]))
 
     def known_sockets(self) -> set[str]:
         """Ids that have a socket file."""
@@ -154,3 +155,8 @@ class Storage:
             self.pool.empty_trash()
         for bag in self._trash.iterdir():
             self.burn(bag)
+
+
+def run_directory(api_socket: str) -> Path:
+    """Where a sandbox may make sockets itself: beside ours, on the same file system."""
+    return Path(api_socket).with_suffix(".run")

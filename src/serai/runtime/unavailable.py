@@ -78,6 +78,7 @@ class UnavailableRuntime:
     """Refuses every sandbox with the reason why this machine cannot run any."""
 
     name = "unavailable"
+    level = "none"
 
     def __init__(self, reason: str) -> None:
         self.isolation = f"none: {reason}"

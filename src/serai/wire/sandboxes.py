@@ -140,7 +140,11 @@ class SandboxArchive(Wire):
 
 
 class Sandbox(Wire):
-    """An isolated computer behind ``metadata.url``."""
+    """An isolated computer behind ``metadata.url``.
+
+    ``isolation`` is ours: what separates it from the host, see ``serai.runtime.port.LEVELS``; it
+    is there as soon as the sandbox has run.
+    """
 
     metadata: Metadata
     spec: SandboxSpec
@@ -148,6 +152,7 @@ class Sandbox(Wire):
     events: list[CoreEvent] | None = None
     archive: SandboxArchive | None = None
     state: Literal["RUNNING", "STANDBY"] | None = None
+    isolation: str | None = None
     last_used_at: str | None = None
     expires_in: int | None = None
 

@@ -170,6 +170,28 @@ async def test_a_sandbox_keeps_its_image_while_the_name_moves_on(
         await again.close()
 
 
+async def test_saved_files_and_copies_stay_with_their_image(
+    runtime: EmbeddedRuntime, add: Add
+) -> None:
+    def version(text: bytes) -> ImageFiles:
+        binary = entry("busybox", static_busybox(), mode=0o755)
+        return ImageFiles(tar(binary), tar(entry("version", text)))
+
+    await add(version(b"one"), "tests/saved:1")
+    handle = await runtime.create(plan("tests/saved:1"))
+    await run(handle, "/busybox sh -c 'echo mine > /note'")
+    await runtime.files.save(handle.id, "kept")
+    copied = plan("tests/saved:1")
+    await runtime.files.copy(handle.id, copied.id)
+    await add(version(b"two"), "tests/saved:1")
+    await runtime.destroy(handle.id, handle)
+    of(runtime).prune()
+    fork = await runtime.create(plan("tests/saved:1", files_from=("kept",)))
+    assert await run(fork, "/busybox cat /version /note") == "onemine"
+    assert await run(await runtime.create(copied), "/busybox cat /version /note") == "onemine"
+    await runtime.files.drop("kept")
+
+
 async def test_hostile_images_are_refused_with_a_reason(runtime: EmbeddedRuntime, add: Add) -> None:
     for number, members in enumerate(
         (
@@ -195,9 +217,9 @@ async def test_what_an_image_lacks_altogether(runtime: EmbeddedRuntime, add: Add
 
 async def test_an_image_that_is_not_here_is_no_reason_to_hang(runtime: EmbeddedRuntime) -> None:
     with pytest.raises(RuntimeProblem, match="there is no image"):
-        await runtime.ready("tests/never:1", 5)
+        await runtime.library.ready("tests/never:1", 5)
     with pytest.raises(RuntimeProblem, match=r"not pulled from registry\.example"):
-        await runtime.ready("registry.example/x:1", 5)
+        await runtime.library.ready("registry.example/x:1", 5)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")

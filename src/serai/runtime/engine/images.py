@@ -1,0 +1,75 @@
+"""Images as a container engine has them."""
+
+import re
+
+from serai.runtime.engine.client import Engine, EngineProblem
+from serai.runtime.port import UnknownImage
+
+_GONE = 404
+_REFERENCE = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+|[/:@])[A-Za-z0-9]+){0,100}")
+"""A reference without tricks: it becomes part of a path of the engine's API."""
+
+
+class EngineImages:
+    """What an engine has, and what it can pull."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._known: list[str] = []
+
+    def references(self) -> list[str]:
+        """Every tag there was at the last look."""
+        return list(self._known)
+
+    async def refresh(self) -> None:
+        """Look again."""
+        listed = await self._engine.get("/images/json")
+        tags = [tag for each in listed for tag in each.get("RepoTags") or ()]
+        self._known = sorted(_short(tag) for tag in tags if "<none>" not in tag)
+
+    async def require(self, reference: str) -> str:
+        """What the engine knows the image by, pulled from its registry if need be.
+
+        Raises:
+            UnknownImage: it is neither here nor there.
+        """
+        for name in _candidates(reference):
+            if await self._has(name):
+                return name
+        try:
+            if not _candidates(reference):
+                raise EngineProblem("it is no image reference", 0)
+            await self._engine.pull(reference)
+        except EngineProblem as problem:
+            known = ", ".join(self._known) or "none"
+            raise UnknownImage(
+                f"{self._engine.name} has no image {reference!r} and cannot pull it ({problem}); "
+                f"it has: {known}"
+            ) from problem
+        await self.refresh()
+        return reference
+
+    async def _has(self, reference: str) -> bool:
+        try:
+            await self._engine.get(f"/images/{reference}/json")
+        except EngineProblem as problem:
+            if problem.status != _GONE:
+                raise
+            return False
+        return True
+
+
+def _short(tag: str) -> str:
+    """A reference as people write it: Podman puts ``localhost/`` or ``docker.io/`` before it."""
+    for prefix in ("localhost/", "docker.io/library/", "docker.io/"):
+        tag = tag.removeprefix(prefix)
+    return tag
+
+
+def _candidates(reference: str) -> list[str]:
+    """What an engine may know an image by: hub names may go without namespace and tag."""
+    name, colon, tag = reference.partition(":")
+    namespace, _, short = name.rpartition("/")
+    is_hub = namespace in ("", "sandbox") and (tag == "latest" if colon else True)
+    names = [reference, *([f"blaxel/{short}:latest"] if is_hub else [])]
+    return [each for each in names if _REFERENCE.fullmatch(each)]
