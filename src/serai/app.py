@@ -310,7 +310,7 @@ class Platform:
                 "version": serai.__version__,
                 "sandboxes": {"running": self.sandboxing.controller.live.awake()},
                 "runtime": self.runtime.name,
-                "level": self.runtime.level,
+                "isolationLevel": self.runtime.level,
                 "isolation": self.runtime.isolation,
                 "usage": {"setAside": self.delivery.set_aside},
             }
@@ -351,7 +351,10 @@ class Platform:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        isolation = {"level": self.runtime.level, "isolation": self.runtime.isolation}
+        isolation = {
+            "isolation_level": self.runtime.level,
+            "isolation": self.runtime.isolation,
+        }
         log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None

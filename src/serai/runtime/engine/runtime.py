@@ -13,7 +13,7 @@ import msgspec
 
 from serai.runtime.engine import container
 from serai.runtime.engine.client import Engine, EngineProblem, socket_of
-from serai.runtime.engine.images import EngineImages
+from serai.runtime.engine.images import EngineImages, EngineLibrary
 from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
@@ -30,7 +30,7 @@ from serai.runtime.port import (
 )
 from serai.runtime.roots.policy import Policy
 from serai.runtime.storage import Storage
-from serai.runtime.unavailable import NoFiles, NoLibrary
+from serai.runtime.unavailable import NoFiles
 
 _GONE = 404
 _READY_SECONDS = 30.0
@@ -86,7 +86,7 @@ class EngineRuntime:
         self.level = "none"
         self._storage = Storage(data_dir)
         self.files: Files = EngineFiles(engine, self.destroy)
-        self.library: Library = NoLibrary(f"images of the runtime {engine} are the engine's own")
+        self.library: Library = EngineLibrary(engine, lambda: self._images)
         self._entry = entry
         self._max_processes = max_processes
         self._socket = socket
