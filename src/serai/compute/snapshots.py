@@ -226,11 +226,12 @@ class Snapshots:
 
     async def sweep(self) -> None:
         """Remove saved files without a row, and those of deleted snapshots nobody lies on."""
+        files = self.controller.runtime.files
         async with self._sweeping:
+            found = await files.saved()  # before the rows, which are there before any files
             with unbounded("files that no row of any workspace needs are nobody's"):
                 known, needed = await self.db.read(_known_and_needed)
-            files = self.controller.runtime.files
-            for name in await files.saved():
+            for name in found:
                 if name not in needed and known.get(name, "deleted") == "deleted":
                     await files.drop(name)
             gone = [name for name, status in known.items() if status == "deleted"]
