@@ -221,3 +221,29 @@ async def test_a_server_that_gives_up(egress: EgressService, room: Room, path: s
     done = room.run("curl", "-sS", "--max-time", "10", f"https://two.test/{path}")
     assert done.returncode not in (0, 28), done.stderr
     assert " 200" in room.curl("https://two.test/a")
+
+
+async def test_a_secret_that_breaks_a_header_is_not_shown(
+    egress: EgressService, room: Room
+) -> None:
+    """Neither in the request nor in what is said of it."""
+    route = Route(destinations=("*",), secrets={"key": f"{SECRET}\r\nX: y"})
+    await tell(egress, Policy(routes=(route,)))
+    answer = room.curl("--http1.1", "-H", "X-Key: {{SECRET:key}}", "https://secure.test/")
+    assert " 502" in answer
+    assert SECRET not in answer
+
+
+async def test_upgrades_that_would_hide_requests(
+    egress: EgressService, room: Room, world: World
+) -> None:
+    await tell(egress, Policy(allowed=("GET:plain.test/ok",)))
+    given = ("-H", "Connection: Upgrade, HTTP2-Settings", "-H", "Upgrade: h2c")
+    room.curl(*given, "-H", "HTTP2-Settings: AAMAAABkAAQAAP__", "http://plain.test/ok")
+    assert {"upgrade", "http2-settings"}.isdisjoint(world.seen[-1]["headers"])
+    code = (
+        "import socket; c=socket.create_connection(('plain.test',80)); c.settimeout(10);"
+        "c.sendall(b'CONNECT secure.test:443 HTTP/1.1\\r\\nHost: plain.test\\r\\n\\r\\n');"
+        "print(c.recv(100)[:12])"
+    )
+    assert "501" in room.python(code).stdout

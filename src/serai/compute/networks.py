@@ -8,7 +8,7 @@ import structlog
 from serai.compute.kind import SANDBOXES
 from serai.compute.live import LiveTable
 from serai.compute.network_rules import policy_of, proxy_environment
-from serai.compute.ports import Egress
+from serai.compute.ports import Egress, RunningSandbox
 from serai.egress.setup import EgressProblem, Report
 from serai.resources.documents import Document
 from serai.resources.store import DocumentStore
@@ -43,6 +43,7 @@ class SandboxNetworks:
         self._store = store
         self._egress = egress
         self._closed = closed
+        self._troubled: set[str] = set()
 
     def plan(self, body: Mapping[str, Any]) -> NetworkPlan:
         """What a new sandbox needs to know of its way out."""
@@ -84,10 +85,17 @@ class SandboxNetworks:
     async def _attach_missing(self, live: LiveTable, runtime: Runtime) -> None:
         attached = await self._egress.attached()
         missing = [each.sandbox for key, each in live.by_id.items() if key not in attached]
+        self._troubled &= {sandbox.id for sandbox in missing}
         for sandbox in missing:
             if sandbox.id not in live.by_id:
                 continue
             try:
                 await runtime.attach(sandbox.handle)
             except RuntimeProblem as problem:
-                log.warning("network_not_attached", sandbox=sandbox.name, reason=str(problem))
+                self._complain(sandbox, problem)
+
+    def _complain(self, sandbox: RunningSandbox, problem: RuntimeProblem) -> None:
+        """Once, as it is tried again and again."""
+        if sandbox.id not in self._troubled:
+            self._troubled.add(sandbox.id)
+            log.warning("network_not_attached", sandbox=sandbox.name, reason=str(problem))

@@ -8,12 +8,14 @@ namespace, and of their rules from the server.
 import asyncio
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import resource
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Coroutine
 
 import certifi
@@ -37,6 +39,8 @@ _MAX_TOGETHER, _FAIR_SHARE = 4096, 64
 """Of all sandboxes together; beyond that each has a share that it cannot be denied."""
 _MAX_QUESTIONS = 64
 _AT_ONCE = 16
+_PER_SECOND, _BURST = 200.0, 512.0
+"""New connections of one sandbox; faster ones wait in its own kernel queue."""
 _MAX_DESCRIPTORS = 16
 _MAX_LINE = 64 << 20
 _ATTACH_SECONDS = 5.0
@@ -61,6 +65,7 @@ class Attached:
         self._listeners: list[socket.socket] = []
         self._answerers: list[socket.socket] = []
         self._paused = False
+        self._credit, self._counted_at = _BURST, time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: set[asyncio.Task[None]] = set()
 
@@ -95,11 +100,17 @@ class Attached:
         for _ in range(_AT_ONCE):
             limit = _FAIR_SHARE if self._everyone[0] >= _MAX_TOGETHER else MAX_CONNECTIONS
             if len(self._tasks) >= limit:
+                self._gate.journal.refuse("", 0, TOO_MANY)
                 self._pause()
+                return
+            if not self._has_credit():
+                self._pause(1 / _PER_SECOND * _AT_ONCE)
                 return
             try:
                 inner, _ = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._pause(1.0)
                 return
             inner.setblocking(False)
             _keep(self._tasks, self._serve(inner))
@@ -112,20 +123,32 @@ class Attached:
             log.exception("a connection failed")
         finally:
             self._everyone[0] -= 1
-            if self._paused:
-                self._resume()
+            self._resume()
 
-    def _pause(self) -> None:
+    def _has_credit(self) -> bool:
+        moment = time.monotonic()
+        earned = (moment - self._counted_at) * _PER_SECOND
+        self._credit, self._counted_at = min(_BURST, self._credit + earned), moment
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+    def _pause(self, seconds: float | None = None) -> None:
+        """Take no more connections for a while, or until one ends."""
+        loop = asyncio.get_running_loop()
         if not self._paused:
-            self._gate.journal.refuse("", 0, TOO_MANY)
             self._paused = True
             for listener in self._listeners:
-                asyncio.get_running_loop().remove_reader(listener.fileno())
+                loop.remove_reader(listener.fileno())
+        if seconds is not None:
+            loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        self._paused = False
-        for listener in self._listeners:
-            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+        if self._paused:
+            self._paused = False
+            for listener in self._listeners:
+                asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
     def _receive(self, answerer: socket.socket) -> None:
         for _ in range(_AT_ONCE):
@@ -307,5 +330,5 @@ def _drop_privileges(user: int | None) -> None:
 def main(control: int, attaching: int) -> None:
     """Run on a connected socket to the server and a listening one for attachments."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
-    os.environ.setdefault("UV_THREADPOOL_SIZE", "16")
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
     uvloop.run(_serve(control, attaching))
