@@ -173,8 +173,8 @@ def test_a_full_disk_leaves_nothing_behind(
     first = snapshot(api, "src")
     for _ in range(2):
         full = api.post("/v0/sandboxes/src/snapshots")
-        assert refusal(full) == (507, "STORAGE_FULL"), full.text
-        assert refusal(fork(api, "sandboxes/src", "copy")) == (507, "STORAGE_FULL")
+        assert refusal(full) == (503, "STORAGE_UNAVAILABLE"), full.text
+        assert refusal(fork(api, "sandboxes/src", "copy")) == (503, "STORAGE_UNAVAILABLE")
     assert api.get("/v0/sandboxes/copy").status_code == 404
     assert kept(server, "saved") == {first["id"]}
     assert [one["id"] for one in api.get("/v0/snapshots").json()["data"]] == [first["id"]]

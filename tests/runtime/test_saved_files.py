@@ -120,6 +120,19 @@ async def test_a_fork_is_somebody_else(runtime: EmbeddedRuntime, plan: MakePlan)
     assert told[1] == "own", "whoever writes /etc/hosts keeps /etc/hostname as well"
 
 
+async def test_a_suspended_sandbox_stays_so(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
+    source = await runtime.create(plan())
+    await output(source, "echo kept > /srv/kept")
+    await runtime.suspend(source)
+    await runtime.files.save(source.id, "asleep")
+    assert await runtime.suspended(source)
+    await runtime.resume(source)
+    fork = await runtime.create(plan(files_from=("asleep",)))
+    assert await output(fork, "cat /srv/kept") == "kept"
+    await runtime.files.save(source.id, "awake")
+    assert not await runtime.suspended(source)
+
+
 async def test_a_sandbox_at_rest_is_copied(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
     source = await runtime.create(plan())
     await output(source, "echo kept > /srv/kept")

@@ -44,8 +44,9 @@ class Archives:
     async def start(self) -> None:
         """Remove archives that no sandbox needs: of those that ended, or were cut short."""
         files = self.controller.runtime.files
+        found = await files.packed()
         needed = await self.db.read(_needed)
-        for sandbox_id in await files.packed():
+        for sandbox_id in found:
             if sandbox_id not in needed:
                 await files.drop_packed(sandbox_id)
 

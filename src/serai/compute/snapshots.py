@@ -20,7 +20,7 @@ from serai.compute.kind import SANDBOXES, need_files
 from serai.compute.snapshot_records import SnapshotRow
 from serai.kernel.background import Background
 from serai.kernel.clock import now, rfc3339
-from serai.kernel.errors import Conflict, NotFound, SeraiError, ServiceUnavailable
+from serai.kernel.errors import Conflict, NotFound, ServiceUnavailable
 from serai.kernel.ids import token
 from serai.kernel.names import check_name
 from serai.resources import audit, documents, quotas, revisions
@@ -35,13 +35,6 @@ from serai.store.secrets import Vault
 LAYERS_MAX = 60
 """More directories than an overlay's options can name with certainty are not stacked."""
 log = structlog.get_logger(__name__)
-
-
-class StorageFull(SeraiError):
-    """The disk of this installation is full (507)."""
-
-    status = 507
-    code = "STORAGE_FULL"
 
 
 class Snapshots:
@@ -75,8 +68,7 @@ class Snapshots:
             NotFound: no such sandbox.
             Conflict: it has no files in place, or a snapshot of it has the name.
             UsageLimitExceeded: the quota of snapshots is used up.
-            StorageFull: the disk is full.
-            ServiceUnavailable: the runtime failed. Nothing is left then.
+            ServiceUnavailable: the disk is full, or the runtime failed; nothing is left then.
         """
         controller = self.controller
         await controller.expire(actor.workspace, sandbox)
@@ -234,11 +226,12 @@ class Snapshots:
 
     async def sweep(self) -> None:
         """Remove saved files without a row, and those of deleted snapshots nobody lies on."""
+        files = self.controller.runtime.files
         async with self._sweeping:
+            found = await files.saved()  # before the rows, which are there before any files
             with unbounded("files that no row of any workspace needs are nobody's"):
                 known, needed = await self.db.read(_known_and_needed)
-            files = self.controller.runtime.files
-            for name in await files.saved():
+            for name in found:
                 if name not in needed and known.get(name, "deleted") == "deleted":
                     await files.drop(name)
             gone = [name for name, status in known.items() if status == "deleted"]
@@ -273,7 +266,7 @@ def need_ready(row: SnapshotRow) -> None:
 def explain(problem: BaseException, what: str) -> BaseException:
     """What a client is told when files cannot be saved or copied."""
     if isinstance(problem, NoSpace):
-        return StorageFull(f"{what} does not fit: {problem}.")
+        return ServiceUnavailable(f"{what} does not fit: {problem}.", code="STORAGE_UNAVAILABLE")
     if isinstance(problem, RuntimeProblem):
         return ServiceUnavailable(f"{what} could not be made: {problem}.")
     return problem

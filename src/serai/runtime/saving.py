@@ -18,7 +18,7 @@ Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 _SAVED = re.compile(r"[a-z0-9_]{1,40}")
 SETTLED = "settled"
-_FULL = f"[Errno {errno.ENOSPC}]"
+_FULL = (f"[Errno {errno.ENOSPC}]", f"[Errno {errno.EDQUOT}]")
 
 
 class SavedFiles:
@@ -76,7 +76,7 @@ class SavedFiles:
         try:
             return await self._send(kind, None, {"source": str(source), "target": str(target)})
         except RuntimeProblem as problem:
-            if _FULL in str(problem):
+            if any(mark in str(problem) for mark in _FULL):
                 raise NoSpace("the disk that holds the data directory is full") from problem
             raise
 

@@ -77,6 +77,8 @@ FILE_SYSTEM_REQUESTS, REQUEST_FAMILY = 0x9400, 0xFF00
 """Btrfs takes requests of this family from everyone; a new subvolume would have no limit."""
 CLONE_FILES = (0x40049409, 0x4020940D, 0xC0189436)
 """FICLONE, FICLONERANGE and FIDEDUPERANGE, which are of that family by history alone."""
+SUBVOLUME_REQUESTS = (1, 14, 23, 24)
+"""Numbers in that family that make subvolumes and snapshots: what must be refused at least."""
 NAMESPACES = 0x7E020080
 """All CLONE_NEW* bits, time namespaces included."""
 NAMESPACES_OF_CLONE = 0x7E020000

@@ -1,9 +1,11 @@
 """Images as a container engine has them."""
 
+import asyncio
 import re
+from collections.abc import Callable
 
 from serai.runtime.engine.client import Engine, EngineProblem
-from serai.runtime.port import UnknownImage
+from serai.runtime.port import ImageInfo, ImageNotReady, RuntimeProblem, UnknownImage
 
 _GONE = 404
 _REFERENCE = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+|[/:@])[A-Za-z0-9]+){0,100}")
@@ -57,6 +59,46 @@ class EngineImages:
                 raise
             return False
         return True
+
+
+class EngineLibrary:
+    """See ``port.Library``: the images are the engine's, and it pulls what is not there.
+
+    Args:
+        name: the engine's.
+        images: the engine's, once it has been asked.
+    """
+
+    def __init__(self, name: str, images: Callable[[], EngineImages | None]) -> None:
+        self._name = name
+        self._images = images
+        self._pulls: dict[str, asyncio.Task[str]] = {}
+
+    def infos(self) -> list[ImageInfo]:
+        """Every tag there was at the last look."""
+        images = self._images()
+        known = images.references() if images is not None else []
+        return [ImageInfo(reference=each, state="built", source=self._name) for each in known]
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """Have the engine pull the image if it lacks it; one pull for all who ask."""
+        images = self._images()
+        if images is None:
+            raise RuntimeProblem(f"the runtime {self._name} was not started: call start() first")
+        task = self._pulls.get(image)
+        if task is None:
+            task = asyncio.create_task(images.require(image))
+            self._pulls[image] = task
+            task.add_done_callback(lambda done: self._pulled(image, done))
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise ImageNotReady(image, f"{self._name} pulls it")
+        task.result()
+
+    def _pulled(self, image: str, task: "asyncio.Task[str]") -> None:
+        del self._pulls[image]
+        if not task.cancelled():
+            task.exception()  # those who waited know
 
 
 def _short(tag: str) -> str:

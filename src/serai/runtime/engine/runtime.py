@@ -13,7 +13,7 @@ import msgspec
 
 from serai.runtime.engine import container
 from serai.runtime.engine.client import Engine, EngineProblem, socket_of
-from serai.runtime.engine.images import EngineImages
+from serai.runtime.engine.images import EngineImages, EngineLibrary
 from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
@@ -30,7 +30,7 @@ from serai.runtime.port import (
 )
 from serai.runtime.roots.policy import Policy
 from serai.runtime.storage import Storage
-from serai.runtime.unavailable import NoFiles, NoLibrary
+from serai.runtime.unavailable import NoFiles
 
 _GONE = 404
 _READY_SECONDS = 30.0
@@ -86,7 +86,7 @@ class EngineRuntime:
         self.level = "none"
         self._storage = Storage(data_dir)
         self.files: Files = EngineFiles(engine, self.destroy)
-        self.library: Library = NoLibrary(f"images of the runtime {engine} are the engine's own")
+        self.library: Library = EngineLibrary(engine, lambda: self._images)
         self._entry = entry
         self._max_processes = max_processes
         self._socket = socket
@@ -153,7 +153,9 @@ class EngineRuntime:
             if found is not None and found["State"]["Running"]:
                 run = self._read_run(plan.id)
                 if run is not None and run.digest == digest and _is_same(found, run):
-                    return self._handle(plan.id, run)
+                    handle = self._handle(plan.id, run)
+                    await self.resume(handle)
+                    return handle
             try:
                 run = await self._run(plan, digest, found)
             except BaseException:
@@ -223,6 +225,8 @@ class EngineRuntime:
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend: the engine pauses the container."""
+        if not await self.alive(handle):
+            raise RuntimeProblem(f"sandbox {handle.id} has ended")
         if not await self.suspended(handle):
             await self._there().post(f"/containers/{self._run_of(handle).container}/pause")
 

@@ -55,6 +55,7 @@ class ProgramRuntime(EmbeddedRuntime):
 
 def _keep_only(built: Path) -> None:
     """Remove trees of earlier installations; no sandbox is there that could run from one."""
-    for path in built.parent.iterdir():
-        if path != built:
+    for path in built.parent.glob("guest-*"):
+        if path.is_dir() and path != built:
             shutil.rmtree(path, ignore_errors=True)
+            path.with_suffix(".json").unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import os
 import py_compile
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,8 @@ _RULES = 1
 """To be raised when trees are laid out in another way, so that earlier ones are not used."""
 _START = "from serai.runtime.guest.inside import main; main()"
 _SECONDS = 60
+_RECORD = ".json"
+"""Beside a tree: what it was made of. Not for sandboxes, as it tells paths of the host."""
 
 
 def command() -> list[str]:
@@ -34,6 +37,8 @@ def build(folder: Path, entry: str) -> Path:
     Raises:
         RuntimeProblem: the API cannot be loaded, or the files not copied.
     """
+    if (built := _built_before(folder, entry)) is not None:
+        return built
     closure = _discover(entry)
     final = folder / f"guest-{_digest(entry, closure)}"
     if not final.is_dir():
@@ -41,11 +46,23 @@ def build(folder: Path, entry: str) -> Path:
         shutil.rmtree(draft, ignore_errors=True)
         try:
             _fill(draft, closure)
+            final.with_suffix(_RECORD).write_bytes(msgspec.json.encode(closure))
             draft.rename(final)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
             raise RuntimeProblem(f"the interpreter for sandboxes: {error}") from error
     return final
+
+
+def _built_before(folder: Path, entry: str) -> Path | None:
+    """A tree whose files are still as they were: nothing else can have become needed since."""
+    for record in folder.glob(f"guest-*{_RECORD}"):
+        with suppress(OSError, msgspec.DecodeError):
+            closure = msgspec.json.decode(record.read_bytes(), type=Closure)
+            path = record.with_suffix("")
+            if path.name == f"guest-{_digest(entry, closure)}" and path.is_dir():
+                return path
+    return None
 
 
 def _discover(entry: str) -> Closure:

@@ -154,9 +154,13 @@ class Builder:
         may not look.
         """
         program = _mmdebstrap(as_root=self._store.owner is not None)
-        with tempfile.TemporaryDirectory(prefix="serai-build-", dir="/var/tmp") as place:
+        with tempfile.TemporaryDirectory(
+            prefix="serai-build-", dir="/var/tmp", ignore_cleanup_errors=True
+        ) as place:
             if self._store.owner is not None:
                 os.chown(place, self._store.owner, self._store.owner)
+            else:
+                os.chmod(place, 0o1777)  # noqa: S103  # mmdebstrap's users are not us
             command = [program, f"--variant={recipe.variant}", "--format=tar"]
             command += [f"--mode={'unshare' if self._store.owner is None else 'root'}"]
             command += [f"--include={','.join(recipe.packages)}", recipe.suite, "-"]
