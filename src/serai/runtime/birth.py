@@ -14,7 +14,6 @@ and a problem; the midwife answers ``u`` with ``g`` (go on), after it wrote the 
 import fcntl
 import os
 import select
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -33,13 +32,16 @@ from serai.runtime import (
     privileges,
     processes,
     rootfs,
+    seccomp,
     traces,
 )
+from serai.runtime.child import Child
 from serai.runtime.messages import Birth, Setup, Trace
 
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
 TIMEOUT_SECONDS = 30
 _LOG = "/var/log/sandboxd.log"
+_PROC = 6
 
 
 class Place:
@@ -50,15 +52,27 @@ class Place:
         self.serve = serve
         self.map_fd = map_fd
         self.roots = roots
+        self.calls = seccomp.program()
         self.root_outside = setup.uid_base is not None
 
 
-def attend(place: Place, birth: Birth) -> Trace:
+def attend(place: Place, birth: Birth, child: Child | None) -> Trace:
     """The midwife: start the sandbox, or find that it runs already.
+
+    Args:
+        child: the first process to be; None to make it here, in a user namespace of ours.
 
     Raises:
         OSError: with the failed step as text.
     """
+    child = child or _fork(place, birth)
+    try:
+        return _attend(place, birth, child)
+    finally:
+        child.leave()
+
+
+def _attend(place: Place, birth: Birth, child: Child) -> Trace:
     directory = Path(birth.directory)
     _make_directories(place.setup, birth, directory)
     with traces.locked(directory):
@@ -68,7 +82,7 @@ def attend(place: Place, birth: Birth) -> Trace:
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
-        return _start(place, birth, directory)
+        return _start(place, birth, directory, child)
 
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
@@ -86,12 +100,10 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     (directory / rootfs.ROOT).mkdir(exist_ok=True)
 
 
-def _start(place: Place, birth: Birth, directory: Path) -> Trace:
-    hierarchies = place.setup.hierarchies
-    groups = [cgroups.create(each, birth.id, birth.limits) for each in hierarchies]
-    api, port = _listen(birth.api_socket), _listen(birth.port_socket)
+def _fork(place: Place, birth: Birth) -> Child:
+    """Make the first process. It waits until its midwife hands it the sockets."""
     heard, says = os.pipe()
-    listens, tells = os.pipe()
+    ours, theirs = socket.socketpair()
     if place.root_outside:
         linux.unshare(linux.CLONE_NEWPID)
     else:
@@ -99,16 +111,20 @@ def _start(place: Place, birth: Birth, directory: Path) -> Trace:
     pid = os.fork()
     if pid == 0:
         os.close(heard)
-        os.close(tells)
-        _first_process(place, birth, (api, port), says, listens)
+        ours.close()
+        be_first(place, birth, says, theirs)
     os.close(says)
-    os.close(listens)
-    try:
-        return _accompany(place, birth, directory, groups, pid, heard, tells)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
+    theirs.close()
+    return Child(pid, heard, ours)
+
+
+def _start(place: Place, birth: Birth, directory: Path, child: Child) -> Trace:
+    groups = [cgroups.create(each, birth.id, birth.limits) for each in place.setup.hierarchies]
+    api, port = _listen(birth.api_socket), _listen(birth.port_socket)
+    socket.send_fds(child.line, [b"s"], [api.fileno(), port.fileno()])
+    trace = _accompany(place, birth, directory, groups, child)
+    child.born = True
+    return trace
 
 
 def _listen(path: str) -> socket.socket:
@@ -125,10 +141,9 @@ def _accompany(
     birth: Birth,
     directory: Path,
     groups: list[Path],
-    pid: int,
-    heard: int,
-    tells: int,
+    child: Child,
 ) -> Trace:
+    pid, heard = child.pid, child.heard
     for hierarchy in place.setup.hierarchies:
         cgroups.join(hierarchy, birth.id, pid)
     _expect(heard, b"u")
@@ -148,7 +163,7 @@ def _accompany(
         masks=tuple(birth.masks.values()),
     )
     traces.write_trace(directory, trace)
-    os.write(tells, b"g")
+    child.line.send(b"g")
     _expect(heard, b"r")
     if not birth.egress:
         return trace
@@ -172,13 +187,16 @@ def _expect(heard: int, word: bytes) -> None:
     raise OSError(problem.decode(errors="replace"))
 
 
-def _first_process(
+def be_first(
     place: Place,
     birth: Birth,
-    sockets: tuple[socket.socket, socket.socket],
     says: int,
-    listens: int,
+    line: socket.socket,
 ) -> NoReturn:
+    """The first process, from its midwife's first word to the sandbox's end."""
+    _, sockets, _, _ = socket.recv_fds(line, 1, 2)
+    if len(sockets) != 2:
+        os._exit(0)  # the sandbox runs already
     try:
         os.setsid()
         for hierarchy in place.setup.hierarchies:
@@ -189,15 +207,18 @@ def _first_process(
         rootfs.build(
             place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
         )
-        rootfs.enter()
+        proc = rootfs.enter()
         _forget_host()
-        if place.root_outside:
+        if any("cpu" in each.controllers for each in place.setup.hierarchies):
+            privileges.be_quick()
+        if place.setup.uid_base is not None:
+            privileges.own_by(birth.id, place.setup.uid_base)
             linux.unshare(linux.CLONE_NEWUSER)
         os.write(says, b"u")
-        if os.read(listens, 1) != b"g":
+        if line.recv(1) != b"g":
             os._exit(1)
         _settle(place, birth)
-        api, port = _keep_only(sockets, says)
+        api, port = _keep_only(sockets, says, proc)
         os.write(5, b"r")
         os.close(5)
     except BaseException as error:
@@ -231,7 +252,9 @@ def _settle(place: Place, birth: Birth) -> None:
     os.environ.update(birth.environment)
     os.chdir(birth.workdir)
     _open_standard_streams()
-    privileges.drop()
+    privileges.drop(place.calls)
+    if place.root_outside:
+        privileges.set_apart()
 
 
 def _write_identity(hostname: str) -> None:
@@ -262,14 +285,13 @@ def _open_standard_streams() -> None:
         os.dup2(source, target)
 
 
-def _keep_only(
-    sockets: tuple[socket.socket, socket.socket], says: int
-) -> tuple[socket.socket, socket.socket]:
-    """Close every descriptor but the sockets (3, 4), the pipe to the midwife (5) and 0-2."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (*[s.detach() for s in sockets], says)]
+def _keep_only(sockets: list[int], says: int, proc: int) -> tuple[socket.socket, socket.socket]:
+    """Close all but the sockets (3, 4), the pipe to the midwife (5), ``/proc`` (6) and 0-2."""
+    kept = (*sockets, says, proc)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in kept]
     for target, source in enumerate(high, start=3):
         os.dup2(source, target, inheritable=False)
-    os.closerange(6, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(_PROC + 1, os.sysconf("SC_OPEN_MAX"))
     return socket.socket(fileno=3), socket.socket(fileno=4)
 
 
@@ -280,6 +302,7 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "environment": birth.environment,
         "home": birth.home,
         "workdir": birth.workdir,
+        "proc": _PROC,
     }
     try:
         place.serve(api, port, config)
