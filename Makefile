@@ -32,6 +32,17 @@ test: .venv/.dev clients ## Run all tests
 test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`)
 	@$(BIN)/python -m pytest tests/redteam $(ARGS)
 
+.PHONY: test-images
+test-images: .venv/.dev $(DEMO)/.ready ## Build the images of the hub's names, and run the SDK in each (needs mmdebstrap)
+	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
+
+.PHONY: test-drivers
+test-drivers: .venv/.dev .cache/drivers/image.tar ## Test every runtime driver that is installed here, and engines started for it
+	@SERAI_TEST_DRIVERS=runc,crun,runsc,bwrap,podman,docker \
+		SERAI_TEST_IMAGE=$(CURDIR)/.cache/drivers/image.tar \
+		$(BIN)/python -m pytest tests/runtime/test_runtime_conformance.py \
+		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py $(ARGS)
+
 .PHONY: clients
 clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/vite/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider, Vite and model clients, for the tests that run them
 
@@ -85,6 +96,9 @@ clean: ## Remove environments and caches; state in .serai stays
 .venv/.dev: pyproject.toml requirements/dev.lock requirements/build.lock scripts/venv
 	@scripts/venv .venv requirements/dev.lock --project
 	@touch $@
+
+.cache/drivers/image.tar: scripts/driver-image
+	@scripts/driver-image $@
 
 $(CLIENTS)/py-0.4.24/.ready: requirements/clients.lock scripts/venv
 	@scripts/venv $(@D) requirements/clients.lock

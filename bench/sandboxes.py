@@ -131,6 +131,5 @@ def _resident_mb(platform: Platform) -> float:
     total = 0
     for pid in first_processes(platform.process.pid):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1])
+            total += int(line.split()[1]) if line.startswith("Pss:") else 0
     return total / 1024

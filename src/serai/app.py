@@ -22,25 +22,16 @@ from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
-from serai.compute.controller import SandboxController
-from serai.compute.disks import SandboxDisks
-from serai.compute.drive_mounts import DriveMounts
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
-from serai.compute.networks import SandboxNetworks
-from serai.compute.operations import sandbox_operations
-from serai.compute.parts import SandboxParts
-from serai.compute.preview_places import PreviewPlaces
-from serai.compute.reconciler import Reconciler
-from serai.compute.standby import Standby
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
-from serai.gateway.discovery import Discovery, sandbox_route
+from serai.gateway.discovery import Discovery
 from serai.gateway.gateway import Gateway
 from serai.gateway.models.token_policies import TokenPolicies
-from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
+from serai.gateway.routes import ModelRoute, RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.gateway.usage import ModelUsage
@@ -57,7 +48,6 @@ from serai.identity.passwords import Passwords
 from serai.identity.principal import Principal
 from serai.identity.rights import check_rights
 from serai.identity.signing_keys import KeyRing
-from serai.images.operations import image_operations
 from serai.images.share_operations import share_operations
 from serai.kernel import instance
 from serai.kernel.clock import now
@@ -65,12 +55,9 @@ from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
 from serai.kernel.instance import Instance
 from serai.kernel.settings import AUTO, Settings
-from serai.kernel.smtp import parse_smtp_url
 from serai.listening import Listening
 from serai.logs import configure_logs
-from serai.mail.delivery import hand_over
-from serai.mail.mailer import Mailer
-from serai.mail.password_mail import password_mail
+from serai.mail.assembly import mailer_of, sender_of
 from serai.metered import SandboxSpans, model_call, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
@@ -81,26 +68,24 @@ from serai.metering.spans import SpanMeter
 from serai.metering.store import UsageStore
 from serai.network.assembly import Network
 from serai.network.domains import DOMAINS
-from serai.networked import egress_service, start_egress
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
+from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
 from serai.resources.quota_operations import quota_operations
 from serai.resources.store import DocumentStore
-from serai.runtime.embedded import EmbeddedRuntime
-from serai.runtime.pool import Pool
-from serai.runtime.port import Runtime, RuntimeProblem
+from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
-from serai.runtime.unavailable import UnavailableRuntime
+from serai.runtime.roots.recipes import Recipes
+from serai.sandboxing import Sandboxing
 from serai.serving import Server
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
-from serai.signin.site import SendLink, Site
-from serai.storage.drive_sizes import DriveSizes
-from serai.storage.operations import drive_files, storage_operations, volume_content
+from serai.signin.site import Site
+from serai.storage.s3_access import s3_secrets
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -115,8 +100,8 @@ def run(settings: Settings) -> int:
     own = own_mounts()
     try:
         return uvloop.run(Platform(settings, own_mounts=own).serve())
-    except SeraiError as problem:
-        sys.stderr.write(f"Error: {problem.message}\n")
+    except (SeraiError, RuntimeProblem) as problem:
+        sys.stderr.write(f"Error: {problem}\n")
         return 1
 
 
@@ -157,12 +142,12 @@ class Platform:
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
-        self.egress = egress_service(settings, self.network.settings.egress)
-        pool = Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts)
-        embedded = EmbeddedRuntime(settings.data_dir, pool=pool, egress=self.egress.socket)
-        self.runtime: Runtime = embedded
-        self.disks = embedded.disks
-        self.catalog = Catalog(settings.data_dir, self.vault, lambda: self.runtime.images())
+        self.sandboxing = Sandboxing(
+            settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
+        )
+        self.runtime = self.sandboxing.runtime
+        recipes = Recipes()
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog.providers, self.token_policies
@@ -170,36 +155,19 @@ class Platform:
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
         label = settings.oidc_label if self.upstream else None
-        self.mailer = _mailer(settings, self.db, self.vault)
+        self.mailer = mailer_of(settings, self.db, self.vault)
         self.site = Site(
-            self._identity(), self.passwords, _sender(self.mailer), upstream_label=label
+            self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
         self.allowance = Allowance(self.db, self.usage)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
         """Start everything, serve until a signal comes, stop everything."""
-        settings = self.settings
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        closed = not self.network.settings.egress.internet
-        networks = SandboxNetworks(self.store, self.egress, closed=closed)
-        controller = SandboxController(
-            self.db,
-            self.store,
-            self.runtime,
-            spans,
-            self.discovery,
-            networks,
-            SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
-        )
-        reconciler = Reconciler(controller)
-        await reconciler.start()
-        standby = Standby(controller, self.settings.standby_seconds)
-        places = PreviewPlaces(self.settings.preview_addresses, self.network.domains)
-        parts = SandboxParts(controller, self.vault, self.discovery, standby, places)
-        await parts.start()
+        await self.sandboxing.start(spans, self.discovery)
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -211,7 +179,6 @@ class Platform:
             asyncio.create_task(keep_sign_in(self.site)),
             *([asyncio.create_task(self.mailer.run())] if self.mailer is not None else []),
             asyncio.create_task(self.delivery.run()),
-            asyncio.create_task(DriveSizes(self.db, drive_files(self.disks)).run()),
             asyncio.create_task(
                 keep_metering(
                     self.usage,
@@ -222,16 +189,16 @@ class Platform:
                 )
             ),
             asyncio.create_task(self.billing.run()),
-            asyncio.create_task(networks.keep(controller.live, self.runtime)),
+            *(asyncio.create_task(work) for work in self.sandboxing.work()),
         ]
-        gateway = self._gateway(controller, standby)
-        server = Server(self._config(gateway, self._application(controller, parts)))
+        gateway = self._gateway()
+        server = Server(self._config(gateway, self._application()))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
         finally:
-            await parts.stop()
-            await self._close(gateway, reconciler)
+            await self.sandboxing.stop_parts()
+            await self._close(gateway)
         return 0
 
     def _setup_link(self, conn: Connection) -> str | None:
@@ -259,24 +226,16 @@ class Platform:
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.discovery.refresh_domains()
-        await start_egress(self.egress)
-        try:
-            await self.runtime.start()
-        except RuntimeProblem as problem:
-            log.warning("sandboxes_unavailable", reason=str(problem))
-            self.runtime = UnavailableRuntime(str(problem))
+        await self.sandboxing.start_runtime()
         return booted
 
     def _relocate(self, conn: Connection) -> None:
+        self.sandboxing.locate(conn)
         for kind in (*DOCUMENT_KINDS, SANDBOXES, JOBS, APPLICATIONS):
             if kind.has_url:
                 self.store.relocate(conn, kind)
 
-    def _gateway(self, controller: SandboxController, standby: Standby) -> Gateway:
-        async def find_sandbox(workspace: str, name: str) -> SandboxRoute | None:
-            sandbox = await controller.wake(workspace, name)
-            return sandbox_route(sandbox) if sandbox is not None else None
-
+    def _gateway(self) -> Gateway:
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
             self.calls.add(model_call(route, usage))
 
@@ -285,10 +244,10 @@ class Platform:
             self.routes,
             self.authenticator,
             on_model_usage=on_model_usage,
-            on_sandbox_activity=lambda route, change: standby.use(route.resource_id, change),
+            on_sandbox_activity=self.sandboxing.used,
             connect=self.connect,
-            find_sandbox=find_sandbox,
-            drives=DriveMounts(controller),
+            find_sandbox=self.sandboxing.find,
+            drives=self.sandboxing.drive_mounts,
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
             token_policies=self.token_policies,
@@ -296,14 +255,13 @@ class Platform:
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
-    def _application(self, controller: SandboxController, parts: SandboxParts) -> ASGIApp:
+    def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
-        complete = {SANDBOXES.name: controller.show}
+        complete = {SANDBOXES.name: self.sandboxing.controller.show}
         context = ResourceContext(self.db, self.store, cursors, self.discovery.changed, complete)
         handlers: list[ControllerRouterHandler] = [
-            self._health(controller),
-            *sandbox_operations(context, controller),
-            *parts.operations(context),
+            self._health(),
+            *self.sandboxing.operations(context),
             *self.billing.operations(),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
@@ -311,10 +269,8 @@ class Platform:
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *job_operations(context, self.vault),
-            *storage_operations(context, self.vault, self.settings.data_dir, self.disks),
             *self.network.operations(context),
             *self.catalog.operations(context),
-            *image_operations(context, lambda: self.runtime.images()),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:
@@ -343,15 +299,18 @@ class Platform:
             self.names,
             FEATURES,
             self.mailer,
+            s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
         )
 
-    def _health(self, controller: SandboxController) -> ControllerRouterHandler:
+    def _health(self) -> ControllerRouterHandler:
         @get("/health")
         async def health() -> Response[bytes]:
             body = {
                 "status": "ok",
                 "version": serai.__version__,
-                "sandboxes": {"running": controller.live.awake()},
+                "sandboxes": {"running": self.sandboxing.controller.live.awake()},
+                "runtime": self.runtime.name,
+                "isolationLevel": self.runtime.level,
                 "isolation": self.runtime.isolation,
                 "usage": {"setAside": self.delivery.set_aside},
             }
@@ -392,7 +351,11 @@ class Platform:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        log.info("ready", url=settings.origin, isolation=self.runtime.isolation)
+        isolation = {
+            "isolation_level": self.runtime.level,
+            "isolation": self.runtime.isolation,
+        }
+        log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
         if settings.banner:
             shown = booted.admin_key if settings.admin_api_key is None else None
             text = banner(
@@ -406,38 +369,20 @@ class Platform:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
-    async def _close(self, gateway: Gateway, reconciler: Reconciler) -> None:
-        log.info("stopping", sandboxes=len(reconciler.controller.live.by_id))
+    async def _close(self, gateway: Gateway) -> None:
+        log.info("stopping", sandboxes=len(self.sandboxing.controller.live.by_id))
         gateway.close()
         await self.connect.close()
-        await reconciler.stop(suspend=self.settings.on_stop == "suspend")
+        await self.sandboxing.stop()
         await self.listening.close()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.runtime.close()
-        await self.egress.close()
+        await self.sandboxing.close()
         self.passwords.close()
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-def _mailer(settings: Settings, db: Database, vault: Vault) -> Mailer | None:
-    if settings.smtp_url is None or settings.mail_from is None:
-        return None
-    server = parse_smtp_url(settings.smtp_url)
-    return Mailer(db, vault, settings.mail_from, lambda message: hand_over(server, message))
-
-
-def _sender(mailer: Mailer | None) -> SendLink | None:
-    if mailer is None:
-        return None
-
-    async def send(to: str, link: str) -> None:
-        await mailer.send(password_mail(to, link))
-
-    return send
 
 
 def _prices_file(settings: Settings) -> Path | None:

@@ -71,7 +71,7 @@ def test_env_as_json(serai: Serai, holder: Holder) -> None:
     values = json.loads(serai("env", "--json", "--data-dir", str(holder.data_dir)).stdout)
     assert values["BL_API_URL"] == f"{holder.url}/v0"
     assert values["BL_API_KEY"] == "bl_adminkey"
-    assert values["SSL_CERT_FILE"].startswith(str(holder.data_dir))
+    assert values["SSL_CERT_DIR"].startswith(str(holder.data_dir))
     assert "BL_ENV" not in values
 
 

@@ -31,6 +31,10 @@ def test_previews_sessions_and_schedules(python: Run) -> None:
     assert "done" in python("parts.py")
 
 
+def test_snapshots_forks_and_archives(python: Run) -> None:
+    assert "done" in python("snapshots.py")
+
+
 def test_stored_resources_with_the_generated_functions(python: Run) -> None:
     assert "done" in python("resources.py")
 

@@ -18,6 +18,10 @@ def test_a_sandbox_by_a_proxy_named_in_code(node: Run, server: Server) -> None:
     assert "done" in node("sandboxes.mjs", server.url)
 
 
+def test_snapshots_and_forks(node: Run) -> None:
+    assert "done" in node("snapshots.mjs")
+
+
 def test_tools_and_code_of_a_sandbox(node: Run) -> None:
     assert "done" in node("sandbox_api.mjs")
 

@@ -8,6 +8,7 @@ import pytest
 
 from serai.compute.controller import SandboxController
 from serai.compute.deadline import CreationDeadline, CreationTimeout
+from serai.compute.disks import SandboxDisks
 from serai.compute.kind import SANDBOXES
 from serai.compute.operations import _within
 from serai.resources import documents
@@ -30,6 +31,13 @@ class SlowRuntime:
 
     def images(self) -> list[str]:
         return []
+
+    @property
+    def library(self) -> "SlowRuntime":
+        return self
+
+    async def ready(self, image: str, seconds: float) -> None:
+        return
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         await self.may_start.wait()
@@ -56,7 +64,7 @@ def controller(tmp_path: Path) -> Any:
     db.open()
     store = DocumentStore(Vault.open(tmp_path / "key"), "http://x")
     runtime: Any = SlowRuntime()
-    yield SandboxController(db, store, runtime, Nothing(), Nothing(), Nothing())
+    yield SandboxController(db, store, runtime, Nothing(), Nothing(), Nothing(), SandboxDisks())
     db.close()
 
 

@@ -143,6 +143,7 @@ class TestVolumes:
         for _ in range(100):
             if not list((server.data_dir / "volumes").glob("*.0.img")):
                 return
+            time.sleep(0.05)
         assert not list((server.data_dir / "volumes").glob("*.0.img"))
 
     def test_deleting_a_volume_frees_the_disk(
@@ -312,6 +313,8 @@ def test_a_server_that_dies_while_attaching(new_server: Callable[..., Server]) -
     server = new_server().start()
     volume = {"metadata": {"name": "v"}, "spec": {"size": 64}}
     assert server.client.post("/v0/volumes", json=volume).status_code == 200
+    assert sandbox(server.client, "first").status_code == 200  # waits for a look at the host
+    assert server.client.delete("/v0/sandboxes/first").status_code == 200
     for number, moment in enumerate((0.0, 0.03, 0.08)):
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(sandbox, server.client, "box", {"name": "v", "mountPath": "/v"})

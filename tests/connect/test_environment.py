@@ -44,6 +44,7 @@ def make(
 def test_both_kinds_of_client_find_what_they_read(data_dir: Path) -> None:
     values = make(data_dir).set
     bundle = str(data_dir / "ca" / "bundle.pem")
+    (directory,) = (data_dir / "ca").glob("bundle-*.d")
     assert values == {
         "BL_API_URL": "http://127.0.0.1:8080/v0",
         "BL_RUN_URL": "http://127.0.0.1:8080",
@@ -57,11 +58,30 @@ def test_both_kinds_of_client_find_what_they_read(data_dir: Path) -> None:
         "https_proxy": "http://127.0.0.1:8080",
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
-        "SSL_CERT_FILE": bundle,
+        "SSL_CERT_DIR": str(directory),
         "REQUESTS_CA_BUNDLE": bundle,
         "CURL_CA_BUNDLE": bundle,
         "NODE_EXTRA_CA_CERTS": bundle,
     }
+
+
+def test_what_the_client_trusted_before_is_kept(data_dir: Path) -> None:
+    given = make(data_dir, SSL_CERT_DIR="/etc/a:/etc/b", SSL_CERT_FILE="/etc/c.pem")
+    assert given.set["SSL_CERT_DIR"].split(":")[1:] == ["/etc/a", "/etc/b"]
+    assert given.unset == ["SSL_CERT_FILE"], "it would be read instead"
+    again = make(data_dir, **given.set)
+    assert again == make(data_dir, SSL_CERT_DIR="/etc/a:/etc/b")
+
+
+def test_where_no_directory_can_be_made_the_bundle_has_to_do(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.pem"
+    odd.write_text("-----BEGIN CERTIFICATE-----AAAA-----END CERTIFICATE-----")
+    given = make(data_dir, SSL_CERT_FILE=str(odd))
+    assert given.set["SSL_CERT_FILE"] == given.set["REQUESTS_CA_BUNDLE"]
+    assert "SSL_CERT_DIR" not in given.set
+    assert not [path for path in (data_dir / "ca").iterdir() if path.name.startswith(".")]
 
 
 OWN = {"BL_API_KEY": "mine", "BL_CLIENT_CREDENTIALS": "bWluZTpzZWNyZXQ=", "BL_WORKSPACE": "team"}

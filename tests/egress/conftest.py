@@ -13,7 +13,7 @@ from serai.egress.forgery import load_authority
 from serai.egress.service import EgressService
 from serai.egress.setup import HostRule, Setup
 
-MakeRoom = Callable[[str], Room]
+MakeRoom = Callable[..., Room]
 HOSTS = {
     "secure.test": "https",
     "other.test": "https",
@@ -22,6 +22,7 @@ HOSTS = {
     "plain.test": "http",
     "grpc.test": "grpc",
     "h2c.test": "h2c",
+    "two.test": "h2",
     "first.test": "first",
     "sink.test": "sink",
 }
@@ -43,6 +44,7 @@ async def egress(world: World, tmp_path: Path) -> AsyncIterator[EgressService]:
     hosts = tuple(
         HostRule(name=name, address="127.0.0.1", port=world.ports[kind])
         for name, kind in HOSTS.items()
+        if kind in world.ports
     )
 
     def setup() -> Setup:
@@ -70,10 +72,11 @@ def make_room(egress: EgressService, authority: Path) -> Iterator[MakeRoom]:
         pytest.skip("needs nsenter and curl")
     rooms: list[Room] = []
 
-    def make(name: str) -> Room:
+    def make(name: str, *, attached: bool = True) -> Room:
         room = Room(name, egress.socket, authority)
         rooms.append(room)
-        room.attach()
+        if attached:
+            room.attach()
         return room
 
     yield make

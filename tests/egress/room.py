@@ -19,7 +19,10 @@ sys.stdin.read()
 _ATTACH = """
 import sys
 from serai.runtime import network
-print(network.attach(int(sys.argv[1]), sys.argv[2], sys.argv[3], enter_user=True), end="")
+rules = network.make_rules()
+if sys.argv.pop():
+    rules.chain("refused by every kernel", 99, 0, [])
+print(network.attach(rules, int(sys.argv[1]), *sys.argv[2:], enter_user=True), end="")
 """
 
 
@@ -41,9 +44,10 @@ class Room:
         """The process that the namespace lives with."""
         return self._holder.pid
 
-    def attach(self) -> str:
-        """Connect it with the egress process that runs now."""
+    def attach(self, *, without_rules: bool = False) -> str:
+        """Connect it with the egress process that runs now, as on a kernel without our rules."""
         command = [sys.executable, "-c", _ATTACH, str(self.pid), self.name, str(self._socket)]
+        command.append("yes" if without_rules else "")
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         return done.stdout
 

@@ -182,3 +182,23 @@ for size in range(0, 600, 3):
 """
     assert room.python(code).returncode == 0
     assert body(room.curl("http://plain.test/x"))["path"] == "/x"
+
+
+async def test_a_kernel_without_our_rules(egress: EgressService, make_room: MakeRoom) -> None:
+    """The ports that most things need are there, still under the rules; nothing else goes out."""
+    room = make_room("few", attached=False)
+    assert room.attach(without_rules=True) == "ports 53, 80 and 443 only"
+    await tell(egress, Policy(forbidden=("other.test",)), "few")
+    assert " 200" in room.curl("https://secure.test/")
+    assert " 200" in room.curl("http://plain.test/")
+    assert BLOCKED in room.curl("https://other.test/").lower()
+    assert " 200" in room.curl("-x", "http://192.0.0.9:3128", "https://secure.test/")
+    assert room.curl("http://plain.test:8000/") == ""
+    code = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.5)
+s.sendto(b"x", ("8.8.8.8", 123))
+try: print(s.recv(10))
+except OSError as e: print(type(e).__name__)
+"""
+    assert "b'" not in room.python(code).stdout

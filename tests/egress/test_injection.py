@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import uuid
 
 import pytest
@@ -16,7 +17,7 @@ SECRET = "resolved-secret-42"
 ROUTED = Policy(
     routes=(
         Route(
-            destinations=("secure.test", "grpc.test", "plain.test"),
+            destinations=("secure.test", "grpc.test", "plain.test", "two.test"),
             headers={
                 "X-Plain": "no-secret",
                 "X-Token": "Bearer {{SECRET:key}}",
@@ -34,7 +35,9 @@ ROUTED = Policy(
         ),
     )
 )
-VERSIONS = pytest.mark.parametrize("version", ["--http1.1", "--http2"])
+NODE = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+VERSIONS = pytest.mark.parametrize("host", ["secure.test", pytest.param("two.test", marks=NODE)])
+"""A server of HTTP/1.1, and one of HTTP/2 only."""
 
 
 def seen_of(answer: str) -> tuple[str, dict[str, str]]:
@@ -43,9 +46,9 @@ def seen_of(answer: str) -> tuple[str, dict[str, str]]:
 
 
 @VERSIONS
-async def test_headers(egress: EgressService, room: Room, version: str) -> None:
+async def test_headers(egress: EgressService, room: Room, host: str) -> None:
     await tell(egress, ROUTED)
-    head, headers = seen_of(room.curl(version, "-H", "X-Mine: kept", "https://secure.test/"))
+    head, headers = seen_of(room.curl("-H", "X-Mine: kept", f"https://{host}/"))
     assert headers["x-plain"] == "no-secret"
     assert headers["x-token"] == f"Bearer {SECRET}"
     assert headers["x-multi"] == 'ALPHA-BE"TA'
@@ -77,11 +80,11 @@ async def test_secrets_do_not_go_out_without_tls(egress: EgressService, room: Ro
 
 
 @VERSIONS
-async def test_json_bodies(egress: EgressService, room: Room, version: str) -> None:
+async def test_json_bodies(egress: EgressService, room: Room, host: str) -> None:
     await tell(egress, ROUTED)
     data = '{"mine": 1, "quoted": "<{{SECRET:b}}>", "wrong": "{{SECRET:other}}"}'
     kind = ("-H", "Content-Type: application/json", "-d", data)
-    answer = body(room.curl(version, *kind, "https://secure.test/"))
+    answer = body(room.curl(*kind, f"https://{host}/"))
     assert json.loads(answer["body"]) == {
         "mine": 1,
         "quoted": '<BE"TA>',
@@ -126,11 +129,25 @@ async def test_a_server_without_a_valid_certificate(egress: EgressService, room:
 
 
 @VERSIONS
-async def test_big_and_slow_answers(egress: EgressService, room: Room, version: str) -> None:
+async def test_big_and_slow_answers(egress: EgressService, room: Room, host: str) -> None:
     await tell(egress, ROUTED)
-    words = ("curl", "-s", version, "-o", "/dev/null", "-w", "%{http_code} %{size_download}")
-    assert room.run(*words, "https://secure.test/big").stdout == f"200 {BIG}"
-    assert room.curl(version, "https://secure.test/slow").endswith("line 3\nline 4\n")
+    words = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{size_download}")
+    assert room.run(*words, f"https://{host}/big").stdout == f"200 {BIG}"
+    if host == "secure.test":
+        assert room.curl(f"https://{host}/slow").endswith("line 3\nline 4\n")
+
+
+@NODE
+async def test_streams_of_one_connection(egress: EgressService, room: Room) -> None:
+    """Answers and a big body, side by side."""
+    await tell(egress, ROUTED)
+    urls = [f"https://two.test/{path}" for path in ("a", "big", "b")]
+    shape = ("-w", "%{http_code} %{size_download}\\n")
+    outputs = [word for _ in urls for word in ("-o", "/dev/null")]
+    done = room.run("curl", "-s", "-Z", *shape, *outputs, *urls)
+    lines = sorted(line.split() for line in done.stdout.splitlines())
+    assert [code for code, _ in lines] == ["200", "200", "200"], done.stdout
+    assert str(BIG) in [size for _, size in lines]
 
 
 async def test_expect_continue(egress: EgressService, room: Room) -> None:
@@ -194,3 +211,39 @@ async def test_http2_is_blocked_in_http2(egress: EgressService, room: Room, worl
     answer = room.curl("--http2", "https://grpc.test/else").lower()
     assert answer.startswith("http/2 403")
     assert BLOCKED in answer
+
+
+@NODE
+@pytest.mark.parametrize("path", ["die", "reset"])
+async def test_a_server_that_gives_up(egress: EgressService, room: Room, path: str) -> None:
+    """Its client sees the end at once, and the next request works."""
+    await tell(egress, ROUTED)
+    done = room.run("curl", "-sS", "--max-time", "10", f"https://two.test/{path}")
+    assert done.returncode not in (0, 28), done.stderr
+    assert " 200" in room.curl("https://two.test/a")
+
+
+async def test_a_secret_that_breaks_a_header_is_not_shown(
+    egress: EgressService, room: Room
+) -> None:
+    """Neither in the request nor in what is said of it."""
+    route = Route(destinations=("*",), secrets={"key": f"{SECRET}\r\nX: y"})
+    await tell(egress, Policy(routes=(route,)))
+    answer = room.curl("--http1.1", "-H", "X-Key: {{SECRET:key}}", "https://secure.test/")
+    assert " 502" in answer
+    assert SECRET not in answer
+
+
+async def test_upgrades_that_would_hide_requests(
+    egress: EgressService, room: Room, world: World
+) -> None:
+    await tell(egress, Policy(allowed=("GET:plain.test/ok",)))
+    given = ("-H", "Connection: Upgrade, HTTP2-Settings", "-H", "Upgrade: h2c")
+    room.curl(*given, "-H", "HTTP2-Settings: AAMAAABkAAQAAP__", "http://plain.test/ok")
+    assert {"upgrade", "http2-settings"}.isdisjoint(world.seen[-1]["headers"])
+    code = (
+        "import socket; c=socket.create_connection(('plain.test',80)); c.settimeout(10);"
+        "c.sendall(b'CONNECT secure.test:443 HTTP/1.1\\r\\nHost: plain.test\\r\\n\\r\\n');"
+        "print(c.recv(100)[:12])"
+    )
+    assert "501" in room.python(code).stdout

@@ -210,3 +210,30 @@ async def test_websockets(egress: EgressService, room: Room) -> None:
     await tell(egress, Policy(allowed=("GET:secure.test/ws",)))
     done = room.python(code, str(room._authority))
     assert done.stdout == "you said hi\n", done.stderr
+
+
+LATE = """
+import socket, ssl, sys, time
+c = socket.create_connection(("first.test", 25), 5); c.settimeout(20)
+c.recv(100)
+time.sleep(1.5)
+if sys.argv[1] == "tls":
+    context = ssl._create_unverified_context()
+    try: context.wrap_socket(c, server_hostname=sys.argv[2])
+    except OSError as e: print(type(e).__name__)
+else:
+    c.sendall(sys.argv[2].encode())
+    try: print(c.recv(100))
+    except OSError as e: print(type(e).__name__)
+"""
+
+
+async def test_who_waits_is_judged_all_the_same(egress: EgressService, room: Room) -> None:
+    """A client that lets its server speak first cannot then ask it for another name."""
+    await tell(egress, Policy(allowed=("first.test",)))
+    assert "b'HELLO'" in room.python(LATE, "plain", "hello").stdout
+    room.python(LATE, "tls", "other.test")
+    report = await egress.report("room")
+    assert [each.host for each in report.refusals] == ["other.test"]
+    assert "Reset" in room.python(LATE, "plain", "GET / HTTP/1.1\r\n\r\n").stdout
+    assert "Reset" in room.python(LATE, "plain", "\x16\x03\x01\x02").stdout

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +22,34 @@ from cryptography.x509.oid import NameOID
 
 BANNER = b"220 I speak first\r\n"
 BIG = 32 << 20
-NAMES = ("secure.test", "other.test", "grpc.test", "*.wide.test")
+NAMES = ("secure.test", "other.test", "grpc.test", "two.test", "*.wide.test")
 """What the certificate of the world's servers is good for."""
+
+
+NODE = """
+const http2 = require("http2"), fs = require("fs");
+const pem = fs.readFileSync(process.argv[1]);
+const server = http2.createSecureServer({ key: pem, cert: pem, maxSessionMemory: 100 });
+server.on("stream", (stream, headers) => {
+  stream.on("error", () => {});
+  const path = headers[":path"];
+  if (path === "/die") return stream.session.destroy();
+  if (path === "/big") {
+    stream.respond({ ":status": 200 });
+    return stream.end(Buffer.alloc(+process.argv[2]));
+  }
+  if (path === "/reset") return stream.close(http2.constants.NGHTTP2_INTERNAL_ERROR);
+  let body = "";
+  stream.on("data", (part) => (body += part));
+  stream.on("end", () => {
+    stream.respond({ ":status": 200, "content-type": "application/json" });
+    const seen = { method: headers[":method"], path, headers: { ...headers }, body };
+    stream.end(JSON.stringify(seen));
+  });
+});
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"""
+"""A server that speaks only HTTP/2, by someone else's library."""
 
 
 class World:
@@ -33,6 +61,7 @@ class World:
         self.seen: list[dict[str, Any]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._node: subprocess.Popen[bytes] | None = None
         self._grpc = grpc.server(ThreadPoolExecutor(4))
 
     def start(self) -> None:
@@ -45,9 +74,17 @@ class World:
         self.ports["grpc"] = self._grpc.add_secure_port("127.0.0.1:0", credentials)
         self.ports["h2c"] = self._grpc.add_insecure_port("127.0.0.1:0")
         self._grpc.start()
+        if shutil.which("node"):
+            command = ["node", "-e", NODE, str(self._chain), str(BIG)]
+            self._node = subprocess.Popen(command, stdout=subprocess.PIPE)
+            assert self._node.stdout is not None
+            self.ports["h2"] = int(self._node.stdout.readline())
 
     def stop(self) -> None:
         """End all."""
+        if self._node is not None:
+            self._node.kill()
+            self._node.wait()
         self._grpc.stop(None).wait()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)

@@ -113,6 +113,19 @@ async def test_websocket_by_header_query_and_cookie(world: World) -> None:
     assert TOKEN not in str([request.fields for request in world.app_port.requests])
 
 
+async def test_a_websockets_cookie_is_for_its_host_only(world: World, client: Client) -> None:
+    async def switch(request: Received, reader: Any, writer: Any) -> None:
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+            b"set-cookie: a=1; Domain=.preview.localhost\r\n\r\n"
+        )
+
+    publish(world, public=True)
+    world.app_port.handler = switch
+    client.send("/hmr", key=None, headers=WEBSOCKET, host=HOST)
+    assert set_cookies(await client.head()) == ["a=1"]
+
+
 # -- browsers are sent there
 async def test_a_browser_that_opens_the_path_is_sent_to_the_host(
     world: World, client: Client
@@ -133,6 +146,28 @@ async def test_a_browser_that_opens_the_path_is_sent_to_the_host(
         assert (await client.ask(path, key=None, headers=headers, host=host)).status == 200
 
 
+async def test_the_path_is_closed_to_other_pages_where_there_is_a_host(
+    world: World, client: Client
+) -> None:
+    world.gateway.isolate_previews = True
+    publish(world, public=True)
+    for host, opened in (("localhost:8080", None), ("192.0.2.7:8080", "*")):
+        answer = await client.ask("/preview/shop--main/x", key=None, host=host)
+        assert "sandbox" in answer.headers["content-security-policy"]
+        assert answer.headers.get("access-control-allow-origin") == opened
+    publish(world, public=True, response_headers={"Access-Control-Allow-Origin": "https://a.test"})
+    answer = await client.ask("/preview/shop--main/x", key=None)
+    origins = [v for name, v in answer.fields if name == "access-control-allow-origin"]
+    assert origins == ["https://a.test"]
+
+
+async def test_a_wrong_token_in_the_address_is_not_kept(world: World, client: Client) -> None:
+    publish(world)
+    given = OPENED | {"X-Blaxel-Preview-Token": TOKEN}
+    answer = await client.ask("/?bl_preview_token=wrong", key=None, headers=given, host=HOST)
+    assert (answer.status, set_cookies(answer)) == (200, [])
+
+
 async def test_a_domain_for_all_previews(world: World, client: Client) -> None:
     serve_at(world, "https://serai.example.com", "p.example.net")
     publish(world, public=True)
@@ -141,6 +176,18 @@ async def test_a_domain_for_all_previews(world: World, client: Client) -> None:
     assert (await client.ask("/", key=None, host="shop--main.p.example.net")).status == 200
     serve_at(world, "https://serai.example.com", "off")
     assert (await client.ask("/preview/shop--main", key=None, headers=OPENED)).status == 200
+
+
+async def test_behind_a_proxy_that_speaks_https(world: World, client: Client) -> None:
+    serve_at(world, "https://serai.example.com", "p.example.net")
+    publish(world)
+    host = "shop--main.p.example.net"
+    sent = await client.ask(f"/x?bl_preview_token={TOKEN}", key=None, headers=OPENED, host=host)
+    assert sent.headers["location"] == f"https://{host}/x"
+    [cookie] = set_cookies(sent)
+    assert cookie.startswith(f"__Host-serai-preview={TOKEN}; Path=/; HttpOnly")
+    await client.ask("/x", key=None, headers={"X-Blaxel-Preview-Token": TOKEN}, host=host)
+    assert world.app_port.requests[0].headers["x-forwarded-proto"] == "https"
 
 
 # -- what a browser keeps

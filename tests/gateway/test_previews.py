@@ -278,6 +278,10 @@ async def test_a_preview_cannot_reach_beyond_its_part_of_the_origin(
             "service-worker-allowed: /",
             "cross-origin-opener-policy: same-origin",
             'clear-site-data: "*"',
+            'nel: {"report_to": "x", "max_age": 60}',
+            'report-to: {"group": "x"}',
+            "strict-transport-security: max-age=600",
+            'alt-svc: h3=":1"',
             "content-length: 0",
         ]
         writer.write(("\r\n".join(["HTTP/1.1 200 OK", *lines]) + "\r\n\r\n").encode())
@@ -289,6 +293,7 @@ async def test_a_preview_cannot_reach_beyond_its_part_of_the_origin(
     assert not {"service-worker-allowed", "clear-site-data", "cross-origin-opener-policy"} & set(
         names
     )
+    assert not {"nel", "report-to", "strict-transport-security", "alt-svc"} & set(names)
     assert [value for name, value in received.fields if name == "set-cookie"] == [
         "theme=dark; Path=/"
     ]

@@ -104,7 +104,7 @@ def test_images_in_use_stay(api: httpx.Client) -> None:
     ("body", "status", "text"),
     [
         ({}, 409, "cannot build"),
-        ({"image": "docker.io/library/nginx:1"}, 409, "cannot fetch"),
+        ({"image": "registry.example/nginx:1"}, 409, "image_registries"),
         ({"image": BASE, "resourceType": "planet"}, 400, "resourceType"),
         ({"image": BASE, "name": "Not A Name"}, 400, "name"),
         ({"image": BASE, "tag": "latest"}, 400, "reserved"),

@@ -1,20 +1,30 @@
 """Drivers under test. A second driver joins by another entry in ``DRIVERS``."""
 
+import asyncio
+import contextlib
 import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import engines
+
+from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.engine.runtime import EngineRuntime
 from serai.runtime.host import is_host_root
+from serai.runtime.oci.program import PROGRAMS
+from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.pool import Pool
-from serai.runtime.port import Runtime, SandboxPlan
+from serai.runtime.port import NotInstalled, Runtime, SandboxPlan
 from serai.runtime.privacy import own_mounts
+from serai.runtime.roots.policy import Policy
 
 MakeRuntime = Callable[[Path], Runtime]
 MakePlan = Callable[..., SandboxPlan]
@@ -23,16 +33,53 @@ OWN_MOUNTS = own_mounts()
 
 
 def embedded(data_dir: Path) -> EmbeddedRuntime:
+    return _common(EmbeddedRuntime, data_dir)
+
+
+def _common(make: Callable[..., EmbeddedRuntime], data_dir: Path) -> EmbeddedRuntime:
+    """A driver whose sandboxes run the shell server of these tests, on the host's files."""
     pool = Pool(data_dir, own_mounts=OWN_MOUNTS)
-    return EmbeddedRuntime(data_dir, entry="command_server", max_processes=80, pool=pool)
+    policy = Policy(source="host")
+    return make(data_dir, entry="command_server", max_processes=80, pool=pool, policy=policy)
 
 
-DRIVERS: dict[str, MakeRuntime] = {"embedded": embedded}
+DRIVERS: dict[str, MakeRuntime] = {
+    "embedded": embedded,
+    **{name: partial(_common, partial(OciRuntime, name)) for name in PROGRAMS},
+    "bwrap": partial(_common, BubblewrapRuntime),
+}
+CHOSEN = os.environ.get("SERAI_TEST_DRIVERS", "embedded").split(",")
+"""The drivers to test, by name; `make test-drivers` takes all of them."""
 
 
-@pytest.fixture(params=sorted(DRIVERS))
-def make_runtime(request: pytest.FixtureRequest) -> MakeRuntime:
-    return DRIVERS[request.param]
+@pytest.fixture(scope="session")
+def engine_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Starts engines on demand; each has the image that the tests use."""
+    with contextlib.ExitStack() as stack:
+        started: dict[str, str] = {}
+
+        def socket_of(engine: str) -> str:
+            if engine not in started:
+                folder = tmp_path_factory.mktemp(engine)
+                started[engine] = stack.enter_context(engines.ENGINES[engine](folder))
+                asyncio.run(engines.provide_image(engine, started[engine]))
+            return started[engine]
+
+        yield socket_of
+
+
+@pytest.fixture(params=CHOSEN)
+def make_runtime(
+    request: pytest.FixtureRequest, engine_socket: Callable[[str], str]
+) -> MakeRuntime:
+    """Skips with the reason that the driver itself gives when it is not here."""
+    name = request.param
+    if name in engines.ENGINES:
+        socket = engine_socket(name)
+        return lambda data_dir: EngineRuntime(
+            name, data_dir, entry="command_server", max_processes=80, socket=socket
+        )
+    return DRIVERS[name]
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +92,10 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def runtime(make_runtime: MakeRuntime, data_dir: Path) -> AsyncIterator[Runtime]:
     """A started runtime; every sandbox of the test is destroyed at the end."""
     runtime = make_runtime(data_dir)
-    await runtime.start()
+    try:
+        await runtime.start()
+    except NotInstalled as problem:
+        pytest.skip(str(problem))
     yield runtime
     for sandbox_id in await runtime.leftovers():
         await runtime.destroy(sandbox_id, None)

@@ -89,6 +89,17 @@ async def test_a_limit_can_be_raised_at_the_next_start(
     await output(handle, FILL.format("/root/flood", 60))
 
 
+async def test_a_fork_has_a_limit_of_its_own(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
+    source, wanted = await runtime.create(plan(disk_mb=64)), plan(disk_mb=64)
+    await output(source, FILL.format("/root/part", 20))
+    await runtime.files.copy(source.id, wanted.id)
+    fork = await runtime.create(wanted)
+    code, text = await shell(fork, FILL.format("/root/flood", 100))
+    assert code != 0, text
+    assert "quota exceeded" in text
+    await output(source, FILL.format("/root/more", 20))
+
+
 async def test_files_without_content_count_as_well(
     runtime: EmbeddedRuntime, plan: MakePlan
 ) -> None:
@@ -300,6 +311,30 @@ async def test_sandboxes_outlive_the_runtime_and_their_mounts_too(
     finally:
         await second.close()
         await runtime.start()
+
+
+async def test_without_a_pool_volumes_have_no_size_and_wait_for_leave(
+    plan: MakePlan, tmp_path: Path
+) -> None:
+    content = tmp_path / "content.tar"
+    with tarfile.open(content, "w") as archive:
+        archive.add(__file__, "file")
+    plain = EmbeddedRuntime(tmp_path / "data", entry="command_server")
+    await plain.start()
+    wanted = plan(mounts=(on("v1", content=str(content)), shared("d1")))
+    try:
+        assert "DEGRADED: no limit on what sandboxes write" in plain.isolation
+        with pytest.raises(RuntimeProblem, match="cannot be enforced here"):
+            await plain.create(wanted)
+        assert await plain.leftovers() == []
+        plain.disks.unenforced_volumes = True
+        handle = await plain.create(wanted)
+        assert await output(handle, "stat -c %u /data/file; touch /data/x /mnt/drive/x") == "0"
+        await plain.destroy(handle.id, handle)
+        plain.disks.remove_volume("v1")
+        assert list((tmp_path / "data" / "volumes").iterdir()) == []
+    finally:
+        await plain.close()
 
 
 def test_without_own_mounts_nothing_is_made(tmp_path: Path) -> None:

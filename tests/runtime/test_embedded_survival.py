@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 from conftest import MakePlan, embedded
+from creators import creator_of, facts_of, gone, rootless_sandbox
 from sandbox_shell import output
 
 from serai.runtime import linux, seccomp
@@ -18,8 +16,6 @@ from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import RuntimeProblem, SandboxHandle
 
 pytestmark = pytest.mark.sandbox
-
-CREATOR = Path(__file__).with_name("creating_process.py")
 
 
 async def test_a_killed_launcher_is_replaced(runtime: EmbeddedRuntime, plan: MakePlan) -> None:
@@ -56,10 +52,10 @@ async def test_a_launcher_killed_while_creating_loses_nothing(
 
 
 async def test_sandboxes_survive_a_killed_server(data_dir: Path) -> None:
-    with _creator([sys.executable], data_dir) as creator:
-        handle, launcher, _ = _facts(creator)
+    with creator_of([sys.executable], data_dir) as creator:
+        handle, launcher, _ = facts_of(creator)
         os.killpg(creator.pid, signal.SIGKILL)
-    await _gone(launcher)
+    await gone(launcher)
     runtime = embedded(data_dir)
     await runtime.start()
     try:
@@ -74,35 +70,17 @@ async def test_sandboxes_survive_a_killed_server(data_dir: Path) -> None:
 
 
 async def test_without_root_it_works_and_says_what_is_weaker(corner: Path) -> None:
-    python = shutil.which("python3", path="/usr/local/bin:/usr/bin")
-    if os.geteuid() != 0 or python is None:
-        pytest.skip("needs root, to become somebody else, and a Python of the system")
-    home = Path("/tmp") / f"serai-test-{os.urandom(4).hex()}"
-    home.mkdir(mode=0o700)
-    os.chown(home, 65534, 65534)
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to become somebody else")
     for name, mode in (("public", 0o644), ("ours", 0o600)):
         (corner / name).touch(mode)
         os.chown(corner / name, 65534, 65534)
-    try:
-        with _creator([python], home / "data", user=65534, group=65534) as creator:
-            try:
-                handle, launcher, isolation = _facts(creator)
-            except AssertionError as error:
-                pytest.skip(f"{python} cannot run Serai here: {error}")
-            assert "DEGRADED" in isolation
-            # Asked as root: the socket belongs to the other user.
-            seen = await output(handle, "id -u; echo x > /usr/f; python3 -c 'print(1)'; pwd")
-            assert seen == "0\n1\n/blaxel"
-            assert await output(handle, f"ls {corner}") == "public"
-            creator.kill()
-        await _gone(launcher)
-        runtime = embedded(home / "data")
-        await runtime.start()
-        await runtime.destroy(handle.id, handle)
-        assert not await runtime.alive(handle)
-        await runtime.close()
-    finally:
-        shutil.rmtree(home)
+    async with rootless_sandbox("embedded") as (handle, isolation):
+        assert "DEGRADED" in isolation
+        # Asked as root: the socket belongs to the other user.
+        seen = await output(handle, "id -u; echo x > /usr/f; python3 -c 'print(1)'; pwd")
+        assert seen == "0\n1\n/blaxel"
+        assert await output(handle, f"ls {corner}") == "public"
 
 
 def test_a_host_that_forbids_namespaces_is_explained(tmp_path: Path) -> None:
@@ -112,7 +90,7 @@ def test_a_host_that_forbids_namespaces_is_explained(tmp_path: Path) -> None:
         linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
         seccomp.install()
 
-    with _creator([sys.executable], tmp_path / "data", preexec_fn=forbid) as creator:
+    with creator_of([sys.executable], tmp_path / "data", preexec_fn=forbid) as creator:
         _, complaint = creator.communicate()
     assert creator.returncode == 1
     last = complaint.decode().strip().splitlines()[-1]
@@ -158,36 +136,3 @@ async def test_a_long_data_directory_still_gets_sockets(tmp_path: Path, plan: Ma
     finally:
         await runtime.close()
         Path(handle.api_socket).parent.rmdir()
-
-
-def _creator(python: list[str], data_dir: Path, **more: object) -> "subprocess.Popen[bytes]":
-    path = [str(CREATOR.parent), *(entry for entry in sys.path if entry)]
-    return subprocess.Popen(
-        [*python, str(CREATOR), str(data_dir)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PYTHONPATH": os.pathsep.join(path), "PATH": os.defpath},
-        start_new_session=True,
-        cwd="/",
-        **more,  # type: ignore[arg-type]
-    )
-
-
-def _facts(creator: "subprocess.Popen[bytes]") -> tuple[SandboxHandle, int, str]:
-    assert creator.stdout is not None
-    line = creator.stdout.readline()
-    assert line, "it ended without a sandbox"
-    handle, launcher, isolation = msgspec.json.decode(line)
-    return msgspec.convert(handle, SandboxHandle), launcher, isolation
-
-
-async def _gone(pid: int) -> None:
-    """Wait until a launcher noticed that its server died."""
-    for _ in range(500):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return
-        except OSError:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"launcher {pid} stayed")

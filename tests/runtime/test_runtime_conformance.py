@@ -115,10 +115,17 @@ async def test_names_of_the_base_image(runtime: Runtime, plan: MakePlan, name: s
     assert await runtime.alive(handle)
 
 
+async def test_an_image_that_is_there_is_ready_at_once(runtime: Runtime) -> None:
+    await runtime.library.ready("blaxel/base-image:latest", 0.5)
+    assert "blaxel/base-image:latest" in [info.reference for info in runtime.library.infos()]
+    with pytest.raises(UnknownImage):
+        await runtime.library.ready("blaxel/no-such-image:latest", 20)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        "blaxel/nextjs:latest",
+        "blaxel/no-such-image:latest",
         "blaxel/base-image:1.2",
         "base-image:",
         "evil/base-image",

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -243,6 +244,22 @@ async def test_what_nobody_watches_ends(tmp_path: Path) -> None:
                 await asyncio.sleep(1.2)
                 assert Path(f"/proc/{pid}").exists(), "somebody watches"
             eventually(lambda: not Path(f"/proc/{pid}/cmdline").exists())
+
+
+async def test_the_time_for_which_everything_stood_does_not_count(tmp_path: Path) -> None:
+    with running(tmp_path, "--terminal-idle", "4") as sandbox:
+        connector = aiohttp.UnixConnector(path=str(sandbox.api))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            async with session.ws_connect("http://x/terminal/ws?shell=/bin/sh") as socket:
+                await Shell(socket).type("MINE=kept\n")
+            os.kill(sandbox.pid, signal.SIGSTOP)
+            await asyncio.sleep(5)
+            os.kill(sandbox.pid, signal.SIGCONT)
+            await asyncio.sleep(0.5)
+            async with session.ws_connect("http://x/terminal/ws?shell=/bin/sh") as socket:
+                one = Shell(socket)
+                await one.type("echo still-$MINE\n")
+                await one.until("still-kept")
 
 
 async def test_a_client_that_dies_while_it_waits(tmp_path: Path) -> None:

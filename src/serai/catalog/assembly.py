@@ -16,12 +16,15 @@ from serai.catalog.secret_operations import secret_operations
 from serai.catalog.secrets import SecretStore
 from serai.resources.operations import ResourceContext
 from serai.store.secrets import Vault
+from serai.wire.catalog import SandboxDefinition
 
 
 class Catalog:
     """Everything of this package; ``provided`` answers the images that the runtime can start."""
 
-    def __init__(self, data_dir: Path, vault: Vault, provided: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, data_dir: Path, vault: Vault, provided: Callable[[], list[SandboxDefinition]]
+    ) -> None:
         files = CatalogueFiles(data_dir / "catalogue")
         self.places = Places(files)
         self.hubs = Hubs(files, provided)

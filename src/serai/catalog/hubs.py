@@ -6,24 +6,19 @@ from serai.catalog.files import CatalogueFiles, McpHubFile, SandboxHubFile, Temp
 from serai.kernel.errors import NotFound
 from serai.wire.catalog import McpDefinition, SandboxDefinition, Template
 
-MEMORY_MB = 4096
-DESCRIPTIONS = {
-    "base-image": ("Base image", "A shell and the programs of this host."),
-    "py-app": ("Python", "The base image, where Python 3 is certain to be installed."),
-    "node": ("Node.js", "The base image, where Node.js is certain to be installed."),
-}
-
 
 class Hubs:
-    """``provided`` answers the image references that the runtime can start."""
+    """``provided`` answers the images that the runtime can start."""
 
-    def __init__(self, files: CatalogueFiles, provided: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, files: CatalogueFiles, provided: Callable[[], list[SandboxDefinition]]
+    ) -> None:
         self._files = files
         self._provided = provided
 
     def sandboxes(self) -> list[SandboxDefinition]:
         """The runtime's own images, and the operator's definitions; those win by name."""
-        own = {item.name: item for item in map(_sandbox, self._provided())}
+        own = {item.name: item for item in self._provided()}
         listed = self._files.read("sandbox-hub", SandboxHubFile).sandboxes
         return list((own | {item.name: item for item in listed}).values())
 
@@ -45,11 +40,3 @@ class Hubs:
             if template.name == name:
                 return template
         raise NotFound(f"There is no template named {name[:80]!r}.", code="TEMPLATE_NOT_FOUND")
-
-
-def _sandbox(reference: str) -> SandboxDefinition:
-    name = reference.rpartition("/")[2].partition(":")[0]
-    title, text = DESCRIPTIONS.get(name, (name, f"The image {reference}."))
-    return SandboxDefinition(
-        name=name, image=reference, display_name=title, description=text, memory=MEMORY_MB
-    )

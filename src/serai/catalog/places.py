@@ -66,7 +66,7 @@ def _region(location: Location) -> Region:
         country=location.country,
         drives_available=False,
         egress_available=False,
-        proxy_available=False,
+        proxy_available=True,
         mk31_available=False,
     )
 

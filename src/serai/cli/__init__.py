@@ -7,6 +7,8 @@ from serai.cli.accounts import accounts_command
 from serai.cli.ca import ca_command
 from serai.cli.clients import env_command, exec_command
 from serai.cli.conformance import conformance_command
+from serai.cli.doctor import doctor_command
+from serai.cli.images import images_command
 from serai.cli.passwords import reset_password_command
 from serai.cli.signing_keys import signing_keys_command
 from serai.cli.status import status_command
@@ -31,6 +33,7 @@ def main() -> None:
 
 main.add_command(up_command)
 main.add_command(status_command)
+main.add_command(doctor_command)
 main.add_command(accounts_command)
 main.add_command(reset_password_command)
 main.add_command(env_command)
@@ -38,4 +41,5 @@ main.add_command(exec_command)
 main.add_command(ca_command)
 main.add_command(conformance_command)
 main.add_command(signing_keys_command)
+main.add_command(images_command)
 main.add_command(usage_command)

@@ -35,6 +35,12 @@ from serai.kernel.settings import Settings
 @click.option(
     "--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]"
 )
+@click.option(
+    "--runtime",
+    metavar="NAME",
+    help="Driver of new sandboxes: auto, embedded, runc, crun, runsc, bwrap, docker or podman.  "
+    "[default: auto]",
+)
 def up_command(**flags: str | bool | None) -> None:
     """Start the server and serve until SIGINT or SIGTERM.
 

@@ -12,7 +12,7 @@ from serai.resources.kinds import check_envs, check_memory
 from serai.resources.masking import Slot, env_slots
 from serai.wire.applications import Application, AppRevision
 
-COMPUTE = frozenset({"image", "memory", "port", "envs"})
+COMPUTE = frozenset({"image", "memory", "port", "envs", "snapshot"})
 REVISIONS_MAX = 5
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(\*\.)?{LABEL}(\.{LABEL})+\Z")

@@ -1,6 +1,6 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
@@ -10,18 +10,21 @@ from serai.compute import records
 from serai.compute.belongings import drop_belongings
 from serai.compute.deadline import CreationDeadline
 from serai.compute.disks import SandboxDisks
-from serai.compute.kind import ENDED, SANDBOXES, Expiry, expiry_of, retention_of
+from serai.compute.imaging import Imaging
+from serai.compute.kept import end_storage
+from serai.compute.kind import AWAY, ENDED, SANDBOXES, expiry_of, retention_of
 from serai.compute.live import LiveTable
-from serai.compute.mount_rules import keep_volumes, take_volumes
+from serai.compute.mount_rules import take_volumes
 from serai.compute.networks import SandboxNetworks
+from serai.compute.origins import IMAGE, Origin
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
 from serai.compute.records import SandboxRow
-from serai.compute.refusals import explain_start, keep_fixed
+from serai.compute.renewal import Renewal
 from serai.compute.showing import completed
 from serai.compute.sleep import Sleep
 from serai.kernel.background import Background
-from serai.kernel.clock import now, parse_rfc3339, rfc3339
-from serai.kernel.errors import Conflict, ServiceUnavailable
+from serai.kernel.clock import now, rfc3339
+from serai.kernel.errors import SeraiError, ServiceUnavailable
 from serai.resources import documents, quotas
 from serai.resources.documents import Document
 from serai.resources.kind import Body
@@ -30,6 +33,7 @@ from serai.runtime.port import Runtime, RuntimeProblem, SandboxHandle, SandboxPl
 from serai.store.database import Database
 
 log = structlog.get_logger(__name__)
+Mend = Callable[[Document, SandboxRow], Awaitable[Document]]
 
 
 class SandboxController:
@@ -52,10 +56,14 @@ class SandboxController:
         self.routes = routes
         self.disks = disks
         self.networks = networks
+        self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
+        self.mending: dict[str, Mend] = {}
+        """How phases of others are finished after a crash."""
+        self.renewal = Renewal(self)
         self._background = Background()
 
     async def create(
@@ -66,6 +74,7 @@ class SandboxController:
         *,
         if_not_exist: bool,
         deadline: CreationDeadline | None = None,
+        origin: Origin = IMAGE,
     ) -> Document:
         """Create a sandbox; answers when its API can be reached.
 
@@ -75,28 +84,30 @@ class SandboxController:
             body: checked by ``DocumentStore.wanted``.
             if_not_exist: answer with the existing one instead of a conflict.
             deadline: once it has passed, nothing is created, or is left of what was.
+            origin: where its files come from.
 
         Raises:
             Conflict: the name is taken.
             BadRequest: the image cannot be provided here.
             CreationTimeout: the deadline has passed.
-            ServiceUnavailable: the runtime failed; nothing is left behind.
+            ServiceUnavailable: the runtime failed, or makes the image still; nothing is left.
         """
         workspace, name = actor.workspace, body["metadata"]["name"]
         async with self.live.lock(workspace, name):
             if deadline is not None:
                 deadline.check()
-            await self._expire_if_due(workspace, name)
+            await self.expire_if_due(workspace, name)
             existing = await self._settled(workspace, name)
             if existing is not None and existing.status not in ENDED:
                 if if_not_exist:
                     actor.origin.audited = True  # nothing changes: nothing to tell
                     return existing
                 raise already_exists(SANDBOXES, name)
+            await self.imaging.ready(workspace, body, deadline)
             document = await self.db.write(
-                lambda conn: self._insert(conn, actor, account_id, body, existing)
+                lambda conn: self._insert(conn, actor, account_id, body, existing, origin)
             )
-            document = await self._start_new(document)
+            document = await self._start_new(document, origin)
             if deadline is not None and deadline.passed:
                 await self._discard(document)
                 deadline.check()
@@ -119,8 +130,11 @@ class SandboxController:
             await self.db.write(lambda conn: _forget(conn, document))
             return None
 
-    async def repair(self, document: Document, row: SandboxRow) -> Document:
-        """Finish what a crash interrupted; the caller holds the name's lock.
+    async def repair(self, document: Document, row: SandboxRow) -> Document | None:
+        """Finish what a crash interrupted, or undo it; the caller holds the name's lock.
+
+        Returns:
+            The document as it is now, if there still is one.
 
         Raises:
             RuntimeProblem: it cannot be started.
@@ -130,7 +144,17 @@ class SandboxController:
         if row.phase == "creating":
             await self.runtime.destroy(row.id, row.handle)
             return await self.start(document)
+        if row.phase == "forking":  # what was copied is not whole, and the source has gone on
+            await self.undo(document)
+            return None
+        if row.phase in self.mending:
+            return await self.mending[row.phase](document, row)
         return document
+
+    async def undo(self, document: Document) -> None:
+        """Leave nothing of a sandbox that never ran."""
+        await self.runtime.destroy(document.id, None)
+        await self.db.write(lambda conn: _forget(conn, document))
 
     async def _discard(self, document: Document) -> None:
         """Remove a sandbox that nobody waited for, record and all."""
@@ -145,6 +169,7 @@ class SandboxController:
         account_id: str,
         body: Body,
         ended: Document | None,
+        origin: Origin,
     ) -> Document:
         if ended is not None:
             documents.drop(conn, ended)
@@ -163,7 +188,8 @@ class SandboxController:
                 account_id=account_id,
                 name=document.name,
                 memory_mb=memory_mb,
-                phase="creating",
+                phase="creating" if origin.fill is None else "forking",
+                layers=origin.layers(conn),
                 handle=None,
                 expires_at=rfc3339(expiry.at) if expiry.at else None,
                 last_active_at=rfc3339(moment),
@@ -171,12 +197,17 @@ class SandboxController:
         )
         return document
 
-    async def _start_new(self, document: Document) -> Document:
+    async def _start_new(self, document: Document, origin: Origin) -> Document:
         try:
+            if origin.fill is not None:
+                await origin.fill(document)
             return await self.start(document)
+        except SeraiError:
+            await self.undo(document)
+            raise
         except RuntimeProblem as problem:
-            await self.db.write(lambda conn: _forget(conn, document))
-            raise explain_start(problem, document, self.runtime.images()) from problem
+            await self.undo(document)
+            raise self.imaging.explained(problem, document) from problem
 
     async def start(self, document: Document) -> Document:
         """Run the sandbox of a document and publish it; the caller holds the name's lock.
@@ -184,7 +215,9 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        plan = self._plan(document)
+        layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
+        plan = self.plan(document, layers)
+        plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
         handle = await self.runtime.create(plan)
@@ -196,7 +229,8 @@ class SandboxController:
         self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 
-    def _plan(self, document: Document) -> SandboxPlan:
+    def plan(self, document: Document, layers: tuple[str, ...] = ()) -> SandboxPlan:
+        """How a sandbox is started that lies on these saved files."""
         body = self.store.reveal(SANDBOXES, document)
         runtime = body["spec"]["runtime"]
         environment = {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
@@ -206,6 +240,7 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
+            files_from=layers,
             network=self.networks.plan(body),
         )
 
@@ -214,84 +249,19 @@ class SandboxController:
     ) -> tuple[Document, SandboxRow]:
         moment = now()
         current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
-        changed = self.store.with_status(conn, current, "DEPLOYED", state="RUNNING")
+        shown = {"state": "RUNNING", "isolation": handle.level or None}
+        changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
         records.change(conn, document.id, phase="running", handle=handle, last_active_at=stamp)
         row = records.need(conn, document.id)
         self.spans.open(conn, records.running(row, handle), moment)
         return changed, row
 
-    async def replace(self, actor: Actor, name: str, shape: object) -> Document:
-        """Replace metadata and spec without touching what runs.
-
-        Only new environment variables reach into it: the sandbox starts anew, with fresh files,
-        as on the hosted service.
-
-        Raises:
-            NotFound: no such sandbox.
-            BadRequest: image or memory differ; they belong to the running sandbox.
-            ServiceUnavailable: it could not be started again; the next request to it tries.
-        """
-        async with self.live.lock(actor.workspace, name):
-            await self._expire_if_due(actor.workspace, name)
-            await self.settled(actor.workspace, name)
-            document, expiry, anew = await self.db.write(
-                lambda conn: self._replaced(conn, actor, name, shape)
-            )
-            if anew is not None:
-                return await self._start_anew(document, anew)
-            self.networks.tell(document)
-            live = self.live.by_id.get(document.id)
-            if live is not None:
-                live.expires_at, live.idle = expiry.at, expiry.idle
-            else:
-                await self.sleep.keep_stopped(document)
-            return document
-
-    def _replaced(
-        self, conn: Connection, actor: Actor, name: str, shape: object
-    ) -> tuple[Document, Expiry, SandboxRow | None]:
-        """The third is the row as it was, for a sandbox that must start anew."""
-        old = self.store.need(conn, SANDBOXES, actor.workspace, name)
-        if old.status in ENDED:
-            raise Conflict(
-                f"Sandbox {name!r} has ended ({old.status}); create it again.",
-                code="SANDBOX_TERMINATED",
-            )
-        before: Body = msgspec.json.decode(old.body)
-        body = self.store.wanted(SANDBOXES, shape, name)
-        keep_fixed(before["spec"]["runtime"], body["spec"]["runtime"])
-        keep_volumes(before["spec"], body["spec"])
-        document = self.store.replace(conn, SANDBOXES, actor, old, body)
-        document = self.store.with_status(conn, document, old.status, state=before.get("state"))
-        same_ttl = before["spec"]["runtime"].get("ttl") == body["spec"]["runtime"].get("ttl")
-        expiry = expiry_of(body, parse_rfc3339(document.created_at) if same_ttl else now())
-        stamp = rfc3339(expiry.at) if expiry.at else None
-        records.change(conn, document.id, expires_at=stamp)
-        if self._plan(document).environment == self._plan(old).environment:
-            return document, expiry, None
-        row = records.need(conn, document.id)
-        self.spans.close(conn, document.id, now())
-        # A crash from here on leaves it to the reconciler, which does the same.
-        records.change(conn, document.id, phase="creating")
-        document = self.store.with_status(conn, document, "DEPLOYING", state=None)
-        return document, expiry, row
-
-    async def _start_anew(self, document: Document, row: SandboxRow) -> Document:
-        live = self.live.remove(document.id)
+    def silence(self, sandbox_id: str) -> None:
+        """Let no more requests reach a sandbox, if it runs."""
+        live = self.live.remove(sandbox_id)
         if live is not None:
             self.routes.withdraw(live.sandbox)
-        try:
-            await self.runtime.destroy(document.id, row.handle)
-            return await self.start(document)
-        except RuntimeProblem as problem:
-            await self.db.write(lambda conn: self._rest(conn, document))
-            await self.sleep.keep_stopped(document)
-            raise explain_start(problem, document, self.runtime.images()) from problem
-
-    def _rest(self, conn: Connection, document: Document) -> None:
-        records.change(conn, document.id, phase="stopped", handle=None)
-        self.store.with_status(conn, document, "DEPLOYED", state="STANDBY")
 
     async def delete(self, actor: Actor, name: str) -> Document:
         """Stop a sandbox for good. Its record stays readable for a while as ``TERMINATED``.
@@ -322,9 +292,7 @@ class SandboxController:
     async def finish_delete(self, document: Document, row: SandboxRow | None) -> Document:
         """Second half of a delete: also run for those that a crash left half deleted."""
         await self.settled(document.workspace, document.name)
-        live = self.live.remove(document.id)
-        if live is not None:
-            self.routes.withdraw(live.sandbox)
+        self.silence(document.id)
         self.live.forget(document.workspace, document.name)
         handle = row.handle if row is not None else None
         if handle is not None:
@@ -340,11 +308,14 @@ class SandboxController:
         moment = now()
         self.spans.close(conn, document.id, moment)
         drop_belongings(conn, document.workspace, document.name)
-        until = moment + retention_of(msgspec.json.decode(document.body))
+        body = msgspec.json.decode(document.body)
+        if "archive" in body:
+            end_storage(conn, document.id, moment)
+        until = moment + retention_of(body)
         records.change(
-            conn, document.id, phase="terminated", handle=None, expires_at=rfc3339(until)
+            conn, document.id, phase="terminated", handle=None, layers=(), expires_at=rfc3339(until)
         )
-        return self.store.with_status(conn, document, "TERMINATED", state=None)
+        return self.store.with_status(conn, document, "TERMINATED", state=None, archive=None)
 
     async def wake(self, workspace: str, name: str) -> RunningSandbox | None:
         """The running sandbox of that name, resumed or started first when it was not.
@@ -356,7 +327,7 @@ class SandboxController:
             ServiceUnavailable: it cannot be resumed or started.
         """
         async with self.live.lock(workspace, name):
-            await self._expire_if_due(workspace, name)
+            await self.expire_if_due(workspace, name)
             live = self.live.by_name.get((workspace, name))
             if live is not None and live.asleep:
                 await self.sleep.resume(live)
@@ -365,8 +336,14 @@ class SandboxController:
             document = await self.db.read(
                 lambda conn: documents.find(conn, workspace, SANDBOXES.name, name)
             )
-            if document is None or document.status != "DEPLOYED":
+            if document is None or document.status not in {"DEPLOYED", *AWAY}:
                 return None
+            if document.status in AWAY:
+                raise ServiceUnavailable(
+                    f"Sandbox {name!r} is {document.status.lower()}; unarchive it first "
+                    f"(POST /v0/sandboxes/{name}/unarchive).",
+                    code="SANDBOX_ARCHIVED",
+                )
             try:
                 await self.start(document)
             except RuntimeProblem as problem:
@@ -388,9 +365,10 @@ class SandboxController:
         """End the sandbox if its time is over."""
         if self.live.is_due(workspace, name):
             async with self.live.lock(workspace, name):
-                await self._expire_if_due(workspace, name)
+                await self.expire_if_due(workspace, name)
 
-    async def _expire_if_due(self, workspace: str, name: str) -> None:
+    async def expire_if_due(self, workspace: str, name: str) -> None:
+        """See ``expire``; the caller holds the name's lock."""
         if self.live.is_due(workspace, name):
             log.info("sandbox_expired", workspace=workspace, sandbox=name)
             await self._terminate(workspace, name)
@@ -398,6 +376,7 @@ class SandboxController:
     async def _remove_files(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         try:
             await self.runtime.destroy(sandbox_id, handle)
+            await self.runtime.files.drop_packed(sandbox_id)
         except Exception:
             log.exception("sandbox_cleanup_failed")
 

@@ -156,6 +156,8 @@ SANDBOXES = Kind(
 
 
 ENDED = frozenset({"TERMINATED", "FAILED"})
+AWAY = frozenset({"ARCHIVING", "ARCHIVED", "UNARCHIVING"})
+"""Its files are not in place."""
 
 
 def need_living(conn: Connection, store: DocumentStore, workspace: str, name: str) -> Document:
@@ -170,5 +172,27 @@ def need_living(conn: Connection, store: DocumentStore, workspace: str, name: st
         raise Conflict(
             f"Sandbox {name!r} has ended ({document.status}); create it again.",
             code="SANDBOX_TERMINATED",
+        )
+    return document
+
+
+def need_files(conn: Connection, store: DocumentStore, workspace: str, name: str) -> Document:
+    """The sandbox of that name, as long as it lives and its files are in place.
+
+    Raises:
+        NotFound: no such sandbox.
+        Conflict: it has ended, is archived, or is only being created.
+    """
+    document = need_living(conn, store, workspace, name)
+    if document.status in AWAY:
+        raise Conflict(
+            f"Sandbox {name!r} is {document.status.lower()}; unarchive it first "
+            f"(POST /v0/sandboxes/{name}/unarchive).",
+            code="SANDBOX_ARCHIVED",
+        )
+    if document.status != "DEPLOYED":
+        raise Conflict(
+            f"Sandbox {name!r} is {document.status.lower()}; try again when it is deployed.",
+            code="SANDBOX_NOT_READY",
         )
     return document

@@ -8,7 +8,7 @@ import structlog
 from serai.compute.kind import SANDBOXES
 from serai.compute.live import LiveTable
 from serai.compute.network_rules import policy_of, proxy_environment
-from serai.compute.ports import Egress
+from serai.compute.ports import Egress, RunningSandbox
 from serai.egress.setup import EgressProblem, Report
 from serai.resources.documents import Document
 from serai.resources.store import DocumentStore
@@ -24,9 +24,10 @@ _TRUST = {
     "CURL_CA_BUNDLE": _BUNDLE,
     "GIT_SSL_CAINFO": _BUNDLE,
     "PIP_CERT": _BUNDLE,
-    "NODE_EXTRA_CA_CERTS": _AUTHORITY,
+    "NODE_USE_SYSTEM_CA": "1",
 }
-"""Variables by which programs learn of the certificates that the runtime put there."""
+"""Variables by which programs learn of the certificates that the runtime put there. Node before
+version 22.19 needs ``NODE_EXTRA_CA_CERTS``, which official clients take for a sign of a proxy."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,10 +43,14 @@ class SandboxNetworks:
         self._store = store
         self._egress = egress
         self._closed = closed
+        self._troubled: set[str] = set()
 
     def plan(self, body: Mapping[str, Any]) -> NetworkPlan:
         """What a new sandbox needs to know of its way out."""
-        environment = _TRUST | proxy_environment(body["spec"].get("network"), _PROXY_URL)
+        proxied = proxy_environment(body["spec"].get("network"), _PROXY_URL)
+        environment = _TRUST | proxied
+        if proxied:
+            environment["NODE_EXTRA_CA_CERTS"] = _AUTHORITY
         return NetworkPlan(environment=environment, authority=self._egress.authority)
 
     def tell(self, document: Document) -> None:
@@ -80,10 +85,17 @@ class SandboxNetworks:
     async def _attach_missing(self, live: LiveTable, runtime: Runtime) -> None:
         attached = await self._egress.attached()
         missing = [each.sandbox for key, each in live.by_id.items() if key not in attached]
+        self._troubled &= {sandbox.id for sandbox in missing}
         for sandbox in missing:
             if sandbox.id not in live.by_id:
                 continue
             try:
                 await runtime.attach(sandbox.handle)
             except RuntimeProblem as problem:
-                log.warning("network_not_attached", sandbox=sandbox.name, reason=str(problem))
+                self._complain(sandbox, problem)
+
+    def _complain(self, sandbox: RunningSandbox, problem: RuntimeProblem) -> None:
+        """Once, as it is tried again and again."""
+        if sandbox.id not in self._troubled:
+            self._troubled.add(sandbox.id)
+            log.warning("network_not_attached", sandbox=sandbox.name, reason=str(problem))

@@ -95,7 +95,7 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
     )
     async def replace_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
         shape = await decode_body(request, Sandbox)
-        document = await controller.replace(actor_of(caller_of(request)), name, shape)
+        document = await controller.renewal.replace(actor_of(caller_of(request)), name, shape)
         return answer(document, controller.show)
 
     @delete(

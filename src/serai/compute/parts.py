@@ -6,6 +6,7 @@ from itertools import count
 import structlog
 from litestar.types import ControllerRouterHandler
 
+from serai.compute.archives import Archives
 from serai.compute.controller import SandboxController
 from serai.compute.network_operations import network_operations
 from serai.compute.ports import PreviewRoutes
@@ -14,7 +15,8 @@ from serai.compute.preview_places import PreviewPlaces
 from serai.compute.previews import PreviewService
 from serai.compute.schedule_operations import schedule_operations
 from serai.compute.schedules import ScheduleService
-from serai.compute.snapshots import snapshot_operations
+from serai.compute.snapshot_operations import snapshot_operations
+from serai.compute.snapshots import Snapshots
 from serai.compute.standby import Standby
 from serai.compute.timer import ScheduleTimer
 from serai.resources.operations import ResourceContext
@@ -44,11 +46,15 @@ class SandboxParts:
         self.previews = PreviewService(db, store, vault, routes, places)
         self.schedules = ScheduleService(db, store, vault)
         self.timer = ScheduleTimer(self.schedules, controller)
+        self.snapshots = Snapshots(controller, vault)
+        self.archives = Archives(controller)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Publish the previews and begin to watch the clock."""
         await self.previews.open()
+        await self.snapshots.start()
+        await self.archives.start()
         self.controller.on_end.append(self.previews.forget_sandbox)
         self._task = asyncio.create_task(self._expire())
         self.timer.start()
@@ -58,6 +64,8 @@ class SandboxParts:
         """Start nothing more; what was under way is done again after the next start."""
         await self.standby.stop()
         await self.timer.stop()
+        await self.archives.stop()
+        await self.snapshots.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -67,8 +75,8 @@ class SandboxParts:
         return [
             *preview_operations(context, self.previews),
             *schedule_operations(context, self.schedules),
-            *snapshot_operations(context),
             *network_operations(context, self.controller.networks),
+            *snapshot_operations(context, self.snapshots, self.archives),
         ]
 
     async def _expire(self) -> None:

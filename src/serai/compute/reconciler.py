@@ -100,7 +100,7 @@ class Reconciler:
         controller = self.controller
         if row.phase == "terminated":
             return True
-        if row.phase == "stopped" and document is not None:
+        if row.phase in {"stopped", "archived"} and document is not None:
             controller.sleep.stopped(document, row)
             return True
         if row.phase not in {"running", "suspended"} or row.handle is None or document is None:
@@ -137,7 +137,7 @@ class Reconciler:
             row_now = await self.controller.db.read(
                 lambda conn, wanted=sandbox_id: records.get(conn, wanted)  # type: ignore[misc]
             )
-            if row_now is None or row_now.phase == "terminated":
+            if row_now is None or row_now.phase in {"archived", "terminated"}:
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
 

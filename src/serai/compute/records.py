@@ -1,8 +1,10 @@
 """Rows of sandboxes, as functions of a Connection.
 
 ``phase`` is where a sandbox stands between what is wanted and what runs: ``creating``,
-``running``, ``suspended`` (stands, and goes on on the next request), ``stopped`` (starts on the
-next request), ``deleting``, ``terminated`` (only its record is left, until ``expires_at``).
+``forking`` (its files are being copied), ``running``, ``suspended`` (stands, and goes on on the
+next request), ``stopped`` (starts on the next request), ``archiving``, ``archived`` (its files are
+packed), ``unarchiving``, ``deleting``, ``terminated`` (only its record is left, until
+``expires_at``). ``layers`` are the saved sets of files that it lies on.
 """
 
 from typing import Any, Literal
@@ -11,10 +13,22 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select, update
 
 from serai.compute.ports import RunningSandbox
+from serai.compute.snapshot_records import layers_text, parse_layers
 from serai.runtime.port import SandboxHandle
 from serai.store.tables.sandboxes import sandboxes
 
-Phase = Literal["creating", "running", "suspended", "stopped", "deleting", "terminated"]
+Phase = Literal[
+    "creating",
+    "forking",
+    "running",
+    "suspended",
+    "stopped",
+    "archiving",
+    "archived",
+    "unarchiving",
+    "deleting",
+    "terminated",
+]
 
 
 class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +43,7 @@ class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):
     handle: SandboxHandle | None
     expires_at: str | None
     last_active_at: str
+    layers: tuple[str, ...] = ()
 
 
 FIELDS = SandboxRow.__struct_fields__
@@ -39,6 +54,7 @@ def _parse(row: Any) -> SandboxRow:
     values = dict(zip(FIELDS, row, strict=True))
     if values["handle"] is not None:
         values["handle"] = msgspec.json.decode(values["handle"], type=SandboxHandle)
+    values["layers"] = parse_layers(values["layers"])
     return SandboxRow(**values)
 
 
@@ -46,6 +62,7 @@ def add(conn: Connection, row: SandboxRow) -> None:
     """Insert a row."""
     values = {name: getattr(row, name) for name in FIELDS}
     values["handle"] = _text(row.handle)
+    values["layers"] = layers_text(row.layers) if row.layers else None
     conn.execute(insert(sandboxes).values(values))
 
 
@@ -84,6 +101,8 @@ def change(conn: Connection, sandbox_id: str, **values: Any) -> None:
     """Set some columns of a row."""
     if "handle" in values:
         values["handle"] = _text(values["handle"])
+    if "layers" in values:
+        values["layers"] = layers_text(values["layers"]) if values["layers"] else None
     conn.execute(update(sandboxes).where(sandboxes.c.id == sandbox_id).values(values))
 
 

@@ -1,28 +1,32 @@
 """Why a sandbox cannot be started or replaced as wanted."""
 
-import msgspec
-
 from serai.kernel.errors import BadRequest, ServiceUnavailable
-from serai.resources.documents import Document
 from serai.resources.kind import Body
-from serai.runtime.port import RuntimeProblem, UnknownImage
+from serai.runtime.port import ImageNotReady, RuntimeProblem, UnknownImage
+
+RETRY_SECONDS = 15
 
 
-def explain_start(
-    problem: RuntimeProblem, document: Document, images: list[str]
-) -> BadRequest | ServiceUnavailable:
+def explain_start(problem: RuntimeProblem, body: Body) -> BadRequest | ServiceUnavailable:
     """What a client is told when its sandbox cannot run."""
+    image = body["spec"]["runtime"]["image"]
+    if isinstance(problem, ImageNotReady):
+        return ServiceUnavailable(
+            f"spec.runtime.image {image[:120]!r} is being made ready, which goes on: "
+            f"{problem.progress}. Ask again in {RETRY_SECONDS} seconds.",
+            code="IMAGE_NOT_READY",
+            details={"image": image, "progress": problem.progress},
+            headers={"Retry-After": str(RETRY_SECONDS)},
+        )
     if not isinstance(problem, UnknownImage):
         return ServiceUnavailable(
-            f"Sandbox {document.name!r} could not be started: {problem}",
+            f"Sandbox {body['metadata']['name']!r} could not be started: {problem}",
             code="SANDBOX_START_FAILED",
         )
-    image = msgspec.json.decode(document.body)["spec"]["runtime"]["image"]
     return BadRequest(
-        f"spec.runtime.image {image[:120]!r} is not available here. "
-        f"Available: {', '.join(images)}.",
+        f"spec.runtime.image {image[:120]!r} is not available here. {problem}.",
         code="INVALID_IMAGE",
-        details={"requested_image": image, "supported_images": images},
+        details={"requested_image": image, "supported_images": problem.known},
     )
 
 

@@ -1,190 +1,327 @@
-"""Snapshots, forks and archives of sandboxes.
+"""Snapshots: saved files of sandboxes, which outlive them.
 
-No runtime of this version can save a running sandbox, so there are no snapshots: lists are
-truthfully empty, a snapshot that is named is not found, and making one is refused with the reason.
+The row comes first and goes last: what a crash leaves has a row that says what is to be done, and
+files without a row are nobody's.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
 from typing import Any
 
-from litestar import Response, delete, get, post
-from litestar.types import ControllerRouterHandler
+import msgspec
+import structlog
+from sqlalchemy import Connection
 
-from serai.api.exchange import AnyRequest, decode_body, json_response
-from serai.api.pages import join_array, join_page, parse_page_query
-from serai.compute.kind import SANDBOXES, need_living
-from serai.identity.caller import caller_of
-from serai.kernel.errors import Conflict, NotFound
-from serai.resources.operations import ResourceContext
-from serai.wire.sandboxes import (
-    ForkRequest,
-    ForkResponse,
-    RestoreResponse,
-    Sandbox,
-    Snapshot,
-    SnapshotPage,
-    SnapshotRequest,
-)
+from serai.compute import records
+from serai.compute import snapshot_records as rows
+from serai.compute.applications import APPLICATIONS
+from serai.compute.controller import SandboxController
+from serai.compute.kept import begin_storage, end_storage, megabytes
+from serai.compute.kind import SANDBOXES, need_files
+from serai.compute.snapshot_records import SnapshotRow
+from serai.kernel.background import Background
+from serai.kernel.clock import now, rfc3339
+from serai.kernel.errors import Conflict, NotFound, ServiceUnavailable
+from serai.kernel.ids import token
+from serai.kernel.names import check_name
+from serai.resources import audit, documents, quotas, revisions
+from serai.resources.audit import Target
+from serai.resources.documents import Document
+from serai.resources.kind import Body
+from serai.resources.store import Actor
+from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.store.reach import unbounded
+from serai.store.secrets import Vault
 
-SANDBOX = "/v0/sandboxes/{parent:str}"
-
-
-def snapshot_operations(context: ResourceContext) -> list[ControllerRouterHandler]:
-    """Every operation on snapshots, forks and archives."""
-    return [*_lists(context), *_making(context), *_named(context), *_archives(context)]
-
-
-def not_available(what: str) -> Conflict:
-    """This installation cannot do that."""
-    return Conflict(
-        f"{what} is not available on this installation: its sandbox runtime cannot save the state "
-        "of a running sandbox. Files can be copied out through the sandbox's filesystem API.",
-        code="NOT_AVAILABLE",
-    )
+LAYERS_MAX = 60
+"""More directories than an overlay's options can name with certainty are not stacked."""
+log = structlog.get_logger(__name__)
 
 
-async def _living(context: ResourceContext, request: AnyRequest, sandbox: str) -> None:
-    workspace = caller_of(request).workspace
-    await context.db.read(lambda conn: need_living(conn, context.store, workspace, sandbox))
+class Snapshots:
+    """Takes, restores, and deletes snapshots."""
+
+    def __init__(self, controller: SandboxController, vault: Vault) -> None:
+        self.controller = controller
+        self.db = controller.db
+        self.vault = vault
+        self._background = Background()
+        self._sweeping = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Undo what a crash left half done, and watch for sandboxes that end."""
+        found = await self.controller.runtime.files.saved()
+        for name in await self.db.write(lambda conn: _recover(conn, found)):
+            self._background.start(self._settle(name))
+        self.controller.on_end.append(lambda *_: self.sweep_soon())
+        await self.sweep()
+
+    async def stop(self) -> None:
+        """Leave what is under way: the next start goes on with it."""
+        await self._background.cancel()
+
+    async def take(
+        self, actor: Actor, account_id: str, sandbox: str, name: str | None = None
+    ) -> SnapshotRow:
+        """Save the files of a sandbox as they are now; it stands still meanwhile.
+
+        Raises:
+            NotFound: no such sandbox.
+            Conflict: it has no files in place, or a snapshot of it has the name.
+            UsageLimitExceeded: the quota of snapshots is used up.
+            ServiceUnavailable: the disk is full, or the runtime failed; nothing is left then.
+        """
+        controller = self.controller
+        await controller.expire(actor.workspace, sandbox)
+        async with controller.live.lock(actor.workspace, sandbox):
+            row = await self.db.write(
+                lambda conn: self._begin(conn, actor, account_id, sandbox, name)
+            )
+            try:
+                size = await controller.runtime.files.save(row.sandbox_id, row.id)
+                row = await self.db.write(lambda conn: _ready(conn, actor, row, size))
+            except BaseException as problem:
+                await asyncio.shield(self._forget(row))
+                raise explain(problem, f"A snapshot of sandbox {sandbox!r}") from problem
+        self._background.start(self._settle(row.id))
+        return row
+
+    def _begin(
+        self, conn: Connection, actor: Actor, account_id: str, sandbox: str, name: str | None
+    ) -> SnapshotRow:
+        store = self.controller.store
+        document = need_files(conn, store, actor.workspace, sandbox)
+        box = records.need(conn, document.id)
+        if len(box.layers) >= LAYERS_MAX:
+            raise Conflict(
+                f"Sandbox {sandbox!r} lies on {len(box.layers)} snapshots of one another already; "
+                "copy its files to a new sandbox to go on.",
+                code="SNAPSHOT_TOO_DEEP",
+            )
+        made_id = f"snap_{token(12)}"
+        name = check_name(name, "name") if name else made_id
+        if rows.find_of(conn, actor.workspace, document.id, name) is not None:
+            raise Conflict(
+                f"Sandbox {sandbox!r} has a snapshot named {name!r} already.",
+                code="SNAPSHOT_ALREADY_EXISTS",
+            )
+        quotas.check_snapshots(conn, actor.workspace, 1)
+        body = store.reveal(SANDBOXES, document)
+        row = SnapshotRow(
+            id=made_id,
+            workspace=actor.workspace,
+            account_id=account_id,
+            sandbox_id=document.id,
+            sandbox=sandbox,
+            name=name,
+            status="pending",
+            level=self.controller.runtime.files.level,
+            created_at=rfc3339(now()),
+            created_by=actor.email,
+            size=0,
+            layers=(made_id, *box.layers),
+            body=msgspec.json.encode(_shown_spec(body)).decode(),
+            sealed=self.vault.seal(msgspec.json.encode(body["spec"]), _context(made_id)),
+        )
+        rows.add(conn, row)
+        return row
+
+    async def _forget(self, row: SnapshotRow) -> None:
+        await self.controller.runtime.files.drop(row.id)
+        await self.db.write(lambda conn: rows.drop(conn, row.id))
+
+    async def _settle(self, snapshot_id: str) -> None:
+        try:
+            await self.controller.runtime.files.settle(snapshot_id)
+        except (OSError, RuntimeProblem):
+            log.exception("snapshot_not_settled", snapshot=snapshot_id)
+
+    def spec_of(self, row: SnapshotRow) -> Body:
+        """The spec of the sandbox as it was then, with its secrets in clear."""
+        spec: Body = msgspec.json.decode(self.vault.unseal(row.sealed, _context(row.id)))
+        return spec
+
+    def need(self, conn: Connection, workspace: str, snapshot_id: str) -> SnapshotRow:
+        """The snapshot of that id.
+
+        Raises:
+            NotFound: there is none in this workspace.
+        """
+        row = rows.find(conn, workspace, snapshot_id)
+        if row is None:
+            raise no_snapshot(snapshot_id)
+        return row
+
+    def need_of(
+        self, conn: Connection, workspace: str, sandbox: str, word: str
+    ) -> tuple[Document, SnapshotRow]:
+        """A sandbox and its snapshot of that id or name.
+
+        Raises:
+            NotFound: there is no such sandbox, or it has no such snapshot.
+        """
+        document = self.controller.store.need(conn, SANDBOXES, workspace, sandbox)
+        row = rows.find_of(conn, workspace, document.id, word)
+        if row is None:
+            raise no_snapshot(word)
+        return document, row
+
+    async def restore(self, actor: Actor, sandbox: str, word: str) -> SnapshotRow:
+        """Set a sandbox back to one of its snapshots; its processes end, it starts anew.
+
+        Raises:
+            NotFound: it has no such snapshot.
+            Conflict: the snapshot is not ready, or the sandbox's files are not in place.
+            ServiceUnavailable: it could not be started; the next request to it tries again.
+        """
+        controller = self.controller
+        await controller.expire(actor.workspace, sandbox)
+
+        chosen: list[SnapshotRow] = []
+
+        def choose(conn: Connection) -> tuple[Document, tuple[str, ...]]:
+            need_files(conn, controller.store, actor.workspace, sandbox)
+            document, row = self.need_of(conn, actor.workspace, sandbox, word)
+            need_ready(row)
+            audit.record(conn, actor, "restore", Target.of(document), None, {"snapshot": row.id})
+            chosen.append(row)
+            return document, row.layers
+
+        async with controller.live.lock(actor.workspace, sandbox):
+            await controller.renewal.start_over(choose)
+        self.sweep_soon()
+        return chosen[0]
+
+    async def delete(self, actor: Actor, row: SnapshotRow) -> None:
+        """Delete a snapshot; its files stay as long as a sandbox or a snapshot lies on them.
+
+        Raises:
+            NotFound: somebody else was first.
+            Conflict: an application was forked from it, or it is being taken.
+        """
+
+        def mark(conn: Connection) -> None:
+            current = self.need(conn, actor.workspace, row.id)
+            if current.status == "pending":
+                raise Conflict(
+                    f"Snapshot {row.name!r} is being taken; delete it when it is ready.",
+                    code="SNAPSHOT_NOT_READY",
+                )
+            user = _application_of(conn, current)
+            if user is not None:
+                raise Conflict(
+                    f"Snapshot {row.name!r} is what a revision of application {user!r} was forked "
+                    "from; delete the application first.",
+                    code="SNAPSHOT_IN_USE",
+                )
+            rows.change(conn, row.id, status="deleted")
+            end_storage(conn, row.id, now())
+            audit.record(conn, actor, "delete", _target(row), _told(row))
+
+        await self.db.write(mark)
+        self.sweep_soon()
+
+    def sweep_soon(self) -> None:
+        """Remove files that nobody needs any more, in the background."""
+        self._background.start(self.sweep())
+
+    async def sweep(self) -> None:
+        """Remove saved files without a row, and those of deleted snapshots nobody lies on."""
+        async with self._sweeping:
+            with unbounded("files that no row of any workspace needs are nobody's"):
+                known, needed = await self.db.read(_known_and_needed)
+            files = self.controller.runtime.files
+            for name in await files.saved():
+                if name not in needed and known.get(name, "deleted") == "deleted":
+                    await files.drop(name)
+            gone = [name for name, status in known.items() if status == "deleted"]
+            gone = [name for name in gone if name not in needed]
+            if gone:
+                with unbounded("rows of deleted snapshots, whose files are gone"):
+                    await self.db.write(lambda conn: rows.drop(conn, *gone))
 
 
-async def _needed(context: ResourceContext, request: AnyRequest, sandbox: str) -> None:
-    workspace = caller_of(request).workspace
-    await context.db.read(lambda conn: context.store.need(conn, SANDBOXES, workspace, sandbox))
-
-
-def _no_snapshot(name: str) -> NotFound:
+def no_snapshot(word: str) -> NotFound:
+    """The answer when there is no such snapshot."""
     return NotFound(
-        f"There is no snapshot {name[:80]!r} in this workspace.", code="SNAPSHOT_NOT_FOUND"
+        f"There is no snapshot {word[:80]!r} in this workspace.", code="SNAPSHOT_NOT_FOUND"
     )
 
 
-def _lists(context: ResourceContext) -> list[ControllerRouterHandler]:
-    @get(
-        SANDBOX + "/snapshots",
-        operation_id="ListSandboxSnapshots",
-        opt={"body": None, "answer": list[Snapshot]},
-    )
-    async def list_sandbox_snapshots(request: AnyRequest, parent: str) -> Response[bytes]:
-        await _needed(context, request, parent)
-        return json_response(join_array([]))
+def need_ready(row: SnapshotRow) -> None:
+    """Refuse a snapshot that cannot be used.
 
-    @get(
-        "/v0/snapshots",
-        operation_id="ListSnapshots",
-        opt={"body": None, "answer": SnapshotPage, "paged": "2026-04-16"},
-    )
-    async def list_snapshots(request: AnyRequest) -> Response[bytes]:
-        workspace = caller_of(request).workspace
-        query = parse_page_query(request.query_params, ())
-        if query.cursor:
-            context.cursors.decode(query.fingerprint(f"{workspace}/snapshots"), query.cursor)
-        return json_response(join_page([], None, 0))
-
-    return [list_sandbox_snapshots, list_snapshots]
+    Raises:
+        Conflict: saying why.
+    """
+    if row.status == "failed":
+        raise Conflict(
+            f"Snapshot {row.name!r} is lost: the machine stopped before it was on disk.",
+            code="SNAPSHOT_FAILED",
+        )
+    if row.status != "ready":
+        raise Conflict(f"Snapshot {row.name!r} is not ready yet.", code="SNAPSHOT_NOT_READY")
 
 
-def _making(context: ResourceContext) -> list[ControllerRouterHandler]:
-    @post(
-        SANDBOX + "/snapshots",
-        status_code=200,
-        operation_id="CreateSandboxSnapshot",
-        opt={"body": SnapshotRequest, "answer": Snapshot},
-    )
-    async def create_sandbox_snapshot(request: AnyRequest, parent: str) -> Response[bytes]:
-        if await request.body():
-            await decode_body(request, SnapshotRequest)
-        await _living(context, request, parent)
-        raise not_available("Making a snapshot")
-
-    @post(
-        "/v0/snapshots",
-        status_code=200,
-        operation_id="CreateSnapshot",
-        opt={"body": SnapshotRequest, "answer": Snapshot},
-    )
-    async def create_snapshot(request: AnyRequest) -> Response[bytes]:
-        await decode_body(request, SnapshotRequest)
-        caller_of(request).workspace  # noqa: B018 - refuses strangers
-        raise not_available("Making a snapshot")
-
-    @post(
-        SANDBOX + "/fork",
-        status_code=200,
-        operation_id="ForkSandbox",
-        opt={"body": ForkRequest, "answer": ForkResponse},
-    )
-    async def fork_sandbox(request: AnyRequest, parent: str) -> Response[bytes]:
-        wanted = await decode_body(request, ForkRequest)
-        await _living(context, request, parent)
-        if wanted.snapshot_id:
-            raise _no_snapshot(wanted.snapshot_id)
-        raise not_available("Forking a sandbox")
-
-    return [create_sandbox_snapshot, create_snapshot, fork_sandbox]
+def explain(problem: BaseException, what: str) -> BaseException:
+    """What a client is told when files cannot be saved or copied."""
+    if isinstance(problem, NoSpace):
+        return ServiceUnavailable(f"{what} does not fit: {problem}.", code="STORAGE_UNAVAILABLE")
+    if isinstance(problem, RuntimeProblem):
+        return ServiceUnavailable(f"{what} could not be made: {problem}.")
+    return problem
 
 
-def _named(context: ResourceContext) -> list[ControllerRouterHandler]:
-    one, of_one = "/v0/snapshots/{name:str}", SANDBOX + "/snapshots/{name:str}"
-    gone: dict[str, Any] = {"body": None, "answer": None}
-    return [
-        get(one, operation_id="GetSnapshot", opt={"body": None, "answer": Snapshot})(_unknown()),
-        delete(one, status_code=204, operation_id="DeleteSnapshot", opt=gone)(_unknown()),
-        post(
-            one + "/fork",
-            status_code=200,
-            operation_id="ForkSnapshot",
-            opt={"body": ForkRequest, "answer": ForkResponse},
-        )(_unknown()),
-        delete(of_one, status_code=204, operation_id="DeleteSandboxSnapshot", opt=gone)(
-            _unknown_of_sandbox(context)
-        ),
-        post(
-            of_one + "/restore",
-            status_code=200,
-            operation_id="RestoreSandboxSnapshot",
-            opt={"body": None, "answer": RestoreResponse},
-        )(_unknown_of_sandbox(context)),
-    ]
+def _ready(conn: Connection, actor: Actor, row: SnapshotRow, size: int) -> SnapshotRow:
+    quotas.check_snapshots(conn, row.workspace, megabytes(size))
+    rows.change(conn, row.id, status="ready", size=size)
+    begin_storage(conn, row.id, row.account_id, row.workspace, row.sandbox, size, now())
+    ready = msgspec.structs.replace(row, status="ready", size=size)
+    audit.record(conn, actor, "create", _target(row), None, _told(ready))
+    return ready
 
 
-def _unknown() -> Callable[..., Awaitable[None]]:
-    """A new function for each route: Litestar tells routes apart by their functions."""
-
-    async def unknown_snapshot(request: AnyRequest, name: str) -> None:
-        caller_of(request).workspace  # noqa: B018 - refuses strangers
-        raise _no_snapshot(name)
-
-    return unknown_snapshot
-
-
-def _unknown_of_sandbox(context: ResourceContext) -> Callable[..., Awaitable[None]]:
-    async def unknown_snapshot(request: AnyRequest, parent: str, name: str) -> None:
-        await _needed(context, request, parent)
-        raise _no_snapshot(name)
-
-    return unknown_snapshot
+def _application_of(conn: Connection, row: SnapshotRow) -> str | None:
+    """The application, if any, one of whose revisions was forked from a snapshot."""
+    for application in documents.every(conn, APPLICATIONS.name, row.workspace):
+        kept = [one.spec for one in revisions.of_document(conn, application.id)]
+        specs = [msgspec.json.decode(spec) for spec in kept]
+        if any(spec.get("snapshot") == row.id for spec in specs):
+            return application.name
+    return None
 
 
-def _archives(context: ResourceContext) -> list[ControllerRouterHandler]:
-    @post(
-        SANDBOX + "/archive",
-        status_code=200,
-        operation_id="ArchiveSandbox",
-        opt={"body": None, "answer": Sandbox},
-    )
-    async def archive_sandbox(request: AnyRequest, parent: str) -> Response[bytes]:
-        await _living(context, request, parent)
-        raise not_available("Archiving a sandbox")
+def _target(row: SnapshotRow) -> Target:
+    return Target(kind="snapshot", name=row.name, parent=row.sandbox, id=row.id)
 
-    @post(
-        SANDBOX + "/unarchive",
-        status_code=200,
-        operation_id="UnarchiveSandbox",
-        opt={"body": None, "answer": Sandbox},
-    )
-    async def unarchive_sandbox(request: AnyRequest, parent: str) -> Response[bytes]:
-        await _living(context, request, parent)
-        raise Conflict(f"Sandbox {parent!r} is not archived.", code="SANDBOX_NOT_ARCHIVED")
 
-    return [archive_sandbox, unarchive_sandbox]
+def _told(row: SnapshotRow) -> Body:
+    return {"id": row.id, "size": row.size, "contents": row.level}
+
+
+def _shown_spec(body: Body) -> dict[str, Any]:
+    runtime = body["spec"]["runtime"]
+    shown = {key: runtime[key] for key in ("image", "memory", "ports") if key in runtime}
+    region = body["spec"].get("region")
+    return shown | ({"region": region} if region else {})
+
+
+def _context(snapshot_id: str) -> str:
+    return f"snapshot/{snapshot_id}"
+
+
+def _recover(conn: Connection, found: dict[str, bool]) -> list[str]:
+    """After a start: forget what was never finished, mark what is lost; what is to be settled."""
+    whole = []
+    for row in rows.every(conn):
+        if row.status == "pending":
+            rows.drop(conn, row.id)
+        elif row.status == "ready" and not found.get(row.id):
+            rows.change(conn, row.id, status="failed")
+            end_storage(conn, row.id, now())
+        elif row.status == "ready":
+            whole.append(row.id)
+    return whole
+
+
+def _known_and_needed(conn: Connection) -> tuple[dict[str, str], set[str]]:
+    return {row.id: row.status for row in rows.every(conn)}, rows.needed(conn)

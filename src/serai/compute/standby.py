@@ -88,8 +88,9 @@ class Standby:
             else:
                 live.busy_at = now()
         except (OSError, ValueError, RuntimeProblem, SeraiError) as problem:
-            log.warning("sandbox_stays_awake", sandbox=sandbox.name, reason=str(problem))
-            await asyncio.sleep(min(RETRY_SECONDS, self._seconds))
+            if self._controller.live.by_id.get(sandbox.id) is live:  # else it has just ended
+                log.warning("sandbox_stays_awake", sandbox=sandbox.name, reason=str(problem))
+                await asyncio.sleep(min(RETRY_SECONDS, self._seconds))
         finally:
             live.asked = False
 

@@ -15,7 +15,8 @@ from serai.kernel.files import write_atomic
 
 AUTHORITY = "ca.pem"
 BUNDLE = "bundle.pem"
-VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+FILE, DIRECTORY = "SSL_CERT_FILE", "SSL_CERT_DIR"
+VARIABLES = (FILE, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 """Variables by which OpenSSL, httpx, Go, requests, curl and Node find extra or other roots."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.S)

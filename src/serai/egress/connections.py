@@ -4,19 +4,18 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Coroutine
 from ipaddress import ip_address
+from typing import Any
 
-import msgspec
-
-from serai.egress import hello
 from serai.egress.addresses import Address, unwrap
 from serai.egress.dns import Answers
 from serai.egress.forgery import Forgery
 from serai.egress.gate import Gate, Refused
-from serai.egress.hello import Hello, Incomplete
 from serai.egress.http1 import Http1
 from serai.egress.http2 import Http2
 from serai.egress.journal import ADDRESS, FIREWALL, PROXY_ONLY
+from serai.egress.looking import PATIENCE_SECONDS, Seen, look, look_late, peek_head
 from serai.egress.names import PROXY, SINK, Place
 from serai.egress.patterns import host_of
 from serai.egress.policy import Policy, Verdict
@@ -24,18 +23,7 @@ from serai.egress.streams import Stream, accepted, made, relay
 from serai.egress.upstreams import NotAllowed, Unreachable, Upstreams, prepare
 
 _DNS_PORT = 53
-_FIRST_BYTES_SECONDS = 1.0
-"""How long to wait for a client that may be waiting for its server to speak first."""
-_PATIENCE_SECONDS = 15.0
-_MAX_HEAD = 64 * 1024
 _HTTP = ("h2", "http/1.1")
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """What a connection begins with: ``tls``, ``http1``, ``http2``, or neither (empty)."""
-
-    kind: str
-    hello: Hello = Hello()
 
 
 class Connections:
@@ -83,7 +71,7 @@ class Connections:
             if name is None:
                 await self._pass(gate, inner, [Place(address, port)])
             else:
-                await self._pass(gate, inner, await self._upstreams.places(name, port))
+                await self._pass(gate, inner, await self._upstreams.places(gate, name, port))
             return
         await self._judge(gate, inner, address, port, name)
 
@@ -96,46 +84,43 @@ class Connections:
         name: str | None,
     ) -> None:
         """Decide by the name that a connection is for; ``name`` is known from its address."""
-        seen = await self._look(inner)
+        seen = await look(inner, port)
         if seen.kind == "tls" and (seen.hello.name or name):
             await self._serve_tls(gate, inner, address, port, seen.hello.name or name or "", seen)
         elif seen.kind == "http1":
             await self._serve_http1(gate, inner, address, port, name)
         elif seen.kind == "http2":
             await self._serve_http2(gate, inner, address, port, name)
-        elif address is None or address == SINK:
+        elif address is None or address == SINK or seen.kind == "stalled":
             gate.journal.refuse(name or str(address), port, FIREWALL)
             raise Refused(FIREWALL)
         else:
             known = gate.unseen_name(address, port, name)
             places = [Place(address, port)]
             if self._upstreams.resolver.chosen(known):
-                places = await self._upstreams.places(known, port)
-            await self._pass(gate, inner, places)
+                places = await self._upstreams.places(gate, known, port)
+            outer = await self._upstreams.connect(places)
+            late = self._judge_late(gate, inner, port, known) if seen.kind == "silent" else None
+            await self._copy(gate, inner, outer, late)
 
-    async def _look(self, inner: socket.socket) -> Seen:
-        """What the first bytes say; they stay where they are."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE_SECONDS
-        wanted, wait = 1, _FIRST_BYTES_SECONDS
-        while True:
-            try:
-                data = await _peek(inner, wanted, min(wait, deadline - loop.time()))
-            except TimeoutError:
-                return Seen("")
-            try:
-                return _recognise(data)
-            except Incomplete:
-                if len(data) >= hello.MAX_HELLO or len(data) < wanted:
-                    return Seen("")
-            wanted, wait = len(data) + 1, _PATIENCE_SECONDS
+    async def _judge_late(self, gate: Gate, inner: socket.socket, port: int, known: str) -> None:
+        """A client that was let through because it was silent must not then name another host."""
+        seen = await look_late(inner)
+        if seen.kind == "tls":
+            name = seen.hello.name or known
+            fits = gate.policy.may_pass_unseen(name)
+        else:
+            name, fits = known, seen.kind == "" or not gate.policy.filters
+        if not fits:
+            gate.journal.refuse(name, port, FIREWALL)
+            raise Refused(FIREWALL)
 
     async def _serve_dns(self, gate: Gate, inner: socket.socket) -> None:
         """Questions by TCP, each behind its length in two bytes (RFC 7766)."""
         stream = await accepted(inner.dup())
         try:
             while True:
-                async with asyncio.timeout(_PATIENCE_SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     length = int.from_bytes(await stream.reader.readexactly(2), "big")
                     question = await stream.reader.readexactly(length)
                 answer = await self._answers.answer(question, gate)
@@ -160,16 +145,17 @@ class Connections:
         verdict = gate.policy.verdict(name)
         if verdict is Verdict.PASS:
             asked = None if address == SINK else address
-            await self._pass(gate, inner, await self._upstreams.places(name, port, asked))
+            await self._pass(gate, inner, await self._upstreams.places(gate, name, port, asked))
             return
         if self._forgery is None:
             gate.journal.refuse(name, port, FIREWALL)
             raise Refused(FIREWALL)
         offered = tuple(each for each in seen.hello.protocols if each in _HTTP)
-        if verdict is Verdict.BLOCK:
-            await self._open_blocked(gate, inner, port, name, offered)
-        else:
-            await self._open(gate, inner, port, name, offered)
+        async with gate.opened:
+            if verdict is Verdict.BLOCK:
+                await self._open_blocked(gate, inner, port, name, offered)
+            else:
+                await self._open(gate, inner, port, name, offered)
 
     async def _open_blocked(
         self, gate: Gate, inner: socket.socket, port: int, name: str, offered: tuple[str, ...]
@@ -191,7 +177,7 @@ class Connections:
     ) -> None:
         assert self._forgery is not None
         try:
-            places = await self._upstreams.places(name, port)
+            places = await self._upstreams.places(gate, name, port)
             outer = await self._upstreams.secure(places, name, offered)
         except Unreachable as problem:
             await self._tell(inner, name, offered, str(problem))
@@ -204,7 +190,7 @@ class Connections:
             raise
 
         async def again(host: str, to: int) -> Stream:
-            reached = await self._upstreams.places(name, port)
+            reached = await self._upstreams.places(gate, name, port)
             return await self._upstreams.secure(reached, name, ("http/1.1",))
 
         try:
@@ -254,7 +240,7 @@ class Connections:
 
     async def _plain(self, gate: Gate, host: str, port: int, asked: Address | None) -> Stream:
         try:
-            places = await self._upstreams.places(host, port, asked)
+            places = await self._upstreams.places(gate, host, port, asked)
             return await made(await self._upstreams.connect(places))
         except NotAllowed:
             gate.journal.refuse(host, port, ADDRESS)
@@ -272,7 +258,7 @@ class Connections:
         if address is None or address == SINK:
             raise Refused(FIREWALL)
         known = name or (gate.pins.names(address) or [str(address)])[-1]
-        places = await self._upstreams.places(known, port, address)
+        places = await self._upstreams.places(gate, known, port, address)
         outer = await made(await self._upstreams.connect(places))
         stream = await accepted(inner.dup())
         try:
@@ -283,7 +269,7 @@ class Connections:
     # A client that asks for a proxy
 
     async def _serve_proxy(self, gate: Gate, inner: socket.socket) -> None:
-        head = await _peek_head(inner)
+        head = await peek_head(inner)
         method, _, rest = head.partition(b" ")
         if method != b"CONNECT":
             stream = await accepted(inner.dup())
@@ -309,7 +295,7 @@ class Connections:
 
     async def _tunnel(self, gate: Gate, inner: socket.socket, host: str, port: int) -> None:
         try:
-            places = await self._upstreams.places(host, port)
+            places = await self._upstreams.places(gate, host, port)
         except Unreachable:
             await _answer(inner, "502 Bad Gateway", "unreachable")
             return
@@ -336,62 +322,22 @@ class Connections:
         outer = await self._upstreams.connect(places)
         await self._copy(gate, inner, outer)
 
-    async def _copy(self, gate: Gate, inner: socket.socket, outer: socket.socket) -> None:
+    async def _copy(
+        self,
+        gate: Gate,
+        inner: socket.socket,
+        outer: socket.socket,
+        late: Coroutine[Any, Any, None] | None = None,
+    ) -> None:
         gate.journal.allowed += 1
         try:
-            await relay(inner, outer, gate.journal)
+            await relay(inner, outer, gate.journal, late)
         finally:
             outer.close()
 
 
 async def _nowhere(host: str, port: int) -> Stream:
     raise Refused(FIREWALL)
-
-
-def _recognise(data: bytes) -> Seen:
-    if (greeting := hello.read_tls(data)) is not None:
-        return Seen("tls", greeting)
-    if hello.is_http2(data):
-        return Seen("http2")
-    return Seen("http1") if hello.is_http1(data) else Seen("")
-
-
-async def _peek(inner: socket.socket, wanted: int, seconds: float) -> bytes:
-    """What has arrived, once it is ``wanted`` bytes or the client sends no more.
-
-    Raises:
-        TimeoutError: it is not in time.
-    """
-    loop = asyncio.get_running_loop()
-    inner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
-    ready = asyncio.Event()
-    loop.add_reader(inner.fileno(), ready.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await ready.wait()
-    finally:
-        loop.remove_reader(inner.fileno())
-        inner.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-    return inner.recv(_MAX_HEAD, socket.MSG_PEEK)
-
-
-async def _peek_head(inner: socket.socket) -> bytes:
-    """The request's head with its empty line, left unread.
-
-    Raises:
-        EOFError: it does not end.
-    """
-    wanted = 1
-    while True:
-        data = await _peek(inner, wanted, _PATIENCE_SECONDS)
-        end = data.find(b"\r\n\r\n")
-        if end >= 0:
-            return data[: end + 4]
-        if not data.startswith(b"CONNECT ") and len(data) >= 8:
-            return data
-        if len(data) < wanted or len(data) >= _MAX_HEAD:
-            raise EOFError
-        wanted = len(data) + 1
 
 
 async def _established(inner: socket.socket) -> None:

@@ -93,7 +93,9 @@ class Answers:
         if virtual is not None:
             return [virtual]
         rules = self._upstreams.rules
-        found = [each for each in await resolver.addresses(name) if rules.allows(each)]
+        async with gate.lookups:
+            addresses = await resolver.addresses(name)
+        found = [each for each in addresses if rules.allows(each)]
         gate.pins.remember(name, found)
         return found or [SINK]
 

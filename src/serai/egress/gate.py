@@ -1,5 +1,6 @@
 """The rules of one sandbox, as connections and requests meet them."""
 
+import asyncio
 import uuid
 from ipaddress import ip_address
 
@@ -12,8 +13,13 @@ from serai.egress.names import Pins
 from serai.egress.patterns import canonical_path, host_of
 from serai.egress.policy import Policy
 
+_LOOKUPS = 4
+_OPENED = 128
+_MOST_HELD = 16 << 20
 REQUEST_ID = b"X-Blaxel-Request-Id"
-_HOP_BY_HOP = frozenset({b"proxy-authorization", b"proxy-connection", b"proxy-authenticate"})
+_NOT_PASSED_ON = frozenset(
+    {b"proxy-authorization", b"proxy-connection", b"proxy-authenticate", b"http2-settings"}
+)
 
 
 class Refused(Exception):
@@ -35,9 +41,18 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """What decides for one sandbox; ``policy`` may change between two requests."""
+    """What decides for one sandbox; ``policy`` may change between two requests.
+
+    Attributes:
+        lookups: turns for names that are looked up, so that none keeps the others waiting.
+        opened: turns for connections whose requests are read.
+        held: bytes of request bodies that wait to be changed.
+    """
 
     def __init__(self, policy: Policy) -> None:
+        self.lookups = asyncio.Semaphore(_LOOKUPS)
+        self.opened = asyncio.Semaphore(_OPENED)
+        self.held = 0
         self.policy = policy
         self.pins = Pins()
         self.journal = Journal()
@@ -75,8 +90,10 @@ class Gate:
             raise Refused(FIREWALL)
         self.journal.allowed += 1
         injection = Injection(self.policy.routes_for(host), secure=secure)
+        if self.held > _MOST_HELD:
+            injection.leave_body()
         number = uuid.uuid4().hex.encode()
-        kept = [each for each in headers if each[0].lower() not in _HOP_BY_HOP]
+        kept = [each for each in headers if _is_passed_on(*each)]
         return Request(host, [*injection.headers(kept), (REQUEST_ID, number)], injection, number)
 
     def _is_stray_address(self, host: str) -> bool:
@@ -87,3 +104,11 @@ class Gate:
             return not self.pins.names(ip_address(host))
         except ValueError:
             return False
+
+
+def _is_passed_on(name: bytes, value: bytes) -> bool:
+    """Not what is for us, nor an upgrade to requests that we would not see (h2c)."""
+    name = name.lower()
+    if name == b"upgrade":
+        return value.strip().lower() == b"websocket"
+    return name not in _NOT_PASSED_ON

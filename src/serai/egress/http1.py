@@ -84,8 +84,10 @@ class Http1:
         try:
             while await self._serve_one():
                 self._client.http.start_next_cycle()
-        except (h11.RemoteProtocolError, h11.LocalProtocolError) as error:
-            await self._answer_problem(error)
+        except h11.RemoteProtocolError as error:
+            await self._answer_problem(error.error_status_hint, f"{error}\n")
+        except h11.LocalProtocolError:  # its text may quote what was added to the request
+            await self._answer_problem(502, "The request could not be passed on.\n")
         finally:
             if self._upstream is not None:
                 self._upstream.stream.close()
@@ -100,6 +102,9 @@ class Http1:
         names = {name.lower() for name, _ in event.headers}
         if {b"content-length", b"transfer-encoding"} <= names:
             await self._answer(400, "malformed", b"The length is given in two ways.\n")
+            return False
+        if event.method == b"CONNECT":
+            await self._answer(501, "unsupported", b"This is no proxy.\n")
             return False
         host, port, target = self._destination(event)
         method = event.method.decode("ascii")
@@ -169,8 +174,12 @@ class Http1:
         if dict(event.headers).get(b"expect", b"").lower() == b"100-continue":
             await self._client.send(h11.InformationalResponse(status_code=100, headers=[]))
         data = bytearray()
-        while isinstance(part := await self._client.next(_HEAD_SECONDS), h11.Data):
-            data += part.data
+        try:
+            while isinstance(part := await self._client.next(_HEAD_SECONDS), h11.Data):
+                data += part.data
+                self._gate.held += len(part.data)
+        finally:
+            self._gate.held -= len(data)
         return bytes(data)
 
     async def _send(self, head: h11.Request, body: bytes | None, upstream: _End) -> None:
@@ -226,10 +235,9 @@ class Http1:
         self._client.stream.writer.write(right)
         await splice(self._client.stream, upstream.stream, self._gate.journal)
 
-    async def _answer_problem(self, error: Exception) -> None:
-        status = getattr(error, "error_status_hint", 400)
+    async def _answer_problem(self, status: int, text: str) -> None:
         if self._client.http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._answer(status, "malformed", f"{error}\n".encode())
+            await self._answer(status, "malformed", text.encode())
 
     async def _answer(self, status: int, reason: str, body: bytes) -> None:
         """An answer of our own, after which the connection ends."""

@@ -35,7 +35,7 @@ from serai.egress.streams import READ_SIZE, Stream
 
 _MAX_STREAMS = 100
 _STREAM_WINDOW = 1 << 20
-_CONNECTION_WINDOW = 16 << 20
+_CONNECTION_WINDOW = 2 << 20
 _MAX_RESETS = 1000
 _MAX_HEADERS = 64 * 1024
 
@@ -45,6 +45,7 @@ class _Channel(msgspec.Struct):
 
     Attributes:
         request: as it was admitted.
+        ended: whether the request has no body.
         head, body: what is held back until the whole body is here, for its change.
         waiting: by side (0 client, 1 server), what that side's window does not take yet.
     """
@@ -53,6 +54,7 @@ class _Channel(msgspec.Struct):
     outer: int
     request: Request
     head: Headers
+    ended: bool
     body: bytearray | None = None
     waiting: tuple["deque[bytes | None]", "deque[bytes | None]"] = msgspec.field(
         default_factory=lambda: (deque(), deque())
@@ -109,6 +111,8 @@ class Http2:
             for task in reading:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
+            for channel in self._by_inner.values():
+                self._let_go(channel)
             for stream in self._streams:
                 if stream is not None:
                     stream.close()
@@ -184,7 +188,7 @@ class Http2:
         if server.open_outbound_streams >= server.remote_settings.max_concurrent_streams:
             self._sides[0].reset_stream(number, ErrorCodes.REFUSED_STREAM)
             return
-        channel = _Channel(number, 0, request, head)
+        channel = _Channel(number, 0, request, head, ended)
         self._by_inner[number] = channel
         if not ended and request.injection.wants_body(method, request.headers):
             channel.body = bytearray()
@@ -204,7 +208,7 @@ class Http2:
         elif isinstance(event, StreamEnded):
             if which == 0 and channel.body is not None:
                 self._send_changed(channel)
-            else:
+            elif which == 1 or not channel.ended:
                 channel.waiting[other].append(None)
                 self._pump(other, channel)
         elif isinstance(event, TrailersReceived):
@@ -229,6 +233,7 @@ class Http2:
             journal.received += len(data)
         if which == 0 and channel.body is not None:
             channel.body += data
+            self._gate.held += len(data)
             self._sides[0].acknowledge_received_data(event.flow_controlled_length, channel.inner)
             return
         padding = event.flow_controlled_length - len(data)
@@ -241,13 +246,19 @@ class Http2:
     def _send_changed(self, channel: _Channel) -> None:
         request = channel.request
         body = request.injection.body(bytes(channel.body or b""), request.headers)
-        channel.body = None
+        self._let_go(channel)
         channel.head = [each for each in channel.head if each[0] != b"content-length"]
         channel.head.append((b"content-length", str(len(body)).encode()))
         self._send_head(channel, ended=not body)
         if body:
             channel.waiting[1].extend((body, None))
             self._pump(1, channel)
+
+    def _let_go(self, channel: _Channel) -> None:
+        """Its body is held no more."""
+        if channel.body is not None:
+            self._gate.held -= len(channel.body)
+            channel.body = None
 
     def _window(self, which: int, number: int | None) -> None:
         if number:
@@ -302,6 +313,7 @@ class Http2:
             self._cancel(1, channel.outer, ErrorCodes.NO_ERROR)
 
     def _reset(self, other: int, channel: _Channel, event: StreamReset) -> None:
+        self._let_go(channel)
         self._by_inner.pop(channel.inner, None)
         self._by_outer.pop(channel.outer, None)
         code = event.error_code if event.error_code is not None else ErrorCodes.CANCEL

@@ -25,9 +25,14 @@ class Injection:
     def __init__(self, routes: list[Route], *, secure: bool) -> None:
         self._routes = routes
         self._secure = secure
+        self._leaves_body = False
         self._expander = Expander()
         self.echoes: Headers = []
         """Headers for the answer, which say what functions made."""
+
+    def leave_body(self) -> None:
+        """Too much is held for changes already: this one passes as it is."""
+        self._leaves_body = True
 
     def headers(self, given: Headers) -> Headers:
         """The request's headers; what its maker wrote stays, what is missing is added."""
@@ -48,7 +53,7 @@ class Injection:
         """Whether the body must be read as a whole first: it is short and may be changed."""
         values = {name.lower(): value.strip() for name, value in given}
         length = values.get(b"content-length", b"")
-        if not self._routes or method not in _WITH_BODY or not length.isdigit():
+        if self._leaves_body or method not in _WITH_BODY or not length.isdigit():
             return False
         if values.get(b"content-encoding", b"identity").lower() != b"identity":
             return False
@@ -59,7 +64,7 @@ class Injection:
         """The body with secrets filled and, in a JSON object, the missing fields added."""
         kind = next((value for name, value in given if name.lower() == b"content-type"), b"")
         media = kind.decode("latin-1").partition(";")[0].strip().lower()
-        is_json = media == "application/json" or media.endswith("+json")
+        is_json = media in ("application/json", "") or media.endswith("+json")
         if is_json:
             return self._merge(self._fill(data, _as_json))
         return self._fill(data, quote_plus) if media == _FORM else self._fill(data)
@@ -105,4 +110,5 @@ def _as_json(value: str) -> str:
 
 
 def _is_field_value(value: str) -> bool:
-    return not any(each in value for each in "\r\n\0")
+    """Whether it may stand in a header: no control characters, no blanks around it."""
+    return value == value.strip() and all(each >= " " and each != "\x7f" for each in value)

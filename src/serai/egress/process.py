@@ -8,12 +8,14 @@ namespace, and of their rules from the server.
 import asyncio
 import contextlib
 import ctypes
+import errno
 import logging
 import os
 import resource
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Coroutine
 
 import certifi
@@ -33,8 +35,12 @@ from serai.egress.upstreams import Upstreams
 
 MAX_CONNECTIONS = 512
 """Of one sandbox at a time; more wait in its own kernel queue."""
+_MAX_TOGETHER, _FAIR_SHARE = 4096, 64
+"""Of all sandboxes together; beyond that each has a share that it cannot be denied."""
 _MAX_QUESTIONS = 64
 _AT_ONCE = 16
+_PER_SECOND, _BURST = 200.0, 512.0
+"""New connections of one sandbox; faster ones wait in its own kernel queue."""
 _MAX_DESCRIPTORS = 16
 _MAX_LINE = 64 << 20
 _ATTACH_SECONDS = 5.0
@@ -47,15 +53,19 @@ log = logging.getLogger("serai.egress")
 
 
 class Attached:
-    """The sockets of one sandbox and what runs on them."""
+    """The sockets of one sandbox and what runs on them; ``everyone`` counts all connections."""
 
-    def __init__(self, gate: Gate, connections: Connections, answers: Answers) -> None:
+    def __init__(
+        self, gate: Gate, connections: Connections, answers: Answers, everyone: list[int]
+    ) -> None:
         self._gate = gate
+        self._everyone = everyone
         self._connections = connections
         self._answers = answers
         self._listeners: list[socket.socket] = []
         self._answerers: list[socket.socket] = []
         self._paused = False
+        self._credit, self._counted_at = _BURST, time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._questions: set[asyncio.Task[None]] = set()
 
@@ -88,36 +98,57 @@ class Attached:
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
-            if len(self._tasks) >= MAX_CONNECTIONS:
+            limit = _FAIR_SHARE if self._everyone[0] >= _MAX_TOGETHER else MAX_CONNECTIONS
+            if len(self._tasks) >= limit:
+                self._gate.journal.refuse("", 0, TOO_MANY)
                 self._pause()
+                return
+            if not self._has_credit():
+                self._pause(1 / _PER_SECOND * _AT_ONCE)
                 return
             try:
                 inner, _ = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._pause(1.0)
                 return
             inner.setblocking(False)
             _keep(self._tasks, self._serve(inner))
 
     async def _serve(self, inner: socket.socket) -> None:
+        self._everyone[0] += 1
         try:
             await self._connections.handle(self._gate, inner)
         except Exception:
             log.exception("a connection failed")
         finally:
-            if self._paused:
-                self._resume()
+            self._everyone[0] -= 1
+            self._resume()
 
-    def _pause(self) -> None:
+    def _has_credit(self) -> bool:
+        moment = time.monotonic()
+        earned = (moment - self._counted_at) * _PER_SECOND
+        self._credit, self._counted_at = min(_BURST, self._credit + earned), moment
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+    def _pause(self, seconds: float | None = None) -> None:
+        """Take no more connections for a while, or until one ends."""
+        loop = asyncio.get_running_loop()
         if not self._paused:
-            self._gate.journal.refuse("", 0, TOO_MANY)
             self._paused = True
             for listener in self._listeners:
-                asyncio.get_running_loop().remove_reader(listener.fileno())
+                loop.remove_reader(listener.fileno())
+        if seconds is not None:
+            loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        self._paused = False
-        for listener in self._listeners:
-            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+        if self._paused:
+            self._paused = False
+            for listener in self._listeners:
+                asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
     def _receive(self, answerer: socket.socket) -> None:
         for _ in range(_AT_ONCE):
@@ -181,6 +212,7 @@ class Egress:
         self._attaching = attaching
         self._gates: dict[str, Gate] = {}
         self._attached: dict[str, Attached] = {}
+        self._everyone = [0]
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, orders: asyncio.StreamReader, tell: asyncio.StreamWriter) -> None:
@@ -235,7 +267,8 @@ class Egress:
             data, descriptors, _, _ = socket.recv_fds(connection, 4096, _MAX_DESCRIPTORS)
             if data:
                 self._take(msgspec.json.decode(data, type=_Attachment), descriptors)
-                connection.send(b"\n")
+                with contextlib.suppress(OSError):  # a birth does not wait for it
+                    connection.send(b"\n")
         except (OSError, TimeoutError, msgspec.DecodeError):
             log.exception("a sandbox could not be attached")
         finally:
@@ -244,7 +277,8 @@ class Egress:
 
     def _take(self, message: _Attachment, descriptors: list[int]) -> None:
         self._detach(message.id)
-        attached = Attached(self._gate(message.id), self._connections, self._answers)
+        gate = self._gate(message.id)
+        attached = Attached(gate, self._connections, self._answers, self._everyone)
         self._attached[message.id] = attached
         for kind, descriptor in zip(message.kinds, descriptors, strict=True):
             if kind == "life":
@@ -296,5 +330,5 @@ def _drop_privileges(user: int | None) -> None:
 def main(control: int, attaching: int) -> None:
     """Run on a connected socket to the server and a listening one for attachments."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(message)s")
-    os.environ.setdefault("UV_THREADPOOL_SIZE", "16")
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
     uvloop.run(_serve(control, attaching))

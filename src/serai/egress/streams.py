@@ -99,11 +99,22 @@ async def _both(*copies: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def relay(inner: socket.socket, outer: socket.socket, journal: Journal) -> None:
-    """As ``splice`` on sockets that nobody has read from: the fast way."""
+async def relay(
+    inner: socket.socket,
+    outer: socket.socket,
+    journal: Journal,
+    before: Coroutine[Any, Any, None] | None = None,
+) -> None:
+    """As ``splice`` on sockets that nobody has read from: the fast way.
+
+    Args:
+        before: what must have succeeded before anything goes out.
+    """
     loop = asyncio.get_running_loop()
 
     async def copy(source: socket.socket, target: socket.socket, *, out: bool) -> None:
+        if out and before is not None:
+            await before
         buffer = memoryview(bytearray(64 * 1024))
         while count := await loop.sock_recv_into(source, buffer):
             if out:

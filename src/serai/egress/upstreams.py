@@ -6,6 +6,7 @@ import ssl
 from ipaddress import IPv6Address
 
 from serai.egress.addresses import Address, AddressRules
+from serai.egress.gate import Gate
 from serai.egress.names import NoSuchName, Place, Resolver
 from serai.egress.streams import Stream, made
 
@@ -45,7 +46,9 @@ class Upstreams:
         self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
         self._trust = trust
 
-    async def places(self, name: str, port: int, asked: Address | None = None) -> list[Place]:
+    async def places(
+        self, gate: Gate, name: str, port: int, asked: Address | None = None
+    ) -> list[Place]:
         """Where a name leads, the address that was asked for first if it is one of them.
 
         Raises:
@@ -53,7 +56,8 @@ class Upstreams:
             NotAllowed: it leads nowhere that may be reached.
         """
         try:
-            found = await self.resolver.places(name, port, self.rules)
+            async with gate.lookups:
+                found = await self.resolver.places(name, port, self.rules)
         except NoSuchName:
             raise Unreachable(f"the name {name[:255]} is not known") from None
         if not found:

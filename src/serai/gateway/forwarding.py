@@ -58,13 +58,24 @@ _DROPPED_ALWAYS = _HOP | _PLATFORM | _OWN
 DROPPED_FOR_SANDBOX = _DROPPED_ALWAYS | _FORWARDED | {b"authorization", b"cookie"}
 DROPPED_FOR_MODEL = _DROPPED_ALWAYS | _FORWARDED | _MODEL_SECRETS | {b"x-forwarded-prefix"}
 _OF_WHOLE_ORIGIN = frozenset(
-    {b"clear-site-data", b"cross-origin-opener-policy", b"service-worker-allowed"}
+    {
+        b"alt-svc",
+        b"clear-site-data",
+        b"cross-origin-opener-policy",
+        b"nel",
+        b"report-to",
+        b"secure-session-registration",
+        b"service-worker-allowed",
+        b"strict-transport-security",
+    }
 )
 """What a browser would take for more than the part of our origin where a workload lives. With the
-opener policy of the sign-in pages, a workload's page could look into a window of theirs."""
+opener policy of the sign-in pages, a workload's page could look into a window of theirs; with
+``nel`` and ``report-to`` it would be told of every address there that somebody opens."""
 DROPPED_AT_OWN_HOST = _HOP | {
     b"clear-site-data",  # may reach beyond the host
     b"content-length",
+    b"secure-session-registration",  # the same
     b"set-cookie",
     b"x-blaxel-source",
     b"x-request-id",
@@ -176,7 +187,9 @@ def may_answer(name: bytes, value: bytes) -> bool:
     return name not in _OF_WHOLE_ORIGIN and not (name == b"set-cookie" and is_our_cookie(value))
 
 
-def copy_answer(answer: Answer, out: list[bytes], dropped: frozenset[bytes]) -> None:
+def copy_answer(
+    answer: Answer, out: list[bytes], dropped: frozenset[bytes] = DROPPED_ANSWER
+) -> None:
     """Append an answer's status line and the fields that pass through to ``out``."""
     out.append(_STATUS.get(answer.status) or status_line(answer.status))
     for name, value in answer.headers:

@@ -38,6 +38,9 @@ class InsecureProtocol(GatewayProtocol):
                 request.keep_alive = False
         super()._start(request)
 
+    def _begin_express(self, data: bytes) -> bool:
+        return self._is_local() and super()._begin_express(data)
+
     def _refusal(self, request: Request) -> SeraiError | None:
         is_page = request.index.get(b"upgrade-insecure-requests") == b"1"
         is_local = self._is_local()

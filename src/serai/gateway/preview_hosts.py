@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
@@ -12,7 +13,7 @@ from serai.gateway.previews import PreviewExchange
 from serai.gateway.request import Request
 from serai.gateway.routes import PreviewRoute
 from serai.gateway.targets import Target, join
-from serai.gateway.upstream import Answer
+from serai.gateway.upstream import Answer, Headers
 
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
@@ -47,7 +48,7 @@ class HostedPreviewExchange(PreviewExchange):
         index = self.request.index
         if not self.kept or index.get(b"sec-fetch-dest") != b"document":
             return False
-        scheme = b"https://" if self.client.scheme == "https" else b"http://"
+        scheme = b"https://" if self.is_secure() else b"http://"
         here = scheme + index.get(b"host", b"") + join(self.target.rest, self.credential.query)
         self.redirect(303, here, *((b"set-cookie", line) for line in self.kept))
         return True
@@ -56,11 +57,11 @@ class HostedPreviewExchange(PreviewExchange):
         preview, token = self.preview, (in_query or "").encode("utf-8", "replace")
         if preview is None or self.ticket is None or self.request.method != b"GET":
             return []
-        if not token or self.request.upgrade:
+        if self.request.upgrade or sha256(token).digest() != self.ticket:
             return []
         ends_at = preview.tokens[self.ticket]
         seconds = None if ends_at is None else max(1, int(ends_at - time.time()))
-        return setting(token, self.target.host, self.client.scheme == "https", seconds)
+        return setting(token, self.target.host, self.is_secure(), seconds)
 
     def _port_lines(self) -> list[bytes]:
         lines = self._own_authorization()
@@ -81,8 +82,12 @@ class HostedPreviewExchange(PreviewExchange):
             self.out[-1:-1] = (b"set-cookie: ", line, b"\r\n")
 
     def isolated(self, answer: Answer) -> Answer:
-        fields = [
-            (name, host_only(value) if name == b"set-cookie" else value)
-            for name, value in answer.headers
-        ]
-        return msgspec.structs.replace(answer, headers=fields)
+        return msgspec.structs.replace(answer, headers=_own_cookies(answer.headers))
+
+    def upgraded(self, headers: Headers, data: bytes) -> None:
+        super().upgraded(_own_cookies(headers), data)
+
+
+def _own_cookies(headers: Headers) -> Headers:
+    """The fields, with cookies for this host only."""
+    return [(name, host_only(value) if name == b"set-cookie" else value) for name, value in headers]

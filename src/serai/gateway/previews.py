@@ -31,8 +31,8 @@ _SANDBOX = (
 )
 """By this browsers give a preview below our address an origin of its own, for its scripts must not
 read or send the pages on which people are signed in. So that it can still load its own modules and
-data, it is then open to every origin unless it says otherwise. Where previews have host names,
-browsers are sent there instead."""
+data, it is then open to every origin unless it says otherwise; but not where browsers are sent to a
+host of its own instead."""
 _OWN_IN_ERRORS = frozenset({b"content-type", b"www-authenticate", b"content-encoding"})
 
 
@@ -190,7 +190,8 @@ class PreviewExchange(SandboxExchange):
         preview = self.preview
         if preview is not None and preview.response_headers:
             kept = [field for field in answer.headers if field[0] not in preview.response_names]
-            answer = msgspec.structs.replace(answer, headers=[*kept, *preview.response_headers])
+            kept += preview.response_headers
+            answer = msgspec.structs.replace(answer, headers=kept, index=dict(kept))
         super().answered(self.isolated(answer))
 
     def isolated(self, answer: Answer) -> Answer:
@@ -198,9 +199,14 @@ class PreviewExchange(SandboxExchange):
         if not self.gateway.isolate_previews:
             return answer
         own = [*answer.headers, (_POLICY, _SANDBOX)]
-        if all(name != _ALLOW_ORIGIN for name, _ in own):
+        if _ALLOW_ORIGIN not in answer.index and not self._has_own_host():
             own.append((_ALLOW_ORIGIN, b"*"))
         return msgspec.structs.replace(answer, headers=own)
+
+    def _has_own_host(self) -> bool:
+        preview = self.preview
+        host = self.request.index.get(b"host", b"")
+        return preview is not None and self.gateway.sites.address(host, preview.slug) is not None
 
     def _answer_preflight(self, preview: PreviewRoute) -> None:
         fields = list(preview.response_headers)

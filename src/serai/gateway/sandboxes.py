@@ -138,11 +138,15 @@ class SandboxExchange(Exchange):
             b"\r\nx-forwarded-host: ",
             host,
             b"\r\nx-forwarded-proto: ",
-            b"https" if self.client.scheme == "https" else b"http",
+            b"https" if self.is_secure() else b"http",
             b"\r\nx-request-id: ",
             self.request_id.encode("ascii"),
             b"\r\n",
         )
+
+    def is_secure(self) -> bool:
+        """Whether the client has reached us by https, also when a proxy before us speaks it."""
+        return self.client.scheme == "https" or self.gateway.sites.are_secure
 
     def upgraded(self, headers: Headers, data: bytes) -> None:
         upstream = self.upstream

@@ -31,6 +31,8 @@ class Sites:
         self._addresses = addresses
         self._suffix = f".{addresses.domain}" if addresses and addresses.domain else None
         named = urlsplit(addresses.origin).hostname if addresses else None
+        self.are_secure = addresses is not None and addresses.origin.startswith("https:")
+        """Whether browsers reach us by https, be it that somebody before us speaks it."""
         self._own = own_hosts | {named or "localhost"}
         self._refuses = named is not None and not is_local_name(named) and not is_address(named)
         """Whether we know our own names well enough to refuse other ones."""

@@ -22,6 +22,7 @@ class IdentityContext(msgspec.Struct, frozen=True):
 
     ``origin`` begins every link, ``names`` are the rules of workspace names and ``features`` the
     keys of what this installation has switched on; without a ``mailer`` links are shown instead.
+    ``keep_secret`` is told workspace, id and secret of a service account's new key.
     """
 
     db: Database
@@ -31,6 +32,7 @@ class IdentityContext(msgspec.Struct, frozen=True):
     names: NameRules
     features: tuple[str, ...]
     mailer: Mailer | None = None
+    keep_secret: Callable[[Connection, str, str, str], None] | None = None
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Change who may do what: once it is durable, no cached principal is believed any more.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 from sqlalchemy import Connection
 
 from serai.images import records
@@ -9,11 +10,17 @@ from serai.images.names import DEFAULT_TAG, split_reference, wanted_tag, wanted_
 from serai.images.records import StoredImage
 from serai.kernel.errors import Conflict
 from serai.kernel.names import check_name
+from serai.runtime.port import ImageInfo
 from serai.wire.images import CreateImage, CreateImageAnswer
 
 NOT_AVAILABLE = "NOT_AVAILABLE"
-Provided = Callable[[], list[str]]
-"""The references that the runtime can start."""
+
+
+class Provided(msgspec.Struct, frozen=True):
+    """What the runtime can start: images that it knows, and those of registries it may ask."""
+
+    infos: Callable[[], list[ImageInfo]]
+    allows: Callable[[str], bool]
 
 
 def register(
@@ -23,16 +30,18 @@ def register(
 
     Raises:
         BadRequest: name, type or tag break a rule.
-        Conflict: this installation would have to build or fetch the image, or the tag is taken.
+        Conflict: this installation would have to build the image, or may not fetch it, or the tag
+            is taken.
     """
     name = check_name(wanted.name, "name")
     resource_type = wanted_type(wanted.resource_type)
     explicit = wanted_tag(wanted.tag) if wanted.tag else None
-    reference = _provided_reference(wanted.image, provided)
+    info = _provided_image(wanted.image, provided)
+    reference = info.reference
     tag = explicit or split_reference(reference)[1] or DEFAULT_TAG
     if explicit is not None:
         _refuse_taken(conn, workspace, resource_type, name, tag)
-    records.register(conn, workspace, resource_type, name, tag, reference, size=0)
+    records.register(conn, workspace, resource_type, name, tag, reference, size=info.size)
     return CreateImageAnswer(
         message=f"Registered {reference} as {resource_type}/{name}:{tag}; nothing was built.",
         name=name,
@@ -42,8 +51,8 @@ def register(
     )
 
 
-def _provided_reference(image: str | None, provided: Provided) -> str:
-    known = provided()
+def _provided_image(image: str | None, provided: Provided) -> ImageInfo:
+    known = {info.reference: info for info in provided.infos()}
     choice = f"register one that it provides: {', '.join(known) or '(none)'}"
     if not image:
         raise Conflict(
@@ -53,13 +62,15 @@ def _provided_reference(image: str | None, provided: Provided) -> str:
         )
     repository, tag = split_reference(image)
     full = f"{repository}:{tag or DEFAULT_TAG}"
-    if full not in known:
-        raise Conflict(
-            f"image {image[:200]!r}: this installation cannot fetch images from a registry; "
-            f"{choice}.",
-            code=NOT_AVAILABLE,
-        )
-    return full
+    if full in known:
+        return known[full]
+    if provided.allows(image):
+        return ImageInfo(reference=image if "@" in image else full, state="available")
+    raise Conflict(
+        f"image {image[:200]!r}: this installation does not fetch images from that registry (the "
+        f"setting image_registries names those that it asks); {choice}.",
+        code=NOT_AVAILABLE,
+    )
 
 
 def _refuse_taken(

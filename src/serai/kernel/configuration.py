@@ -24,6 +24,7 @@ SECONDS_MAX = 86_400
 SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
+_REGISTRY = re.compile(r"(http://)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,180}}$){_LABEL}(?:\.{_LABEL})+")
 _WORKSPACE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -300,6 +301,26 @@ def _domains(raw: Any) -> tuple[str, ...]:
     return tuple(word.lower() for word in words)
 
 
+def _registries(raw: Any) -> tuple[str, ...]:
+    """A list in a file; in a variable words between commas or spaces."""
+    words = re.split(r"[\s,]+", raw.strip()) if isinstance(raw, str) else raw
+    if not isinstance(words, list) or not all(
+        isinstance(word, str) and (word in {"*", "none"} or _REGISTRY.fullmatch(word))
+        for word in words
+    ):
+        raise ValueError(
+            "must be hosts such as docker.io or http://127.0.0.1:5000, separated by commas; * for "
+            "every host, none for no host"
+        )
+    return tuple(word.lower() for word in words if word != "none")
+
+
+def _mirror(text: str) -> str:
+    if urlsplit(text).scheme not in {"http", "https"} or not text.isprintable() or " " in text:
+        raise ValueError("must be a URL such as http://deb.debian.org/debian")
+    return text
+
+
 def _postgresql_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if scheme not in {"postgresql", "postgres"} or not separator or not rest.isprintable():
@@ -344,8 +365,14 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
+    "runtime": _choice("auto", "embedded", "runc", "crun", "runsc", "bwrap", "docker", "podman"),
     "standby_seconds": _seconds,
     "on_stop": _choice("end", "suspend"),
     "pool_mb": _integer(0, 1 << 30),
     "sandbox_disk_mb": _integer(16, 1 << 30),
+    "image_source": _choice("auto", "built", "host"),
+    "image_registries": _registries,
+    "image_mirror": _text(_mirror),
+    "unenforced_volumes": _boolean,
+    "s3_port": _integer(0, 65535),
 }

@@ -44,8 +44,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
+        runtime: driver of new sandboxes; ``auto`` for the default one.
+        image_source: what stands for hub images: ``built`` ones, files of the ``host``, or with
+            ``auto`` the host's until one is built.
+        image_registries: registries that images are pulled from for whoever asks.
+        image_mirror: Debian mirror that images are built from; the usual one when absent.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
+        unenforced_volumes: whether volumes may be used where their size cannot be enforced.
+        s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
     data_dir: Path
@@ -74,8 +81,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_stop: str = "end"
     smtp_url: str | None = None
     mail_from: str | None = None
+    runtime: str = "auto"
+    image_source: str = "auto"
+    image_registries: tuple[str, ...] = ("docker.io", "ghcr.io", "quay.io")
+    image_mirror: str | None = None
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
+    unenforced_volumes: bool = False
+    s3_port: int = 0
 
     @property
     def origin(self) -> str:

@@ -1,6 +1,6 @@
 """VPCs, egress gateways and egress IPs: their rules, and what is true of them here.
 
-This installation gives sandboxes no network of their own and cannot allocate public addresses.
+Sandboxes leave through the host's own addresses, as no public ones can be allocated here.
 Gateways and IPs are therefore stored as ``DEACTIVATED``, with an event that says why.
 """
 

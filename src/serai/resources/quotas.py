@@ -16,6 +16,7 @@ from serai.store.reach import unbounded
 from serai.store.tables.governance import quotas
 from serai.store.tables.identity import workspaces
 from serai.store.tables.sandboxes import sandboxes
+from serai.store.tables.snapshots import snapshots
 from serai.store.tables.usage import usage_days, usage_series
 from serai.wire.governance import Quota
 
@@ -28,14 +29,17 @@ KINDS: dict[str, tuple[str, ...]] = {
 """What counts against a limit of how many there may be."""
 SANDBOX_MEMORY = "sandbox_memory"
 """Sum of the memory of all sandboxes that have not ended, in MiB."""
+SNAPSHOT_STORAGE = "snapshot_storage"
+"""Sum of what all snapshots take on disk, in MiB; each counts at least one."""
 MODEL_TOKENS = "model_tokens"
 """Tokens that all models took and gave in this calendar month (UTC), as the bill counts them."""
 TOKEN_DIMENSIONS = ("model_input_tokens_count", "model_output_tokens_count")
 STATED = ("sandbox_ttl", "sandbox_enforced_ttl")
 """Known to one client, which reads them; seconds. Nothing is enforced by them."""
-RESOURCES = (*KINDS, SANDBOX_MEMORY, MODEL_TOKENS, *STATED)
-NOUNS = {SANDBOX_MEMORY: "MiB of sandbox memory"}
+RESOURCES = (*KINDS, SANDBOX_MEMORY, SNAPSHOT_STORAGE, MODEL_TOKENS, *STATED)
+NOUNS = {SANDBOX_MEMORY: "MiB of sandbox memory", SNAPSHOT_STORAGE: "MiB of snapshots"}
 VALUE_MAX = 2**53
+MEBIBYTE = 1 << 20
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -65,6 +69,15 @@ def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
         UsageLimitExceeded: with the number and the limit.
     """
     _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
+
+
+def check_snapshots(conn: Connection, workspace: str, more_mb: int) -> None:
+    """Refuse a snapshot whose size (MiB) would pass a limit; its row counts already as empty.
+
+    Raises:
+        UsageLimitExceeded: with the number and the limit.
+    """
+    _check(conn, workspace, SNAPSHOT_STORAGE, more_mb)
 
 
 def token_limits(conn: Connection, account_id: str | None = None) -> list[Limit]:
@@ -221,6 +234,13 @@ def _used(conn: Connection, limit: Limit) -> int | None:
         c = sandboxes.c
         query = select(func.coalesce(func.sum(c.memory_mb), 0)).where(
             c.workspace.in_(names), c.phase != "terminated"
+        )
+        return int(conn.execute(query).scalar_one())
+    if limit.resource == SNAPSHOT_STORAGE:
+        s = snapshots.c
+        megabytes = (s.size + MEBIBYTE - 1) / MEBIBYTE
+        query = select(func.coalesce(func.sum(megabytes), 0)).where(
+            s.workspace.in_(names), s.status == "ready"
         )
         return int(conn.execute(query).scalar_one())
     return 0 if limit.resource == MODEL_TOKENS else None

@@ -177,7 +177,7 @@ class DocumentStore:
         return document
 
     def with_status(
-        self, conn: Connection, document: Document, status: str, **fields: str | None
+        self, conn: Connection, document: Document, status: str, **fields: object
     ) -> Document:
         """Save a new status and other top-level fields (``None`` removes one).
 

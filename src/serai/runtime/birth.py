@@ -11,7 +11,9 @@ Words on the pipes: the first process says ``u`` (map my users), then ``r`` (rea
 and a problem; the midwife answers ``u`` with ``g`` (go on), after it wrote the trace.
 """
 
+import contextlib
 import fcntl
+import hashlib
 import os
 import select
 import socket
@@ -42,18 +44,32 @@ Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
 TIMEOUT_SECONDS = 30
 _LOG = "/var/log/sandboxd.log"
 _PROC = 6
+_MACHINE_ID = "/etc/machine-id"
 
 
 class Place:
     """What the launcher prepared once for all births."""
 
-    def __init__(self, setup: Setup, serve: Serve, map_fd: int | None, roots: bytes = b"") -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        serve: Serve,
+        map_fd: int | None,
+        roots: bytes = b"",
+        start: "Start | None" = None,
+    ) -> None:
         self.setup = setup
         self.serve = serve
         self.map_fd = map_fd
         self.roots = roots
-        self.calls = seccomp.program()
+        self.network = network.make_rules()
+        self.calls = seccomp.prepared()
+        self.start = start
         self.root_outside = setup.uid_base is not None
+
+
+Start = Callable[[Place, Birth, Path], Trace]
+"""Starts a sandbox whose directories are there, and answers when it serves."""
 
 
 def attend(place: Place, birth: Birth, child: Child | None) -> Trace:
@@ -65,14 +81,16 @@ def attend(place: Place, birth: Birth, child: Child | None) -> Trace:
     Raises:
         OSError: with the failed step as text.
     """
-    child = child or _fork(place, birth)
+    if child is None and place.start is None:
+        child = _fork(place, birth)
     try:
         return _attend(place, birth, child)
     finally:
-        child.leave()
+        if child is not None:
+            child.leave()
 
 
-def _attend(place: Place, birth: Birth, child: Child) -> Trace:
+def _attend(place: Place, birth: Birth, child: Child | None) -> Trace:
     directory = Path(birth.directory)
     _make_directories(place.setup, birth, directory)
     with traces.locked(directory):
@@ -82,12 +100,15 @@ def _attend(place: Place, birth: Birth, child: Child) -> Trace:
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
-        return _start(place, birth, directory, child)
+        if child is not None:
+            return _start(place, birth, directory, child)
+        assert place.start is not None
+        return place.start(place, birth, directory)
 
 
 def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     owner = rootfs.Owner(setup.uid_base)
-    names = rootfs.layer_names(setup)
+    names = rootfs.layer_names(setup, birth.root)
     for name in names:
         upper = directory / "layers" / name / "upper"
         for folder in (upper, upper.with_name("work"), directory / "lower" / name):
@@ -97,6 +118,11 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
             owner.give(str(upper))
     for name in birth.masks:
         (directory / "lower" / f"{name}-mask").mkdir(exist_ok=True)
+    for number in range(len(birth.root)):
+        (directory / rootfs.image_mount(number)).mkdir(exist_ok=True)
+    for number, _ in enumerate(birth.saved):
+        for name in names:
+            (directory / rootfs.saved_mount(name, number)).mkdir(exist_ok=True)
     (directory / rootfs.ROOT).mkdir(exist_ok=True)
 
 
@@ -120,14 +146,15 @@ def _fork(place: Place, birth: Birth) -> Child:
 
 def _start(place: Place, birth: Birth, directory: Path, child: Child) -> Trace:
     groups = [cgroups.create(each, birth.id, birth.limits) for each in place.setup.hierarchies]
-    api, port = _listen(birth.api_socket), _listen(birth.port_socket)
+    api, port = listen(birth.api_socket), listen(birth.port_socket)
     socket.send_fds(child.line, [b"s"], [api.fileno(), port.fileno()])
     trace = _accompany(place, birth, directory, groups, child)
     child.born = True
     return trace
 
 
-def _listen(path: str) -> socket.socket:
+def listen(path: str) -> socket.socket:
+    """A listening Unix socket that only we may connect to."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     Path(path).unlink(missing_ok=True)
     listener.bind(path)
@@ -146,7 +173,7 @@ def _accompany(
     pid, heard = child.pid, child.heard
     for hierarchy in place.setup.hierarchies:
         cgroups.join(hierarchy, birth.id, pid)
-    _expect(heard, b"u")
+    expect(heard, b"u")
     if place.setup.uid_base is not None:
         privileges.map_range(pid, place.setup.uid_base)
     for hierarchy in place.setup.hierarchies:
@@ -164,14 +191,24 @@ def _accompany(
     )
     traces.write_trace(directory, trace)
     child.line.send(b"g")
-    _expect(heard, b"r")
+    expect(heard, b"r")
+    return connected(place, trace, birth)
+
+
+def connected(place: Place, trace: Trace, birth: Birth) -> Trace:
+    """The trace of a sandbox that serves, with its network connected if it shall have one."""
     if not birth.egress:
         return trace
-    reach = network.try_attach(pid, birth.id, birth.egress)
+    reach = network.try_attach(place.network, trace.pid, birth.id, birth.egress)
     return msgspec.structs.replace(trace, network=reach)
 
 
-def _expect(heard: int, word: bytes) -> None:
+def expect(heard: int, word: bytes) -> None:
+    """Wait for a word of the first process.
+
+    Raises:
+        OSError: it said ``e`` and a problem, ended, or kept silent for too long.
+    """
     poll = select.poll()
     poll.register(heard, select.POLLIN)
     if not poll.poll(TIMEOUT_SECONDS * 1000):
@@ -203,10 +240,9 @@ def be_first(
             cgroups.join_self(hierarchy, birth.id)
         linux.unshare(linux.CLONE_NEWNS)
         os.chdir(birth.directory)
+        lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
         user_xattr = not place.root_outside
-        rootfs.build(
-            place.setup, birth.masks, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts
-        )
+        rootfs.build(place.setup, lower, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts)
         proc = rootfs.enter()
         _forget_host()
         if any("cpu" in each.controllers for each in place.setup.hierarchies):
@@ -244,38 +280,77 @@ def _settle(place: Place, birth: Birth) -> None:
     os.umask(0o022)
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
-    _write_identity(birth.hostname)
+    write_identity(birth.hostname, birth.id)
     certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
     os.environ.clear()
     os.environ.update(birth.environment)
-    os.chdir(birth.workdir)
-    _open_standard_streams()
+    enter_workdir(birth.workdir)
+    open_standard_streams()
     privileges.drop(place.calls)
     if place.root_outside:
         privileges.set_apart()
 
 
-def _write_identity(hostname: str) -> None:
-    _write_new("/etc/hostname", f"{hostname}\n")
-    _write_new(
-        "/etc/hosts",
-        f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n",
-    )
+def enter_workdir(workdir: str) -> None:
+    """Be in the working directory; an image need not hold it."""
+    os.makedirs(workdir, exist_ok=True)
+    os.chdir(workdir)
 
 
-def _write_new(path: str, text: str) -> None:
-    """Write a file of a new sandbox; one that an earlier run changed stays as it is."""
+def write_identity(hostname: str, sandbox_id: str) -> None:
+    """Say inside who this sandbox is; files that its code wrote itself stay as they are.
+
+    What an earlier life, or the sandbox that this one was forked from, was told is replaced.
+    """
+    before = _read_small("/etc/hostname").strip()
+    ours = _read_small("/etc/hosts") == _hosts(before)
+    for path, text in (("/etc/hostname", f"{hostname}\n"), ("/etc/hosts", _hosts(hostname))):
+        if ours and before != hostname:
+            _remove(path)
+        _write_new(path, text)
+    machine = hashlib.sha256(f"machine-id {sandbox_id}".encode()).hexdigest()[:32]
+    if _read_small(_MACHINE_ID) != f"{machine}\n":
+        _remove(_MACHINE_ID)
+        _write_new(_MACHINE_ID, f"{machine}\n", 0o444)
+
+
+def _hosts(hostname: str) -> str:
+    return f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n"
+
+
+def _read_small(path: str) -> str:
+    """The beginning of a file; empty when it is none, whatever code made of it."""
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        return os.read(descriptor, 4096).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _write_new(path: str, text: str, mode: int = 0o644) -> None:
+    """Write a file of a new sandbox; one that is there already stays as it is."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
     except OSError:
         return
     os.write(descriptor, text.encode())
     os.close(descriptor)
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
+    """Nothing to read, and a log inside for complaints."""
     silence = os.open("/dev/null", os.O_RDWR)
     try:
         log = os.open(_LOG, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_NOFOLLOW, 0o640)
@@ -303,6 +378,7 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "home": birth.home,
         "workdir": birth.workdir,
         "proc": _PROC,
+        "services": birth.services,
     }
     try:
         place.serve(api, port, config)

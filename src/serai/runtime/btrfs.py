@@ -4,6 +4,7 @@ Numbers and layouts are those of ``linux/btrfs.h``; all paths are directories of
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 _SUBVOLUME_CREATE, _SUBVOLUME_DESTROY, _RESIZE = 0x5000940E, 0x5000940F, 0x50009403
 _INODE_LOOKUP = 0xD0009412
+_SNAPSHOT_CREATE, _INHERIT = 0x50009417, 1 << 2
 _QUOTA_CONTROL, _QGROUP_ASSIGN = 0xC0109428, 0x40189429
 _QGROUP_CREATE, _QGROUP_LIMIT = 0x4010942A, 0x8030942B
 _ENABLE, _ENABLE_SIMPLE = 1, 4
@@ -33,6 +35,33 @@ def make_subvolume(path: Path) -> None:
     """
     with _opened(path.parent) as parent:
         fcntl.ioctl(parent, _SUBVOLUME_CREATE, _named(path.name))
+
+
+def snapshot(source: Path, target: Path) -> bool:
+    """Make a subvolume with everything that is in another, sharing its data; False when it is none.
+
+    It is counted in the group above all.
+
+    Raises:
+        OSError: the limit of that group is reached, or ``target`` is there.
+    """
+    inherited = ctypes.create_string_buffer(
+        struct.pack("=10Q", 0, 1, 0, 0, 0, 0, 0, 0, 0, EVERYTHING)
+    )
+    with _opened(source) as origin, _opened(target.parent) as parent:
+        if os.fstat(origin).st_ino != _TOP_INODE:
+            return False
+        head = struct.pack(
+            "=qQQQQ", origin, 0, _INHERIT, len(inherited) - 1, ctypes.addressof(inherited)
+        )
+        request = bytearray(head.ljust(56, b"\0") + os.fsencode(target.name).ljust(4040, b"\0"))
+        try:
+            fcntl.ioctl(parent, _SNAPSHOT_CREATE, request)
+        except OSError as error:
+            if error.errno in {errno.EXDEV, errno.ENOTTY, errno.EINVAL}:
+                return False
+            raise
+    return True
 
 
 def remove_subvolume(path: Path) -> bool:
@@ -79,11 +108,11 @@ def limit(path: Path, size: int | None, group: int | None = None) -> None:
 
 
 def join_everything(path: Path) -> None:
-    """Count a new, empty subvolume in the group above all."""
+    """Count a subvolume in the group above all, if it is not counted there yet."""
     with _opened(path) as top:
         request = struct.pack("=QQQ", 1, _number(top), EVERYTHING)
-        with contextlib.suppress(FileExistsError):
-            fcntl.ioctl(top, _QGROUP_ASSIGN, request)
+    with _opened(path.parent) as parent, contextlib.suppress(FileExistsError):
+        fcntl.ioctl(parent, _QGROUP_ASSIGN, request)  # of a full subvolume it would be refused
 
 
 def take_size(path: Path | str) -> None:

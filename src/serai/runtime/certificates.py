@@ -6,15 +6,14 @@ from pathlib import Path
 AUTHORITY_FILE = "/usr/local/share/ca-certificates/serai-egress.crt"
 """Where Debian's ``update-ca-certificates`` looks too, so that it stays trusted."""
 BUNDLE_FILE = "/etc/ssl/certs/ca-certificates.crt"
-_NEW = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_BYTES = 8 << 20
 
 
 def trust(authority: str, roots: bytes) -> None:
     """Add ``authority`` (PEM) to the image's bundle; runs inside, where all is the sandbox's own.
 
-    An image without any bundle gets one of ``roots``, the authorities of the web.
-
-    What an earlier run of the sandbox made of these files is left alone if it cannot be changed.
+    An image without any bundle gets one of ``roots``, the authorities of the web. What an
+    earlier run of the sandbox made of these files is left alone if it cannot be changed.
     """
     if not authority:
         return
@@ -22,27 +21,29 @@ def trust(authority: str, roots: bytes) -> None:
     try:
         for file in (AUTHORITY_FILE, BUNDLE_FILE):
             Path(file).parent.mkdir(parents=True, exist_ok=True)
-        _put(AUTHORITY_FILE, _NEW | os.O_TRUNC, authority.encode())
-        if not os.path.exists(BUNDLE_FILE):
-            _put(BUNDLE_FILE, _NEW, roots + added)
-        elif not _ends_with(BUNDLE_FILE, added):
-            _put(BUNDLE_FILE, _NEW | os.O_APPEND, added)
+        known = _read(BUNDLE_FILE)
+        if known is None or not known.endswith(added):
+            _replace(AUTHORITY_FILE, authority.encode())
+            _replace(BUNDLE_FILE, (roots if known is None else known) + added)
     except OSError:
         return
 
 
-def _put(path: str, flags: int, data: bytes) -> None:
-    descriptor = os.open(path, flags, 0o644)
+def _read(path: str) -> bytes | None:
+    """The file; ``None`` for none. Whatever it became, reading it does not wait."""
     try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(_MOST_BYTES)
 
 
-def _ends_with(path: str, data: bytes) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        size = os.fstat(descriptor).st_size
-        return os.pread(descriptor, len(data), max(0, size - len(data))) == data
-    finally:
-        os.close(descriptor)
+def _replace(path: str, data: bytes) -> None:
+    """A new file in its place: to change one of the image would copy it up, and sync the disk."""
+    draft = f"{path}.serai"
+    Path(draft).unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    os.replace(draft, path)

@@ -62,7 +62,7 @@ def discover(name: str) -> list[Hierarchy]:
     """The hierarchies in which we may make groups, each with a parent group ``name``."""
     own = _own_groups()
     found: list[Hierarchy] = []
-    for mount_point, kind, options, root in _mounts():
+    for mount_point, kind, options, root in mounts():
         found += _usable(mount_point, kind, options, root, own, name)
     covered: set[str] = set()
     chosen = []
@@ -86,15 +86,16 @@ def _own_groups() -> dict[str, str]:
     return groups
 
 
-def _mounts() -> list[tuple[Path, str, set[str], str]]:
-    mounts = []
+def mounts() -> list[tuple[Path, str, set[str], str]]:
+    """Mounted hierarchies: mount point, ``cgroup`` or ``cgroup2``, options, root of the mount."""
+    found = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, after = line.split(" - ", 1)
         kind, _, options = after.split(" ", 2)
         if kind in ("cgroup", "cgroup2"):
             fields = before.split()
-            mounts.append((Path(fields[4]), kind, set(options.split(",")), fields[3]))
-    return mounts
+            found.append((Path(fields[4]), kind, set(options.split(",")), fields[3]))
+    return found
 
 
 def _usable(

@@ -26,6 +26,8 @@ class Disks:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.volumes = VolumeImages(storage.root / "volumes")
+        self.unenforced_volumes = False
+        """Whether volumes may be plain directories, where their size cannot be enforced."""
         self._maps_owners = False
         self._task: asyncio.Task[None] | None = None
 
@@ -47,7 +49,8 @@ class Disks:
         """What limits disks here, for the line about isolation."""
         if self._storage.pool.is_open:
             return "disk limits by a pool"
-        return f"DEGRADED: no limit on what sandboxes write: {self._storage.pool.why_not}"
+        volumes = " and volumes" if self.unenforced_volumes else ""
+        return f"DEGRADED: no limit on what sandboxes{volumes} write: {self._storage.pool.why_not}"
 
     async def _watch(self) -> None:
         while True:
@@ -63,8 +66,8 @@ class Disks:
         Raises:
             RuntimeProblem: a volume cannot be had, or not with its limit.
         """
-        if plan.mounts:
-            self._require()
+        for mount in plan.mounts:
+            self._require(mount)
         await asyncio.to_thread(self._provide, plan)
 
     def _provide(self, plan: SandboxPlan) -> None:
@@ -74,7 +77,7 @@ class Disks:
             raise RuntimeProblem(f"no disk for the sandbox: {error}") from error
         for mount in plan.mounts:
             if mount.kind == "volume":
-                self.volumes.provide(mount)
+                self.volumes.provide(mount, self._is_image(mount))
             else:
                 self._make_missing(mount)
 
@@ -86,24 +89,39 @@ class Disks:
         """Remove the volumes that live no longer than their sandbox."""
         self.volumes.remove_all(f"{sandbox_id}.")
 
-    def _require(self) -> None:
-        if not self._storage.pool.is_open:
-            raise RuntimeProblem(
-                f"volumes and drives cannot be mounted here: {self._storage.pool.why_not}"
-            )
+    def _require(self, mount: Mount) -> None:
         if not self._maps_owners:
             raise RuntimeProblem(
-                "volumes and drives cannot be mounted here: this kernel cannot map the owners of "
-                "mounts (Linux 5.15 can)"
+                f"the {mount.kind} for {mount.path} cannot be mounted here: that needs Serai to be "
+                "the host's root, and Linux 5.15 to map the owners of files"
             )
+        if mount.kind == "drive" or self._storage.pool.is_open:
+            return
+        if self._is_image(mount) or not self.unenforced_volumes:
+            raise RuntimeProblem(
+                f"the size of the volume for {mount.path} cannot be enforced here: "
+                f"{self._storage.pool.why_not}. Setting unenforced_volumes allows new volumes "
+                "without"
+            )
+
+    def _is_image(self, volume: Mount) -> bool:
+        """A volume stays what it was made as."""
+        if self.volumes.plain(volume.id).exists():
+            return False
+        return self._storage.pool.is_open or self.volumes.path(volume.id).exists()
 
     def placed(self, plan: SandboxPlan) -> tuple[Placed, ...]:
         """What the launcher mounts in a new sandbox."""
         return tuple(self._place(mount) for mount in plan.mounts)
 
     def _place(self, mount: Mount) -> Placed:
-        is_image = mount.kind == "volume"
-        source = self.volumes.path(mount.id) if is_image else self.drives / mount.id
+        is_image = mount.kind == "volume" and self._is_image(mount)
+        if is_image:
+            source = self.volumes.path(mount.id)
+        elif mount.kind == "volume":
+            source = self.volumes.plain(mount.id)
+        else:
+            source = self.drives / mount.id
         return Placed(
             source=str(source),
             path=mount.path,
@@ -118,7 +136,7 @@ class Disks:
         Raises:
             RuntimeProblem: the place is a link or a file, or the drive is gone.
         """
-        self._require()
+        self._require(mount)
         self._make_missing(mount)
         placed = msgspec.json.encode(self._place(mount)).decode()
         await send("mount", trace, {"placed": placed})
@@ -151,9 +169,10 @@ class Disks:
 
     def keep_volumes(self, wanted: set[str]) -> None:
         """Delete the files of all volumes but these and those of sandboxes."""
-        for image in self.volumes.root.glob("*.img"):
-            if "." not in image.stem and image.stem not in wanted:
-                self.volumes.remove(image.stem)
+        for path in self.volumes.root.glob("*"):
+            is_ours = path.suffix in {".img", ".files"} and "." not in path.stem
+            if is_ours and path.stem not in wanted:
+                self.volumes.remove(path.stem)
 
     def make_drive(self, path: Path) -> None:
         """Make a drive's directory."""
@@ -161,7 +180,7 @@ class Disks:
             self._storage.pool.allot(path, None)
             path.chmod(0o755)
         else:
-            path.mkdir(mode=0o755, exist_ok=True)
+            path.mkdir(mode=0o755, parents=True, exist_ok=True)
 
     def remove_drive(self, path: Path) -> None:
         """Remove a drive's directory with all that is in it."""

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -14,17 +13,18 @@ from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
-from serai.runtime.messages import Birth, Errand, Limits, Setup, Trace
+from serai.runtime.messages import Birth, Errand, Setup, Trace
+from serai.runtime.plans import check_id, check_plan, limits_of
 from serai.runtime.pool import Pool
-from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.roots.library import Library
+from serai.runtime.roots.policy import Choice, Policy
+from serai.runtime.saving import SavedFiles
+from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace
 
-_ID = re.compile(r"[a-z0-9]{1,32}")
-_HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
 _TRIAL = "trial"
-_MEMORY_PER_CORE_MB = 2048
-_SMALLEST_MEMORY_MB = 32
 _KILL_SECONDS = 10.0
 _ATTEMPTS = 3
 
@@ -39,9 +39,10 @@ class EmbeddedRuntime:
         max_processes: processes and threads one sandbox may have.
         pool: where their files have a limit, and volumes are possible.
         egress: Unix socket of the egress process; without one sandboxes have no network.
+        policy: which images there are.
     """
 
-    name = "embedded"
+    name: str = "embedded"
 
     def __init__(
         self,
@@ -51,10 +52,14 @@ class EmbeddedRuntime:
         max_processes: int = 4096,
         pool: Pool | None = None,
         egress: Path | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self.isolation = "not started"
+        self.level = "none"
         self._storage = Storage(data_dir, pool)
         self.disks = Disks(self._storage)
+        self.sleepers = Sleepers(self._turn)
+        self.library = Library(self._storage, policy or Policy())
         self._entry = entry
         self._max_processes = max_processes
         self._egress = str(egress or "")
@@ -63,6 +68,9 @@ class EmbeddedRuntime:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.files: Files = SavedFiles(
+            self._storage, self._send, self._turn, self._end_run, self.library.pins
+        )
 
     @property
     def launcher_pid(self) -> int | None:
@@ -85,18 +93,22 @@ class EmbeddedRuntime:
             reach = await self._try_out(masks.current)
         except RuntimeProblem as problem:
             await self.close()
-            raise host.explain(problem) from problem
+            raise self._explain(problem) from problem
         if known:
             masks.refresh()
+        self.level = "namespaces-rootless" if setup.uid_base is None else "namespaces"
         isolation = host.describe(setup.uid_base, channel.facts, setup.hierarchies)
         self.isolation = f"{isolation}; {self.disks.describe()}; {network.describe(reach)}"
         self.disks.start(maps_owners="idmap" in channel.facts)
 
     async def close(self) -> None:
         """End the launcher; sandboxes keep running."""
+        self.sleepers.close()
+        await self.files.close()
         await self.disks.close()
         if self._masks is not None:
             await self._masks.close()
+        await self.library.close()
         async with self._opening:
             channel, self._channel = self._channel, None
             if channel is not None:
@@ -105,38 +117,32 @@ class EmbeddedRuntime:
             await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
 
     def images(self) -> list[str]:
-        """The image references this host can provide."""
-        return image.provided()
+        """The image references this host can provide, some after building them first."""
+        return self.library.references()
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create. A sandbox of the same plan that already runs is handed out again.
 
-        After the very first start this may wait for files that it must hide to be found.
+        On the host's own files this may, after the very first start, wait for those that it must
+        hide to be found.
 
         Raises:
             UnknownImage: naming the images there are.
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
-        _check_id(plan.id)
-        image.require(plan.image)
-        if not _HOSTNAME.fullmatch(plan.hostname):
-            raise RuntimeProblem(
-                f"hostname {plan.hostname[:80]!r} must be 1 to 63 of a-z, 0-9, dot and hyphen"
-            )
-        if plan.memory_mb < _SMALLEST_MEMORY_MB:
-            raise RuntimeProblem(
-                f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
-            )
-        if self._masks is None:
-            raise _not_started()
-        return await self._create(plan, await self._masks.complete())
+        check_plan(plan)
+        return await self._create(plan)
 
-    async def _create(self, plan: SandboxPlan, masks: Mapping[str, str]) -> SandboxHandle:
+    async def _create(
+        self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
+    ) -> SandboxHandle:
         async with self._turn(plan.id):
             is_new = not self._storage.has(plan.id)
             try:
                 await self.disks.provide(plan)
-                trace = await self._bear(self._birth(plan, masks))
+                choice = Choice() if trial is not None else await self.library.choose(plan)
+                masks = await self._masks_for(choice) if trial is None else trial
+                trace = await self._bear(self._birth(plan, masks, choice))
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._clean_up, plan.id, is_new))
                 raise
@@ -145,7 +151,14 @@ class EmbeddedRuntime:
             api_socket=trace.api_socket,
             port_socket=trace.port_socket,
             state=msgspec.json.encode(trace).decode(),
+            driver=self.name,
+            level=self.level,
         )
+
+    async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
+        if self._masks is None:
+            raise _not_started()
+        return {} if choice.layers else await self._masks.complete()
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
@@ -153,23 +166,11 @@ class EmbeddedRuntime:
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend."""
-        trace = _trace_of(handle)
-        async with self._turn(handle.id):
-            if not is_running(trace):
-                raise RuntimeProblem(f"sandbox {handle.id} has ended")
-            try:
-                await asyncio.to_thread(freezer.freeze, trace)
-            except OSError as error:
-                raise RuntimeProblem(f"sandbox {handle.id} stays awake: {error}") from error
+        await self.sleepers.suspend(handle.id, _trace_of(handle))
 
     async def resume(self, handle: SandboxHandle) -> None:
-        """See Runtime.resume. A group is thawed at once, without even a change of threads."""
-        trace = _trace_of(handle)
-        async with self._turn(handle.id):
-            if freezer.has_group(trace):
-                freezer.thaw(trace)
-            else:
-                await asyncio.to_thread(freezer.thaw, trace)
+        """See Runtime.resume."""
+        await self.sleepers.resume(handle.id, _trace_of(handle))
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """See Runtime.suspended."""
@@ -183,14 +184,14 @@ class EmbeddedRuntime:
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
-        _check_id(handle.id)
+        check_id(handle.id)
         trace = _trace_of(handle)
         async with self._turn(handle.id):
             await asyncio.to_thread(self._stop, handle.id, trace)
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End the sandbox in every run we know of and remove all there is of it."""
-        _check_id(sandbox_id)
+        check_id(sandbox_id)
         trace = _trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
@@ -211,6 +212,9 @@ class EmbeddedRuntime:
 
     # The host's side
 
+    def _explain(self, problem: RuntimeProblem) -> RuntimeProblem:
+        return host.explain(problem)
+
     def _survey(self) -> tuple[Setup, Masks]:
         storage = self._storage
         try:
@@ -220,6 +224,7 @@ class EmbeddedRuntime:
             skeleton = layers.skeleton()
             masks = Masks(layers, storage.root / "private.json", as_root=uid_base is not None)
             masks.load()
+            self.library.open(uid_base)
             traces = [read_trace(storage.directory(name)) for name in storage.known()]
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
@@ -257,13 +262,13 @@ class EmbeddedRuntime:
             id=_TRIAL, hostname=_TRIAL, image=image.BASE_IMAGE, memory_mb=512, environment={}
         )
         await self.destroy(_TRIAL, None)
-        handle = await self._create(plan, masks)
+        handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
         return _trace_of(handle).network
 
-    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str]) -> Birth:
+    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
-        defaults = image.environment(plan.hostname)
+        defaults = choice.environment(plan.hostname)
         return Birth(
             request=0,
             digest=hashlib.sha256(msgspec.json.encode(plan, order="sorted")).hexdigest()[:32],
@@ -272,22 +277,21 @@ class EmbeddedRuntime:
             directory=str(self._storage.directory(plan.id)),
             api_socket=api_socket,
             port_socket=port_socket,
-            limits=Limits(
-                memory_mb=plan.memory_mb,
-                cpu_millis=max(10, plan.memory_mb * 1000 // _MEMORY_PER_CORE_MB),
-                processes=self._max_processes,
-            ),
+            limits=limits_of(plan, self._max_processes),
             environment={
                 **defaults,
                 **(plan.network.environment if plan.network else {}),
                 **plan.environment,
             },
             home=plan.environment.get("HOME", defaults["HOME"]),
-            workdir="/blaxel",
+            workdir=choice.config.workdir,
             masks=dict(masks),
+            root=choice.layers,
+            services=choice.services(),
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
+            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -323,7 +327,7 @@ class EmbeddedRuntime:
 
     def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
-        with _locked_if_there(self._storage.directory(sandbox_id)) as directory:
+        with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
             if (run := trace or current) is not None:
                 self._end(run)
@@ -333,12 +337,16 @@ class EmbeddedRuntime:
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
 
+    def _end_run(self, sandbox_id: str) -> None:
+        self._stop(sandbox_id, None)
+
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:
             self._stop(sandbox_id, trace)
         self._stop(sandbox_id, None)
         self.disks.forget(sandbox_id)
         self._storage.remove(sandbox_id)
+        self.library.pins.drop(sandbox_id)
 
     def _clean_up(self, sandbox_id: str, is_new: bool) -> None:
         """Undo a failed create; files of an earlier run stay."""
@@ -346,6 +354,7 @@ class EmbeddedRuntime:
         if is_new:
             self.disks.forget(sandbox_id)
             self._storage.remove(sandbox_id)
+            self.library.pins.drop(sandbox_id)
 
     def _remove_groups(self, sandbox_id: str, trace: Trace | None) -> None:
         parents = [each.parent for each in self._setup.hierarchies] if self._setup else []
@@ -373,27 +382,8 @@ class EmbeddedRuntime:
             yield
 
 
-@contextlib.contextmanager
-def _locked_if_there(directory: Path) -> Iterator[Path]:
-    try:
-        lock = locked(directory)
-        lock.__enter__()
-    except FileNotFoundError:
-        yield directory
-        return
-    try:
-        yield directory
-    finally:
-        lock.__exit__(None, None, None)
-
-
 def _not_started() -> RuntimeProblem:
     return RuntimeProblem("the embedded runtime was not started: call start() first")
-
-
-def _check_id(sandbox_id: str) -> None:
-    if not _ID.fullmatch(sandbox_id):
-        raise RuntimeProblem(f"id {sandbox_id!r} must be 1 to 32 of a-z and 0-9")
 
 
 def _trace_of(handle: SandboxHandle) -> Trace:

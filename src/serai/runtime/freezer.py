@@ -102,28 +102,20 @@ def _write(file: Path, word: str) -> None:
 
 def _stop_all(first: int) -> bool:
     """Stop what runs, parents before their children; whether everything stood already."""
-    running = [pid for pid in _family(first) if not _stands(pid)]
+    running = [pid for pid in processes.family(first) if not _stands(pid)]
     _signal(running, signal.SIGSTOP)
     return not running
 
 
 def _continue_all(first: int) -> None:
     """Children before their parents, which then never see them stopped."""
-    _signal(reversed(_family(first)), signal.SIGCONT)
+    _signal(reversed(processes.family(first)), signal.SIGCONT)
 
 
 def _signal(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-
-
-def _family(first: int) -> list[int]:
-    """A process and all below it, each after its parent."""
-    found = [first]
-    for pid in found:
-        found += processes.children(pid)
-    return found
 
 
 def _stands(pid: int) -> bool:

@@ -14,11 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from serai.runtime.port import UnknownImage
-
 BASE_IMAGE = "blaxel/base-image"
 _PROGRAM_OF_IMAGE = {"base-image": "sh", "py-app": "python3", "node": "node"}
-_NAMESPACES = ("", "blaxel", "sandbox")
 
 _SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _HIDDEN = {"usr": ("etc", "local/etc")}
@@ -91,23 +88,6 @@ def provided() -> list[str]:
         for name, program in _PROGRAM_OF_IMAGE.items()
         if program == "sh" or _in_image(program)
     ]
-
-
-def require(reference: str) -> None:
-    """Accept ``[blaxel/|sandbox/]name[:latest]`` of a provided image; there are no other tags.
-
-    Raises:
-        UnknownImage: naming the references that would work.
-    """
-    name, colon, tag = reference.partition(":")
-    namespace, _, short = name.rpartition("/")
-    known = provided()
-    tagged = tag == "latest" if colon else True
-    if not tagged or namespace not in _NAMESPACES or f"blaxel/{short}:latest" not in known:
-        raise UnknownImage(
-            f"image {reference!r} cannot be provided by the embedded runtime; "
-            f"use one of: {', '.join(known)}"
-        )
 
 
 def _in_image(program: str) -> bool:

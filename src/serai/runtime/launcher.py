@@ -5,6 +5,7 @@ It keeps nothing that matters: when it dies, the runtime starts another, and san
 It ends when the runtime's end of its channel is closed.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -32,10 +33,10 @@ _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 class Launcher:
     """Serves births that arrive on ``channel`` until its other end closes."""
 
-    def __init__(self, channel: int, mould: Mould, *, as_root: bool) -> None:
+    def __init__(self, channel: int, mould: Mould, *, forks_first: bool) -> None:
         self._channel = channel
         self._mould = mould
-        self._as_root = as_root
+        self._forks_first = forks_first
         self._incoming = Unframer()
         self._results: dict[int, tuple[int, bytearray]] = {}
         self._poll = select.poll()
@@ -73,7 +74,7 @@ class Launcher:
         wish = msgspec.json.decode(body, type=Wish)
         result, answer = os.pipe()
         # Without root only the midwife's own user namespace allows a new pid namespace.
-        with_child = self._as_root and isinstance(wish, Birth)
+        with_child = self._forks_first and isinstance(wish, Birth)
         self._mould.fork(body, answer, with_child=with_child)
         os.close(answer)
         self._results[result] = (wish.request, bytearray())
@@ -98,8 +99,9 @@ def _attend(place: births.Place, body: bytes, answer: int, child: Child | None) 
         os.setsid()
         _write_all(answer, frame(_grant(place, wish, child)))
     except BaseException as error:
-        traceback.print_exc()
         _write_all(answer, frame(Answer(request=wish.request, problem=str(error) or repr(error))))
+        with contextlib.suppress(OSError):  # the log may be on the disk that is full
+            traceback.print_exc()
     os._exit(0)
 
 
@@ -128,7 +130,7 @@ def _reap() -> None:
         return
 
 
-def _user_map(base: int) -> int | None:
+def user_map(base: int) -> int | None:
     """A user namespace to show the host's files with, or None where that does not work."""
     ready, tell = os.pipe()
     wait, hold = os.pipe()
@@ -170,14 +172,21 @@ def _can_map_mounts(user_namespace: int) -> bool:
     return True
 
 
+def _not_here(*_: object) -> NoReturn:
+    raise OSError("another program starts these sandboxes")
+
+
 def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
     # asyncio then does without TLS, which nothing in a sandbox's first process speaks: OpenSSL
     # would be mapped into every one of them.
     sys.modules["ssl"] = cast(ModuleType, None)
+    map_fd = user_map(setup.uid_base) if setup.uid_base is not None else None
+    facts = () if map_fd is None else ("idmap",)
+    if setup.program:
+        starter = importlib.import_module(setup.starter)
+        return births.Place(setup, _not_here, map_fd, start=starter.start), facts
     entry = importlib.import_module(setup.entry)
     entry.preload()
-    map_fd = _user_map(setup.uid_base) if setup.uid_base is not None else None
-    facts = () if map_fd is None else ("idmap",)
     roots = Path(certifi.where()).read_bytes()
     return births.Place(setup, cast(births.Serve, entry.serve), map_fd, roots), facts
 
@@ -210,4 +219,5 @@ def main(channel: int) -> None:
         channel,
     )
     _write_all(channel, frame(Answer(request=0, facts=facts)))
-    Launcher(channel, mould, as_root=place.root_outside).run()
+    forks_first = place.root_outside and place.start is None
+    Launcher(channel, mould, forks_first=forks_first).run()

@@ -36,7 +36,9 @@ MNT_DETACH = 2
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
 MOUNT_ATTR_IDMAP = 0x100000
+MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 
 _PR_SET_NAME = 15
 PR_SET_PDEATHSIG = 1
@@ -59,6 +61,8 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _UMOUNT_NOFOLLOW = 8
 _NR_OPEN_TREE, _NR_MOVE_MOUNT, _NR_MOUNT_SETATTR = 428, 429, 442
+_NR_OPENAT2, _RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 437, 2, 0x10
+_NR_PROCESS_MADVISE, _MADV_PAGEOUT = 440, 21
 _NR_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -92,6 +96,15 @@ def machine() -> str:
 def unshare(flags: int) -> None:
     """Move this process (for pids: its next children) into new namespaces."""
     _checked(LIBC.unshare(ctypes.c_int(flags)), f"unshare({flags:#x})")
+
+
+def sync_file_system(path: str | os.PathLike[str]) -> None:
+    """Wait until everything written to the file system of a directory is on its disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(LIBC.syncfs(ctypes.c_int(descriptor)), "syncfs")
+    finally:
+        os.close(descriptor)
 
 
 def enter_namespace(descriptor: int) -> None:
@@ -202,6 +215,13 @@ def enter(namespace: int, kind: int) -> None:
     _checked(LIBC.setns(ctypes.c_int(namespace), ctypes.c_int(kind)), "setns")
 
 
+def page_out(pid_fd: int, start: int, size: int) -> None:
+    """Have a part of a process's memory written to swap: process_madvise(2) with MADV_PAGEOUT."""
+    part = struct.pack("@PN", start, size)
+    one, flags = ctypes.c_size_t(1), ctypes.c_uint(0)
+    _syscall(_NR_PROCESS_MADVISE, "process_madvise", pid_fd, part, one, _MADV_PAGEOUT, flags)
+
+
 def prctl(option: int, *arguments: object) -> int:
     """prctl(2) with unsigned long arguments (or pointers)."""
     values = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
@@ -229,6 +249,14 @@ def set_capabilities(mask: int) -> None:
     low, high = mask & 0xFFFFFFFF, mask >> 32
     data = struct.pack("=6I", low, low, 0, high, high, 0)
     _checked(LIBC.capset(header, data), "capset")
+
+
+def open_inside(root: int, path: str, flags: int) -> int:
+    """Open ``path`` as if the directory ``root`` were ``/``; openat2 with RESOLVE_IN_ROOT."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    return _syscall(
+        _NR_OPENAT2, f"openat2 {path}", root, os.fsencode(path), how, ctypes.c_size_t(len(how))
+    )
 
 
 def raise_loopback() -> None:

@@ -4,6 +4,7 @@ A message is one JSON object behind its length as four bytes, big-endian.
 """
 
 import struct
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         skeleton: lower layer of ``/``.
         system: directories of the host shown below ``/``, such as ``usr``.
         python_prefix: host directory mounted at ``/opt/python``; empty for none.
+        starter, program: module with ``start(place, birth, directory)`` and the program with
+            which it starts sandboxes; empty where they are forks of the launcher.
+        tree: the interpreter tree that such a program executes (``serai.runtime.guest``).
     """
 
     entry: str
@@ -46,6 +50,9 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     skeleton: str
     system: tuple[str, ...]
     python_prefix: str
+    starter: str = ""
+    program: str = ""
+    tree: str = ""
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +73,9 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
 
     ``digest`` stands for everything asked for, so that a repeated wish is recognised. ``masks``
     are the lower layers that hide parts of the host's directories, by the names in Setup.
+    ``root`` are the lower layers of ``/``, the topmost first, of an image of its own; without any
+    the sandbox is shown the host's directories. ``services`` are processes that it starts itself.
+    ``saved`` are directories of saved files that the sandbox starts from, the topmost first.
     ``egress`` is the socket of the egress process, empty for no network; ``authority`` the
     certificates (PEM) that programs inside shall trust besides those of the image.
     """
@@ -82,9 +92,12 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     home: str
     workdir: str
     masks: dict[str, str]
+    root: tuple[str, ...] = ()
+    services: tuple[dict[str, Any], ...] = ()
     mounts: tuple[Placed, ...] = ()
     egress: str = ""
     authority: str = ""
+    saved: tuple[str, ...] = ()
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
@@ -116,7 +129,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         digest: of the plan it was started with.
         api_socket, port_socket: see Birth.
         cgroups: absolute directories.
-        skeleton, masks: the lower layers it runs on, which must stay while it runs.
+        skeleton, masks: the lower layers it runs on, which must stay while it runs; those of
+            images are kept by what the sandbox is pinned to.
         network: what of its network was connected at its birth, see ``serai.runtime.network``.
     """
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from serai.runtime import btrfs, linux, loops
 from serai.runtime.messages import Placed
 
-RESERVED = frozenset({"proc", "sys", "dev"})
-"""Top directories that the kernel's own files are in."""
+RESERVED = frozenset({"proc", "sys", "dev", ".serai"})
+"""Top directories that the kernel's own files are in, or ours."""
 IMAGE_OPTIONS = "nodatacow,discard=async"
 IMAGE_FLAGS = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOATIME
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

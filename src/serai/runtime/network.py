@@ -46,7 +46,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...]
 
 
-def _rules() -> netlink.Ruleset:
+def make_rules() -> netlink.Ruleset:
     """What happens to packets in a sandbox's namespace."""
     everywhere = [
         [*netlink.destined_to("127.0.0.0", 8), netlink.verdict(netlink.ACCEPT)],
@@ -87,14 +87,24 @@ def _rules() -> netlink.Ruleset:
     return ruleset
 
 
-def attach(pid: int, sandbox_id: str, egress: str, *, enter_user: bool) -> str:
+def attach(
+    rules: netlink.Ruleset,
+    pid: int,
+    sandbox_id: str,
+    egress: str,
+    *,
+    enter_user: bool,
+    wait: bool = True,
+) -> str:
     """Connect the network of a running sandbox with the egress process, for good or anew.
 
     The caller stays in the sandbox's network namespace afterwards.
 
     Args:
+        rules: those of ``make_rules``.
         pid: the sandbox's first process.
         egress: Unix socket of the egress process.
+        wait: until the egress process has it. Without, connections wait for it, in the kernel.
         enter_user: also enter its user namespace; needed when we are not root outside.
 
     Returns:
@@ -109,20 +119,20 @@ def attach(pid: int, sandbox_id: str, egress: str, *, enter_user: bool) -> str:
         channel.connect(egress)
         for name in ("user", "net") if enter_user else ("net",):
             _enter(pid, name)
-        reach, listeners = _open()
+        reach, listeners = _open(rules)
         descriptors = [life, *[each.fileno() for _, each in listeners]]
         message = Attachment(id=sandbox_id, kinds=("life", *[kind for kind, _ in listeners]))
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())
         channel.sendmsg([msgspec.json.encode(message) + b"\n"], [rights])
-        if channel.recv(1) != b"\n":
+        if wait and channel.recv(1) != b"\n":
             raise OSError("the egress process did not take the network over")
     return reach
 
 
-def try_attach(pid: int, sandbox_id: str, egress: str) -> str:
+def try_attach(rules: netlink.Ruleset, pid: int, sandbox_id: str, egress: str) -> str:
     """As ``attach`` from where the sandbox was made; says why instead of failing."""
     try:
-        return attach(pid, sandbox_id, egress, enter_user=False)
+        return attach(rules, pid, sandbox_id, egress, enter_user=False, wait=False)
     except OSError as error:
         return f"not connected: {error}"
 
@@ -135,14 +145,14 @@ def _enter(pid: int, namespace: str) -> None:
         os.close(descriptor)
 
 
-def _open() -> tuple[str, list[tuple[str, socket.socket]]]:
+def _open(rules: netlink.Ruleset) -> tuple[str, list[tuple[str, socket.socket]]]:
     with_ipv6 = netlink.has_ipv6() and Path("/proc/net/if_inet6").exists()
     netlink.add_address(OWN_ADDRESS)
     netlink.route_everything_here(OWN_ADDRESS)
     if with_ipv6:
         with_ipv6 = _route_ipv6()
     try:
-        _rules().apply()
+        rules.apply()
     except OSError:
         return PORTS_ONLY, _listen_on_ports()
     listeners = [

@@ -133,8 +133,8 @@ class Pool:
         """Make sure of a directory in the pool that holds at most ``size_mb`` MiB."""
         with contextlib.suppress(FileExistsError):
             btrfs.make_subvolume(path)
-            btrfs.join_everything(path)
         if btrfs.is_subvolume(path):
+            btrfs.join_everything(path)
             btrfs.limit(path, None if size_mb is None else size_mb * MEGABYTE)
 
     def remove(self, path: Path) -> None:

@@ -1,9 +1,14 @@
 """The port every sandbox runtime implements."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
+
+LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
+"""What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
+hardened; namespaces of an unprivileged user; namespaces with users of their own and control
+groups; a kernel of its own (gVisor) within such namespaces."""
 
 DISK_MB_DEFAULT = 10 * 1024
 
@@ -55,6 +60,8 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         disk_mb: what its files may take, in MiB.
         mounts: volumes and drives it starts with.
         network: ``None`` leaves it with loopback only.
+        files_from: ids of saved sets of files (see Files) that lie below the sandbox's own
+            changes, the topmost first; they must stay as long as the sandbox is there.
     """
 
     id: str
@@ -65,6 +72,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     disk_mb: int = DISK_MB_DEFAULT
     mounts: tuple[Mount, ...] = ()
     network: NetworkPlan | None = None
+    files_from: tuple[str, ...] = ()
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,28 +85,171 @@ class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
             ``<port>\\n`` and reads one line, ``ok\\n`` or ``error <reason>\\n``; after ``ok``
             the connection is the raw TCP stream of that port.
         state: driver-private, opaque to everyone else.
+        driver: the driver that made it, by name; only that one can find it again.
+        level: what separates it from the host, one of LEVELS.
     """
 
     id: str
     api_socket: str
     port_socket: str
     state: str
+    driver: str = "embedded"
+    level: str = ""
+
+
+class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An image that sandboxes can name.
+
+    Attributes:
+        reference: in full.
+        state: ``built`` (or pulled, or imported), ``building``, ``host`` (made of this machine's
+            own files) or ``available`` (made on first use).
+        digest: ``sha256:…``; empty when nothing is here yet.
+        size: bytes of its files, those that it shares with others too.
+        source: where it came from, for people.
+        made_at: RFC 3339.
+        progress: what is being done for it right now, for people.
+    """
+
+    reference: str
+    state: str
+    digest: str = ""
+    size: int = 0
+    source: str = ""
+    made_at: str = ""
+    progress: str = ""
 
 
 class RuntimeProblem(Exception):
     """A runtime could not do what was asked; the message names cause and fix."""
 
 
+class NotInstalled(RuntimeProblem):
+    """What a driver needs is not here; ``fix`` is the command or setting that helps."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(f"{message}: {fix}")
+        self.message = message
+        self.fix = fix
+
+
 class UnknownImage(RuntimeProblem):
-    """No image of that name can be provided here."""
+    """No image of that name can be provided here; ``known`` are references that would work."""
+
+    def __init__(self, message: str, known: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.known = list(known)
+
+
+class ImageNotReady(RuntimeProblem):
+    """The image is being built or pulled; asking again later works.
+
+    Attributes:
+        progress: what is going on now, for people.
+    """
+
+    def __init__(self, reference: str, progress: str) -> None:
+        super().__init__(f"image {reference} is being made ready: {progress}")
+        self.progress = progress
+
+
+class NoSpace(RuntimeProblem):
+    """The disk is full."""
+
+
+class Library(Protocol):
+    """The images that sandboxes can be made of."""
+
+    def infos(self) -> list[ImageInfo]:
+        """All there are, and those that are made on first use."""
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """Return when sandboxes of an image can start; build or pull it first if need be.
+
+        Raises:
+            UnknownImage: it cannot be had here.
+            ImageNotReady: it takes longer than so many seconds; that goes on.
+            RuntimeProblem: it failed, with the cause.
+        """
+
+
+class Files(Protocol):
+    """Keeps the changes that sandboxes made to their images. All may be repeated safely.
+
+    A saved set of files holds the changes of one sandbox at one moment; what that sandbox was
+    itself started from is not in it and must be named again. Volumes and drives are left out.
+    """
+
+    level: str
+    """What a saved set holds: ``files``."""
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """Save the files of a sandbox, running or not, as of one moment; answers their bytes.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def copy(self, sandbox_id: str, target_id: str) -> None:
+        """Give a sandbox that was never started the files of another; see ``save``."""
+
+    async def discard(self, sandbox_id: str) -> None:
+        """End a sandbox and forget its files; they are gone at once, their space by and by."""
+
+    async def pack(self, sandbox_id: str) -> int:
+        """Keep the files of a sandbox that does not run as one archive; answers its bytes.
+
+        The files themselves stay.
+
+        Raises:
+            NoSpace: the disk is full; nothing is left.
+            RuntimeProblem: anything else.
+        """
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """Give a sandbox the files of its archive, in place of any others; the archive stays."""
+
+    async def packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, whole or not."""
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """Remove a sandbox's archive; nothing happens when there is none."""
+
+    async def close(self) -> None:
+        """Come to an end with what goes on in the background."""
+
+    async def saved(self) -> dict[str, bool]:
+        """Ids of all saved sets, and whether each is whole: not after a crash, or without power."""
+
+    async def settle(self, saved_id: str) -> None:
+        """Wait until a saved set is on disk for good: what ``save`` does not wait for."""
+
+    async def drop(self, saved_id: str) -> None:
+        """Remove a saved set; nothing happens when there is none."""
 
 
 class Runtime(Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
-    name: str
-    isolation: str
-    """One line for people: what separates a sandbox from the host here."""
+    files: Files
+    """Saving and copying files."""
+
+    @property
+    def name(self) -> str:
+        """The driver's name, as the setting ``runtime`` has it."""
+
+    @property
+    def isolation(self) -> str:
+        """One line for people: what separates a sandbox from the host here."""
+
+    @property
+    def level(self) -> str:
+        """The same as one of LEVELS; ``none`` until started."""
+
+    @property
+    def library(self) -> Library:
+        """The images that sandboxes can be made of."""
 
     async def start(self) -> None:
         """Make ready (launcher process, directories). Fails with RuntimeProblem if it cannot."""
@@ -107,7 +258,7 @@ class Runtime(Protocol):
         """Release the launcher; sandboxes keep running."""
 
     def images(self) -> list[str]:
-        """The image references this runtime can provide."""
+        """The image references this runtime can provide, some after building them first."""
 
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """Start the sandbox; answers when its API socket accepts connections.

@@ -8,10 +8,22 @@ import zlib
 from serai.runtime import linux, seccomp
 from serai.runtime.messages import Limits
 
-_KEPT_CAPABILITIES = (0, 1, 3, 4, 5, 6, 7, 8, 10, 18, 29, 31)
-"""chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
-sys_chroot, audit_write, setfcap: what container runtimes leave, without mknod and raw sockets.
-They count only inside the sandbox's user namespace."""
+KEPT_CAPABILITIES = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_FOWNER": 3,
+    "CAP_FSETID": 4,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+    "CAP_NET_BIND_SERVICE": 10,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_AUDIT_WRITE": 29,
+    "CAP_SETFCAP": 31,
+}
+"""What container runtimes leave, without mknod and raw sockets. They count only inside the
+sandbox's user namespace."""
 _LAST_CAPABILITY = 63
 _OPEN_FILES = 65536
 _NOBODY = 65534
@@ -97,12 +109,12 @@ def _lower(kind: int, wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def drop(calls: seccomp.Program) -> None:
+def drop(calls: seccomp.Program | None = None) -> None:
     """Keep the few capabilities of a container and forbid ever gaining others.
 
-    ``calls`` is the filter of system calls, made before the fork.
+    ``calls`` is the filter of system calls, when it was made before the fork.
     """
-    kept = sum(1 << number for number in _KEPT_CAPABILITIES)
+    kept = sum(1 << number for number in KEPT_CAPABILITIES.values())
     for number in range(_LAST_CAPABILITY + 1):
         if not kept >> number & 1:
             try:

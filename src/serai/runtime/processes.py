@@ -62,6 +62,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def family(first: int) -> list[int]:
+    """A process and all below it, each after its parent."""
+    found = [first]
+    for pid in found:
+        found += children(pid)
+    return found
+
+
 def kill_and_wait(pid: int, started: int, timeout: float) -> bool:
     """SIGKILL the process if it is still the same one; True when it is gone.
 

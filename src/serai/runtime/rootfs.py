@@ -4,12 +4,14 @@ The current directory is the sandbox's own one, so every path below is short, re
 free of the characters that overlay options cannot hold.
 
 Layout of that directory: ``layers/<name>/{upper,work}`` are the sandbox's changes to ``/``
-(name ``root``) and to each system directory; ``lower/<name>`` and ``root`` are mount points.
+(name ``root``) and to each system directory; ``lower/<name>``, with ``.0`` and so on for saved
+files, and ``root`` are mount points.
 """
 
+import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from serai.runtime import linux, mounting
 from serai.runtime.messages import Placed, Setup
@@ -23,7 +25,7 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-_PROC_HIDDEN_FILES = (
+PROC_HIDDEN_FILES = (
     "cmdline",
     "interrupts",
     "kcore",
@@ -33,13 +35,14 @@ _PROC_HIDDEN_FILES = (
     "sched_debug",
     "timer_list",
 )
-_PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
-_PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
+PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
+PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
 _PLAIN_NOEXEC = _PLAIN | linux.MS_NOEXEC
 _TTY_GROUP = 5
 _TERMINALS = 256
 """Pseudo terminals of one sandbox: the host has 4096 for all together."""
+_NEEDED = ("dev", "proc", "sys")
 
 
 class Owner:
@@ -58,14 +61,62 @@ class Owner:
             os.chown(path, self.base + user, self.base + user, follow_symlinks=False)
 
 
-def layer_names(setup: Setup) -> tuple[str, ...]:
+class Lower:
+    """What lies between the host's directories and a sandbox's own changes.
+
+    Args:
+        masks: lower layers that hide parts of the host's directories, by name.
+        saved: directories of saved files, the topmost first.
+        image: layers of ``/``, the topmost first, instead of the host's directories.
+    """
+
+    def __init__(
+        self, masks: Mapping[str, str], saved: Sequence[str], image: Sequence[str] = ()
+    ) -> None:
+        self._masks = masks
+        self._saved = saved
+        self.image = image
+
+    def above(self, name: str) -> str:
+        """Mount what lies above ``lower/name`` and answer all of it for ``lowerdir``."""
+        parts = []
+        for number, saved in enumerate(self._saved):
+            changes = f"{saved}/layers/{name}/upper"
+            if os.path.isdir(changes):
+                linux.bind(changes, saved_mount(name, number))
+                parts.append(saved_mount(name, number))
+        if name in self._masks:
+            linux.bind(self._masks[name], f"lower/{name}-mask")
+            parts.append(f"lower/{name}-mask")
+        return ":".join([*parts, *self._lowest(name)])
+
+    def _lowest(self, name: str) -> list[str]:
+        if not self.image:
+            return [f"lower/{name}"]
+        names = [image_mount(number) for number in range(len(self.image))]
+        for layer, place in zip(self.image, names, strict=True):
+            linux.bind(layer, place)
+        return names
+
+
+def saved_mount(name: str, number: int) -> str:
+    """Where a part of the saved files of that number is mounted; short, as options are."""
+    return f"lower/{name}.{number}"
+
+
+def image_mount(number: int) -> str:
+    """Where layer ``number`` of an image, counted from the top, is mounted."""
+    return f"lower/{ROOT}-{number}"
+
+
+def layer_names(setup: Setup, image: Sequence[str] = ()) -> tuple[str, ...]:
     """The overlays of a sandbox: ``root`` first, as the others are mounted on it."""
-    return (ROOT, *setup.system)
+    return (ROOT,) if image else (ROOT, *setup.system)
 
 
 def build(
     setup: Setup,
-    masks: Mapping[str, str],
+    lower: Lower,
     map_fd: int | None,
     *,
     user_xattr: bool,
@@ -74,34 +125,51 @@ def build(
     """Mount everything of the host's side at ``root``, in a mount namespace of our own.
 
     Args:
-        masks: lower layers that hide parts of the host's directories.
-        map_fd: user namespace whose mapping the host's directories are shown with;
-            None shows their real owners.
         mounts: volumes and drives.
-        user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
+
+    Others as of ``layers``.
     """
+    layers(setup, lower, map_fd, user_xattr=user_xattr)
     owner = Owner(setup.uid_base)
-    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
-    extra = ",userxattr" if user_xattr else ""
-    linux.bind(setup.skeleton, f"lower/{ROOT}")
-    _overlay(ROOT, f"lower/{ROOT}", ROOT, extra)
-    for name in setup.system:
-        _show(f"/{name}", f"lower/{name}", map_fd)
-        _require_directory(f"{ROOT}/{name}")
-        lower = f"lower/{name}"
-        if name in masks:
-            linux.bind(masks[name], f"lower/{name}-mask")
-            lower = f"lower/{name}-mask:{lower}"
-        _overlay(name, lower, f"{ROOT}/{name}", extra)
-    if setup.python_prefix:
-        _require_directory(f"{ROOT}/opt")
-        _require_directory(f"{ROOT}/opt/python")
-        _show(setup.python_prefix, f"{ROOT}/opt/python", map_fd)
     _devices(owner)
-    _require_directory(f"{ROOT}/sys")
+    require_directory(f"{ROOT}/sys")
     options = owner.options("mode=755,size=4k")
     linux.mount("tmpfs", f"{ROOT}/sys", "tmpfs", _PLAIN | linux.MS_RDONLY, options)
     mounting.put_all(mounts, ROOT, map_fd, owner.base)
+
+
+def layers(setup: Setup, lower: Lower, map_fd: int | None, *, user_xattr: bool) -> None:
+    """Mount the files a sandbox sees at ``root``: the image, and over it what is its own.
+
+    Args:
+        lower: what lies between the host's directories and the sandbox's changes.
+        map_fd: user namespace whose mapping the host's directories are shown with;
+            None shows their real owners.
+        user_xattr: keep overlay marks in ``user.*`` attributes (inside a user namespace).
+    """
+    linux.mount("", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
+    extra = ",userxattr" if user_xattr else ""
+    if lower.image:
+        _overlay(ROOT, lower.above(ROOT), ROOT, extra)
+        for name in _NEEDED:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(f"{ROOT}/{name}", 0o755)
+    else:
+        _host(setup, lower, map_fd, extra)
+
+
+def _host(setup: Setup, lower: Lower, map_fd: int | None, extra: str) -> None:
+    """An overlay over the skeleton, and one over each of the host's directories."""
+    linux.bind(setup.skeleton, f"lower/{ROOT}")
+    _overlay(ROOT, lower.above(ROOT), ROOT, extra)
+    for name in setup.system:
+        _show(f"/{name}", f"lower/{name}", map_fd)
+        require_directory(f"{ROOT}/{name}")
+        _overlay(name, lower.above(name), f"{ROOT}/{name}", extra)
+    if setup.python_prefix:
+        require_directory(f"{ROOT}/opt")
+        require_directory(f"{ROOT}/opt/python")
+        _show(setup.python_prefix, f"{ROOT}/opt/python", map_fd)
 
 
 def _overlay(name: str, lower: str, target: str, extra: str) -> None:
@@ -119,14 +187,14 @@ def _show(source: str, target: str, map_fd: int | None) -> None:
     os.close(mount_fd)
 
 
-def _require_directory(path: str) -> None:
+def require_directory(path: str) -> None:
     """Refuse a mount point that a sandbox turned into a link in an earlier life."""
     if not stat.S_ISDIR(os.lstat(path).st_mode):
         raise OSError(f"/{path.removeprefix(ROOT)} of this sandbox is no directory any more")
 
 
 def _devices(owner: Owner) -> None:
-    _require_directory(f"{ROOT}/dev")
+    require_directory(f"{ROOT}/dev")
     options = owner.options("mode=755,size=64k")
     linux.mount("tmpfs", f"{ROOT}/dev", "tmpfs", linux.MS_NOSUID, options)
     for name in _DEVICES:
@@ -153,7 +221,7 @@ def enter() -> int:
         so that no program can take itself off the list of those that go when memory runs out.
     """
     os.chdir(ROOT)
-    _require_directory("proc")
+    require_directory("proc")
     linux.mount("proc", "proc", "proc", _PLAIN_NOEXEC)
     linux.pivot_root(".", ".")
     linux.unmount(".")
@@ -167,14 +235,14 @@ def enter() -> int:
 
 
 def _mask_proc() -> None:
-    for name in _PROC_HIDDEN_FILES:
+    for name in PROC_HIDDEN_FILES:
         if os.path.exists(f"/proc/{name}"):
             linux.bind("/dev/null", f"/proc/{name}")
-    for name in _PROC_HIDDEN_FOLDERS:
+    for name in PROC_HIDDEN_FOLDERS:
         if os.path.isdir(f"/proc/{name}"):
             flags = _PLAIN | linux.MS_RDONLY
             linux.mount("tmpfs", f"/proc/{name}", "tmpfs", flags, "size=4k,mode=555")
-    for name in _PROC_READ_ONLY:
+    for name in PROC_READ_ONLY:
         if os.path.exists(f"/proc/{name}"):
             flags = _PLAIN_NOEXEC | linux.MS_RDONLY
             linux.bind(f"/proc/{name}", f"/proc/{name}", flags, recursive=True)

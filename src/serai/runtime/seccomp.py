@@ -8,13 +8,14 @@ namespace does not contain it) and no 32-bit calls (they would pass by the numbe
 
 import ctypes
 import errno
+import struct
 
 from serai.runtime import linux
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32_BIT = 0x40000000
 
-_REFUSED: dict[str, tuple[int | None, int | None]] = {
+REFUSED: dict[str, tuple[int | None, int | None]] = {
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -74,17 +75,17 @@ _MISSING = {"io_setup": (206, 0)}
 use up what databases elsewhere need. Programs do without."""
 _UNSHARE, _CLONE, _CLONE3 = (272, 97), (56, 220), (435, 435)
 _SOCKET, _SOCKETPAIR, _IOCTL = (41, 198), (53, 199), (16, 29)
-_FAMILIES = (0, 1, 2, 10, 16)
+FAMILIES = (0, 1, 2, 10, 16)
 """unspecified, Unix, IPv4, IPv6, netlink; everything else is not for a sandbox."""
-_TERMINAL_INJECTION = (0x5412, 0x541C)
+TERMINAL_INJECTION = (0x5412, 0x541C)
 """TIOCSTI, TIOCLINUX."""
-_FILE_SYSTEM_REQUESTS, _REQUEST_FAMILY = 0x9400, 0xFF00
+FILE_SYSTEM_REQUESTS, REQUEST_FAMILY = 0x9400, 0xFF00
 """Btrfs takes requests of this family from everyone; a new subvolume would have no limit."""
-_CLONE_FILES = (0x40049409, 0x4020940D, 0xC0189436)
+CLONE_FILES = (0x40049409, 0x4020940D, 0xC0189436)
 """FICLONE, FICLONERANGE and FIDEDUPERANGE, which are of that family by history alone."""
-_NAMESPACES = 0x7E020080
+NAMESPACES = 0x7E020080
 """All CLONE_NEW* bits, time namespaces included."""
-_NAMESPACES_OF_CLONE = 0x7E020000
+NAMESPACES_OF_CLONE = 0x7E020000
 """The same without CLONE_NEWTIME, whose bit is part of the exit signal in clone(2)."""
 
 _LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
@@ -134,7 +135,7 @@ def _refused_bits(call: int, bits: int) -> list[Instruction]:
 
 def _families(call: int) -> list[Instruction]:
     checks = [
-        (_JUMP_EQUAL, len(_FAMILIES) - index, 0, family) for index, family in enumerate(_FAMILIES)
+        (_JUMP_EQUAL, len(FAMILIES) - index, 0, family) for index, family in enumerate(FAMILIES)
     ]
     ending = [_fail(errno.EAFNOSUPPORT), (_RETURN, 0, 0, _ALLOW)]
     return _only(call, [(_LOAD, 0, 0, _ARGUMENTS_AT), *checks, *ending])
@@ -143,12 +144,12 @@ def _families(call: int) -> list[Instruction]:
 def _requests(call: int) -> list[Instruction]:
     request = _ARGUMENTS_AT + 8
     checks: list[Instruction] = []
-    for number in _TERMINAL_INJECTION:
+    for number in TERMINAL_INJECTION:
         checks += [(_JUMP_EQUAL, 0, 1, number), _fail(errno.EPERM)]
-    for number in _CLONE_FILES:
+    for number in CLONE_FILES:
         checks += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
-    checks.append((_AND, 0, 0, _REQUEST_FAMILY))
-    checks += [(_JUMP_EQUAL, 0, 1, _FILE_SYSTEM_REQUESTS), _fail(errno.EPERM)]
+    checks.append((_AND, 0, 0, REQUEST_FAMILY))
+    checks += [(_JUMP_EQUAL, 0, 1, FILE_SYSTEM_REQUESTS), _fail(errno.EPERM)]
     return _only(call, [(_LOAD, 0, 0, request), *checks, (_RETURN, 0, 0, _ALLOW)])
 
 
@@ -170,24 +171,29 @@ def instructions(machine: str) -> list[Instruction]:
     code += [(_JUMP_ABOVE, 0, 1, _NEWEST + 1), _fail(errno.ENOSYS)]
     for absent in (_CLONE3, *_MISSING.values()):
         code += _only(absent[column], [_fail(errno.ENOSYS)])
-    code += _refused_bits(_CLONE[column], _NAMESPACES_OF_CLONE)
-    code += _refused_bits(_UNSHARE[column], _NAMESPACES)
+    code += _refused_bits(_CLONE[column], NAMESPACES_OF_CLONE)
+    code += _refused_bits(_UNSHARE[column], NAMESPACES)
     code += _families(_SOCKET[column]) + _families(_SOCKETPAIR[column])
     code += _requests(_IOCTL[column])
-    for numbers in _REFUSED.values():
+    for numbers in REFUSED.values():
         number = numbers[column]
         if number is not None:
             code += _only(number, [_fail(errno.EPERM)])
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 
-def program() -> Program:
-    """The filter for this machine."""
+def program() -> bytes:
+    """The filter for this machine as the kernel reads it: an array of ``struct sock_filter``."""
+    return b"".join(struct.pack("=HBBI", *each) for each in instructions(linux.machine()))
+
+
+def prepared() -> Program:
+    """The filter for this machine, ready to be installed."""
     code = instructions(linux.machine())
     array = (_Instruction * len(code))(*[_Instruction(*each) for each in code])
     return Program(len(code), array)
 
 
-def install(prepared: Program | None = None) -> None:
+def install(calls: Program | None = None) -> None:
     """Put the filter on this process and all it will ever start; ``no_new_privs`` must be set."""
-    linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(prepared or program()))
+    linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(calls or prepared()))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
-from serai.runtime.trees import delete_tree
+from serai.runtime.trees import delete_tree, remove_tree
 
 _SOCKET_PATH_LIMIT = 100
 _LONGEST_NAME = "x" * 32 + ".port"
@@ -23,16 +23,20 @@ class Storage:
         self.key = hashlib.sha256(str(self.root).encode()).hexdigest()[:10]
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
+        self._saved = self.root / "saved"
+        self._packed = self.root / "archived"
         self._trash = self.root / "trash"
         self._sockets = self.root / "run"
 
     def prepare(self) -> None:
         """Make the directories and finish removals that were cut short."""
-        for folder in (self.sandboxes, self.layers, self._trash):
+        for folder in (self.sandboxes, self.layers, self._saved, self._packed, self._trash):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.layers.chmod(0o755)
         self._sockets = self._socket_directory()
         self.pool.open()
+        if self.pool.is_open:
+            (self.pool.top / "saved").mkdir(exist_ok=True, mode=0o700)
         self.empty_trash()
 
     def _socket_directory(self) -> Path:
@@ -60,7 +64,7 @@ class Storage:
             return plain
         return self.pool.top / "sandboxes" / sandbox_id
 
-    def allot(self, sandbox_id: str, size_mb: int) -> None:
+    def allot(self, sandbox_id: str, size_mb: int | None) -> None:
         """Make sure of a sandbox's directory, and of its limit where one can be set."""
         directory = self.directory(sandbox_id)
         if directory.parent != self.sandboxes:
@@ -74,9 +78,10 @@ class Storage:
         )
 
     def remove_sockets(self, sandbox_id: str) -> None:
-        """Remove a sandbox's socket files, if there."""
+        """Remove a sandbox's socket files and the directory it made some in, if there."""
         for path in self.sockets(sandbox_id):
             Path(path).unlink(missing_ok=True)
+        remove_tree(run_directory(self.sockets(sandbox_id)[0]))
 
     def known_sockets(self) -> set[str]:
         """Ids that have a socket file."""
@@ -93,22 +98,65 @@ class Storage:
             places.append(self.pool.top / "sandboxes")
         return {path.name for place in places for path in place.iterdir()}
 
+    def saved_files(self, saved_id: str) -> Path:
+        """The directory of a set of saved files; see ``directory``."""
+        plain = self._saved / saved_id
+        if not self.pool.is_open or plain.exists():
+            return plain
+        return self.pool.top / "saved" / saved_id
+
+    def known_saved(self) -> list[str]:
+        """Ids of sets of saved files, also of those that were never completed."""
+        places = [self._saved, *([self.pool.top / "saved"] if self.pool.is_open else [])]
+        paths = [path for place in places for path in place.iterdir()]
+        return sorted({path.name.removesuffix(".new") for path in paths})
+
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
-        if (directory := self.directory(sandbox_id)).parent != self.sandboxes:
-            self.pool.remove(directory)
-            return
+        self.trash(self.directory(sandbox_id))
+
+    def trash(self, path: Path) -> None:
+        """Remove a directory of ours, at once out of its place; see ``remove``."""
+        self.burn(self.put_away(path))
+
+    def put_away(self, path: Path) -> Path | None:
+        """Take a directory out of its place, into a bag that is still to be burnt, if any."""
+        if self.pool.is_open and path.is_relative_to(self.pool.top):
+            self.pool.remove(path)
+            return None
         bag = self._trash / os.urandom(8).hex()
         bag.mkdir(mode=0o700)
         with contextlib.suppress(FileNotFoundError):
-            self.directory(sandbox_id).rename(bag / sandbox_id)
-        delete_tree(bag)
-        bag.rmdir()
+            path.rename(bag / path.name)
+        return bag
+
+    def burn(self, bag: Path | None) -> None:
+        """Remove a bag and all that is in it."""
+        if bag is not None:
+            delete_tree(bag)
+            bag.rmdir()
+
+    def packed(self, sandbox_id: str) -> Path:
+        """The archive of a sandbox's files."""
+        return self._packed / sandbox_id
+
+    def known_packed(self) -> list[str]:
+        """Ids of sandboxes that have an archive, or a part of one."""
+        return sorted({path.name.removesuffix(".new") for path in self._packed.iterdir()})
+
+    def drop_packed(self, sandbox_id: str) -> None:
+        """Remove the archive of a sandbox, if there is one."""
+        for name in (f"{sandbox_id}.new", sandbox_id):
+            self.packed(name).unlink(missing_ok=True)
 
     def empty_trash(self) -> None:
         """Delete everything that was moved to the trash by a process that died then."""
         if self.pool.is_open:
             self.pool.empty_trash()
         for bag in self._trash.iterdir():
-            delete_tree(bag)
-            bag.rmdir()
+            self.burn(bag)
+
+
+def run_directory(api_socket: str) -> Path:
+    """Where a sandbox may make sockets itself: beside ours, on the same file system."""
+    return Path(api_socket).with_suffix(".run")

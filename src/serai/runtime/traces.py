@@ -32,6 +32,21 @@ def locked(directory: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextlib.contextmanager
+def locked_if_there(directory: Path) -> Iterator[Path]:
+    """The same for one that may be gone, which then needs no lock."""
+    try:
+        lock = locked(directory)
+        lock.__enter__()
+    except FileNotFoundError:
+        yield directory
+        return
+    try:
+        yield directory
+    finally:
+        lock.__exit__(None, None, None)
+
+
 def read_trace(directory: Path) -> Trace | None:
     """The trace of the run in ``directory``, if one was started and not yet ended."""
     try:

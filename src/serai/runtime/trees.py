@@ -6,6 +6,13 @@ import stat
 from pathlib import Path
 
 
+def remove_tree(folder: Path) -> None:
+    """Delete a directory with all below it, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        delete_tree(folder)
+        folder.rmdir()
+
+
 def delete_tree(top: Path) -> None:
     """Delete everything below ``top``, however deep, odd or unreadable it is.
 

@@ -1,15 +1,89 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
-from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle, SandboxPlan
+from serai.runtime.port import (
+    Files,
+    ImageInfo,
+    Library,
+    Mount,
+    RuntimeProblem,
+    SandboxHandle,
+    SandboxPlan,
+)
+
+
+class NoLibrary:
+    """Holds no image, and says why."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def infos(self) -> list[ImageInfo]:
+        """None is here."""
+        return []
+
+    async def ready(self, image: str, seconds: float) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+
+class NoFiles:
+    """Keeps nothing, and says why."""
+
+    level = "nothing"
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def copy(self, sandbox_id: str, target_id: str) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def discard(self, sandbox_id: str) -> None:
+        """Nothing is there."""
+
+    async def pack(self, sandbox_id: str) -> int:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def packed(self) -> list[str]:
+        """Nothing is there."""
+        return []
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """Nothing is there."""
+
+    async def close(self) -> None:
+        """Nothing goes on."""
+
+    async def saved(self) -> dict[str, bool]:
+        """Nothing is there."""
+        return {}
+
+    async def settle(self, saved_id: str) -> None:
+        """Nothing is there."""
+
+    async def drop(self, saved_id: str) -> None:
+        """Nothing is there."""
 
 
 class UnavailableRuntime:
     """Refuses every sandbox with the reason why this machine cannot run any."""
 
     name = "unavailable"
+    level = "none"
 
     def __init__(self, reason: str) -> None:
         self.isolation = f"none: {reason}"
+        self.files: Files = NoFiles(reason)
+        self.library: Library = NoLibrary(reason)
         self._reason = reason
 
     async def start(self) -> None:

@@ -4,6 +4,7 @@
 sparse: it takes of the host's disk what is in it.
 """
 
+import contextlib
 import os
 import tarfile
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from serai.runtime import btrfs, loops, mounting, pool
 from serai.runtime.port import Mount, RuntimeProblem
+from serai.runtime.trees import delete_tree
 
 SMALLEST_MB = 16
 """Of the file system; volumes that are meant to be smaller are as large as this."""
@@ -27,13 +29,17 @@ class VolumeImages:
         """Make the directory, and remove what a crash left half made."""
         self.root.mkdir(exist_ok=True, mode=0o700)
         for left in (*self.root.glob("*.new"), *self.root.glob("*.raw")):
-            left.unlink()
+            _remove(left)
 
     def path(self, volume_id: str) -> Path:
         """Where a volume's image is, or will be."""
         return self.root / f"{volume_id}.img"
 
-    def provide(self, wanted: Mount) -> None:
+    def plain(self, volume_id: str) -> Path:
+        """Where a volume's files are, if it was made without an image."""
+        return self.root / f"{volume_id}.files"
+
+    def provide(self, wanted: Mount, is_image: bool) -> None:
         """Make a volume that was never used before, with what it starts with.
 
         Raises:
@@ -41,7 +47,9 @@ class VolumeImages:
         """
         with self._changing:
             try:
-                if self.path(wanted.id).exists():
+                if not is_image:
+                    self._make_plain(wanted)
+                elif self.path(wanted.id).exists():
                     self._grow(wanted.id, wanted.size_mb)
                 else:
                     self._make(wanted)
@@ -56,10 +64,18 @@ class VolumeImages:
         if wanted.content:
             place = self.root / "filling"
             with mounting.mounted_image(str(raw), str(place)):
-                with tarfile.open(wanted.content) as archive:
-                    archive.extractall(place, filter="data")
+                _fill(place, wanted.content)
                 os.sync()
         raw.replace(self.path(wanted.id))
+
+    def _make_plain(self, wanted: Mount) -> None:
+        if (files := self.plain(wanted.id)).exists():
+            return
+        raw = files.with_suffix(".raw")
+        raw.mkdir(mode=0o755)
+        if wanted.content:
+            _fill(raw, wanted.content)
+        raw.rename(files)
 
     def grow(self, volume_id: str, size_mb: int) -> None:
         """Let a volume be at least this large, also while a sandbox uses it.
@@ -103,9 +119,24 @@ class VolumeImages:
 
     def remove(self, volume_id: str) -> None:
         """Delete a volume's files; the disk is free once no sandbox uses it any more."""
-        self.path(volume_id).unlink(missing_ok=True)
+        for path in (self.path(volume_id), self.plain(volume_id)):
+            _remove(path)
 
     def remove_all(self, prefix: str) -> None:
         """Delete the files of all volumes whose ids begin like this."""
-        for image in self.root.glob(f"{prefix}*.img"):
-            image.unlink(missing_ok=True)
+        for path in self.root.glob(f"{prefix}*"):
+            _remove(path)
+
+
+def _fill(place: Path, content: str) -> None:
+    with tarfile.open(content) as archive:
+        archive.extractall(place, filter="data")
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if path.is_dir():
+            delete_tree(path)
+            path.rmdir()
+        else:
+            path.unlink()

@@ -15,8 +15,8 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 from serai.sandboxd.code_routes import Coder, CodeRoutes
 from serai.sandboxd.code_tools import CodeTools
@@ -93,8 +93,10 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
         api: listening Unix stream socket for HTTP.
         port: listening Unix stream socket for raw TCP (see :mod:`serai.sandboxd.relay`).
         config: ``id``, ``hostname``, ``environment`` (a map), ``home`` and ``workdir``;
-            optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`, and ``proc``, a
-            descriptor of a ``/proc`` that can be written to where the visible one cannot.
+            optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`; ``services``,
+            processes to start at once: maps with ``name``, ``command``, ``working_dir``,
+            ``ports`` and ``restarts``; and ``proc``, a descriptor of a ``/proc`` that can be
+            written to where the visible one cannot.
     """
     code = 1
     try:
@@ -135,6 +137,11 @@ def _give_memory_back() -> None:
 
 def _text(config: Mapping[str, object], key: str, default: str) -> str:
     return str(config.get(key) or default)
+
+
+def _services(config: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
+    services = config.get("services")
+    return services if isinstance(services, Sequence) else ()
 
 
 def _enter(workdir: str) -> None:
@@ -211,13 +218,15 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
     api = _prepared()
     api.settle(config)
     api.reaper.start(loop)
+    api.table.start_services(_services(config))
     stopped = asyncio.Event()
     if os.getpid() != 1:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
+    expected = api.table.expects
     servers = [
         await loop.create_unix_server(lambda: Connection(api.router), sock=listener, backlog=1024),
-        await loop.create_unix_server(PortClient, sock=port, backlog=1024),
+        await loop.create_unix_server(lambda: PortClient(expected), sock=port, backlog=1024),
     ]
     await stopped.wait()
     for server in servers:

@@ -35,6 +35,8 @@ LIST_PIECE = 256 * 1024
 PORT_POLL_SECONDS = 0.05
 PORT_GRACE_SECONDS = 2.0
 """How long a port may still open after the command and its group have ended (daemons)."""
+SERVICE_GRACE_SECONDS = 60.0
+"""The same where a service of the image is to open it."""
 WAIT_DEFAULT_SECONDS = 60.0
 WAIT_MOST_SECONDS = 600.0
 
@@ -87,7 +89,9 @@ def describe(process: Process, *, limit: int, unfinished: str | None = "") -> Pr
 async def listening(process: Process, ports: list[int], before: set[str]) -> None:
     """Return when every port has a listener that was not there ``before``.
 
-    Counting new sockets instead of the process tree also finds servers that became daemons.
+    Counting new sockets instead of the process tree also finds servers that became daemons. The
+    ports of services that the image starts by itself count whenever they are open: a client may
+    start the same server once more, as it does on the hosted service.
 
     Raises:
         Unprocessable: when the command and all it started in its group end first.
@@ -96,7 +100,9 @@ async def listening(process: Process, ports: list[int], before: set[str]) -> Non
     give_up = math.inf
     while not set(ports) <= {s.port for s in listeners("tcp") if s.inode not in before}:
         if process.ended.is_set() and not process.group_alive():
-            give_up = min(give_up, loop.time() + PORT_GRACE_SECONDS)
+            served = process.served >= set(ports)
+            grace = SERVICE_GRACE_SECONDS if served else PORT_GRACE_SECONDS
+            give_up = min(give_up, loop.time() + grace)
         if loop.time() >= give_up:
             raise Unprocessable(
                 f"process exited with code {process.exit_code} before it listened on all of "
@@ -157,7 +163,9 @@ class ProcessRoutes:
 
     def begin(self, wanted: ProcessRequest) -> tuple[Process, set[str]]:
         """Start a command; also the sockets that listened before it, when ports matter."""
-        before = {s.inode for s in listeners("tcp")} if wanted.wait_for_ports else set()
+        own = self._table.service_ports
+        found = listeners("tcp") if wanted.wait_for_ports else ()
+        before = {each.inode for each in found if each.port not in own}
         return self._table.start(wanted), before
 
     @staticmethod

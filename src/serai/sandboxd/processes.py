@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
-from serai.kernel.errors import BadRequest, Conflict, NotFound
+from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError
 from serai.kernel.ids import token
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.logs import STDERR, STDOUT, LogBuffer
@@ -22,6 +24,8 @@ INLINE_OUTPUT = 64 * 1024
 FULL_OUTPUT = 4 * 1024 * 1024
 """Newest bytes of each stream shown in logs and waiting answers."""
 KEEP_ALIVE_SECONDS = 600
+SERVICE_START_SECONDS = 120
+"""How long a service of the image may take until it listens; who asks for it is kept waiting."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,7 @@ class Process:
         self.status: ProcessStatus = "running"
         self.exit_code = 0
         self.completed_at: float | None = None
+        self.ports: frozenset[int] = frozenset()
         self.log = LogBuffer()
         self.ended = asyncio.Event()
         self._wants_input = bool(request.stdin)
@@ -151,6 +156,11 @@ class Process:
         self.ended.set()
         self.log.wake()
 
+    @property
+    def served(self) -> frozenset[int]:
+        """Ports that services of the image open."""
+        return self._table.service_ports
+
     def inlet(self) -> Inlet:
         """Its input.
 
@@ -213,6 +223,7 @@ class ProcessTable:
         self.reaper = reaper
         self.limits = limits
         self._paths = paths
+        self.service_ports: frozenset[int] = frozenset()
         self._processes: list[Process] = []
         self._log_bytes = 0
 
@@ -232,6 +243,30 @@ class ProcessTable:
         self._processes.append(process)
         self._forget()
         return process
+
+    def start_services(self, services: Iterable[Mapping[str, Any]]) -> None:
+        """Start what the image wants to run in each of its sandboxes, as far as that works."""
+        for service in services:
+            self.service_ports |= frozenset(service["ports"])
+            request = ProcessRequest(
+                command=service["command"],
+                name=service["name"],
+                working_dir=service["working_dir"],
+                restart_on_failure=service["restarts"] > 0,
+                max_restarts=service["restarts"],
+            )
+            try:
+                self.start(request).ports = frozenset(service["ports"])
+            except SeraiError as error:
+                sys.stderr.write(f"service {request.name}: {error.message}\n")
+
+    def expects(self, port: int) -> bool:
+        """Whether a service that has just been started will soon listen on a port."""
+        since = time.time() - SERVICE_START_SECONDS
+        return port in self.service_ports and any(
+            port in process.ports and not process.ended.is_set() and process.started_at > since
+            for process in self._processes
+        )
 
     def _check(self, request: ProcessRequest) -> None:
         if not request.command:

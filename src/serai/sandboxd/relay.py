@@ -6,12 +6,14 @@ connection is that port's stream. Each direction waits for its slower side and m
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from serai.sandboxd.errors import reason
 
 GREETING_LIMIT = 16
 """Bytes of the first line: more cannot be a port."""
 HOSTS = ("127.0.0.1", "::1")
+LOOK_SECONDS = 0.05
 BACKLOG_LIMIT = 256 * 1024
 """Bytes a client may send ahead of ``ok``."""
 
@@ -59,10 +61,14 @@ class Half(asyncio.Protocol):
 
 
 class PortClient(Half):
-    """The side that asked for a port."""
+    """The side that asked for a port.
 
-    def __init__(self) -> None:
+    Where nothing listens yet, it waits as long as ``expected`` answers that something soon will.
+    """
+
+    def __init__(self, expected: Callable[[int], bool] = lambda port: False) -> None:
         super().__init__()
+        self._expected = expected
         self._early = bytearray()
         self._task: asyncio.Task[None] | None = None
 
@@ -104,6 +110,16 @@ class PortClient(Half):
         self.transport.close()
 
     async def _connect(self, port: int) -> None:
+        while True:
+            why = await self._try(port)
+            if not why or not self._expected(port):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if why:
+            self._refuse(why)
+
+    async def _try(self, port: int) -> str:
+        """Connect; the reason when that fails."""
         loop = asyncio.get_running_loop()
         why = ""
         for host in HOSTS:
@@ -113,8 +129,8 @@ class PortClient(Half):
                 why = why or reason(error)
                 continue
             self._join(server)
-            return
-        self._refuse(why)
+            return ""
+        return why
 
     def _join(self, server: Half) -> None:
         assert self.transport is not None

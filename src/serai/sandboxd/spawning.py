@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable, Mapping
@@ -99,7 +100,7 @@ def spawn(
     theirs: list[int] = []
     try:
         _pipes(stdin, ours, theirs)
-        pid = _start([*program, command], cwd, env, theirs, expend)
+        pid = _start(_words(program, command), cwd, env, theirs, expend)
     except BaseException:
         for fd in ours:
             os.close(fd)
@@ -110,6 +111,18 @@ def spawn(
     for fd in ours:
         os.set_blocking(fd, False)
     return Child(pid, *ours)
+
+
+def _words(program: list[str], command: str) -> list[str]:
+    """The shell with the command; in an image without a shell the words of the command alone."""
+    if program[0] != "/bin/sh" or os.path.exists("/bin/sh"):
+        return [*program, command]
+    try:
+        return shlex.split(command) or [command]
+    except ValueError as error:
+        raise BadRequest(
+            f"invalid request body: command: this image has no shell, and {error}"
+        ) from error
 
 
 def _pipes(stdin: bool, ours: list[int], theirs: list[int]) -> None:

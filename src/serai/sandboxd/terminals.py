@@ -222,6 +222,7 @@ class Terminals:
         self._reaper = reaper
         self._open: dict[str, Terminal] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._next_look = 0.0
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -259,13 +260,20 @@ class Terminals:
     def _look_later(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(min(LOOK_SECONDS, self.idle / 2), self._look)
+            wait = min(LOOK_SECONDS, self.idle / 2)
+            self._next_look = time.monotonic() + wait
+            self._timer = loop.call_later(wait, self._look)
 
     def _look(self) -> None:
-        """End what nobody watches; there is no timer while there are no terminals."""
+        """End what nobody watches; there is no timer while there are no terminals.
+
+        The time for which the whole sandbox was suspended does not count: the look is as late.
+        """
         self._timer = None
+        late = max(0.0, time.monotonic() - self._next_look)
         limit = time.monotonic() - self.idle
         for terminal in tuple(self._open.values()):
+            terminal.active_at += late
             terminal.check_watchers()
             if not terminal.is_watched and terminal.active_at < limit:
                 terminal.close()

@@ -17,12 +17,11 @@ from serai.resources.operations import (
     answer,
     read_operations,
     show,
-    write_operations,
 )
 from serai.resources.spans import meter
 from serai.storage.drive_files import DriveFiles
 from serai.storage.drive_tokens import DriveTokens
-from serai.storage.drives import DRIVES, STORED, need_unmounted
+from serai.storage.drives import DRIVES, STORED, locate, need_unmounted
 from serai.storage.volumes import keep_fixed
 from serai.wire.storage import (
     DeletedDrive,
@@ -36,20 +35,43 @@ PATH = "/v0/drives"
 
 
 def drive_operations(
-    context: ResourceContext, files: DriveFiles, tokens: DriveTokens
+    context: ResourceContext, files: DriveFiles, tokens: DriveTokens, endpoint: str | None = None
 ) -> list[ControllerRouterHandler]:
     """Every operation on drives."""
-    generic = write_operations(context, DRIVES)
     return [
         *read_operations(context, DRIVES),
-        *[handler for handler in generic if "POST" in getattr(handler, "http_methods", ())],
-        *_life(context, files),
+        _create(context, endpoint),
+        *_life(context, files, endpoint),
         *_tokens(context, tokens),
         *_folders(context, files),
     ]
 
 
-def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterHandler]:
+def _create(context: ResourceContext, endpoint: str | None) -> ControllerRouterHandler:
+    @post(
+        PATH,
+        status_code=200,
+        operation_id="CreateDrive",
+        opt={"body": Drive, "answer": Drive},
+    )
+    async def create_drive(request: AnyRequest) -> Response[bytes]:
+        actor = actor_of(caller_of(request))
+        body = context.store.wanted(DRIVES, await decode_body(request, Drive))
+
+        def write(conn: Connection) -> Document:
+            document = context.store.create(conn, DRIVES, actor, body)
+            return locate(conn, document, endpoint)
+
+        document = await context.db.write(write)
+        context.on_change(DRIVES.name, document, False)
+        return answer(document)
+
+    return create_drive
+
+
+def _life(
+    context: ResourceContext, files: DriveFiles, endpoint: str | None
+) -> list[ControllerRouterHandler]:
     store = context.store
 
     @get(
@@ -77,7 +99,7 @@ def _life(context: ResourceContext, files: DriveFiles) -> list[ControllerRouterH
             old = store.need(conn, DRIVES, actor.workspace, name)
             body = store.wanted(DRIVES, shape, name)
             keep_fixed(body["spec"], msgspec.json.decode(old.body)["spec"], "region")
-            return store.replace(conn, DRIVES, actor, old, body)
+            return locate(conn, store.replace(conn, DRIVES, actor, old, body), endpoint)
 
         document = await context.db.write(write)
         context.on_change(DRIVES.name, document, False)

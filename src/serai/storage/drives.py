@@ -1,9 +1,11 @@
 """The drive kind: defaults and rules."""
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.names import check_labels
+from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind, Operations, Usage
 from serai.storage.drive_files import split_path
@@ -34,6 +36,25 @@ def prepare_drive(body: Body) -> None:
         if not path.startswith("/"):
             raise BadRequest(f"{field}.path {path[:80]!r} does not begin with '/'.")
         permission["path"] = "/" + "/".join(split_path(path, f"{field}.path"))
+
+
+def locate(conn: Connection, drive: Document, endpoint: str | None) -> Document:
+    """Say where a drive is reached over S3: its id is the bucket; None for nowhere."""
+    body: Body = msgspec.json.decode(drive.body)
+    state = {"s3Url": f"{endpoint}/{drive.id}"} if endpoint else None
+    if body.pop("state", None) == state:
+        return drive
+    if state is not None:
+        body["state"] = state
+    located = msgspec.structs.replace(drive, body=msgspec.json.encode(body).decode())
+    documents.save(conn, located)
+    return located
+
+
+def locate_all(conn: Connection, endpoint: str | None) -> None:
+    """Say it of every drive, as the endpoint may be another than before."""
+    for drive in documents.every(conn, DRIVES.name):
+        locate(conn, drive, endpoint)
 
 
 def need_unmounted(conn: Connection, drive: Document) -> None:

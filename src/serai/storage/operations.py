@@ -40,7 +40,11 @@ def volume_content(data_dir: Path) -> Callable[[Connection, str], str]:
 
 
 def storage_operations(
-    context: ResourceContext, vault: Vault, data_dir: Path, disks: HostDisks
+    context: ResourceContext,
+    vault: Vault,
+    data_dir: Path,
+    disks: HostDisks,
+    s3_endpoint: str | None = None,
 ) -> list[ControllerRouterHandler]:
     """Every operation on volumes, volume templates and drives.
 
@@ -59,5 +63,5 @@ def storage_operations(
     return [
         *volume_operations(context, templates, disks),
         *template_operations(context, templates),
-        *drive_operations(context, files, DriveTokens(db, vault, origin)),
+        *drive_operations(context, files, DriveTokens(db, vault, origin), s3_endpoint),
     ]

@@ -43,7 +43,8 @@ class ApplicationSpec(Wire):
     """What a client wants of an application. ``memory`` is in MiB.
 
     Clients set the compute (image, memory, envs, port) here. ``revisions`` is how one client
-    sends it instead: it is taken from the first of them when ``image`` is absent.
+    sends it instead: it is taken from the first of them when ``image`` is absent. ``snapshot``
+    is the snapshot of a sandbox that a fork made it from.
     """
 
     enabled: bool | None = None
@@ -51,6 +52,7 @@ class ApplicationSpec(Wire):
     memory: int | None = None
     port: int | None = None
     envs: list[Env] | None = None
+    snapshot: str | None = None
     region: str | None = None
     proxy: bool | None = None
     urls: list[AppUrl] | None = None

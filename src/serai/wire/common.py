@@ -24,6 +24,9 @@ Status = Literal[
     "DEACTIVATED",
     "DELETING",
     "TERMINATED",
+    "ARCHIVING",
+    "ARCHIVED",
+    "UNARCHIVING",
 ]
 
 

@@ -67,7 +67,7 @@ class ProxyConfig(Wire):
 
 
 class SandboxNetwork(Wire):
-    """Egress rules, stored as given."""
+    """What a sandbox may reach outside, and what is added to its requests."""
 
     allowed_domains: list[str] | None = None
     forbidden_domains: list[str] | None = None
@@ -126,14 +126,33 @@ class SandboxSpec(Wire):
     vpc: str | None = None
 
 
+class SandboxArchive(Wire):
+    """Where the files of an archived sandbox are; times are RFC 3339, ``size`` is bytes.
+
+    ``started_at`` is there while they are packed, ``restore_started_at`` while they are unpacked.
+    """
+
+    created_at: str | None = None
+    key: str | None = None
+    size: int | None = None
+    started_at: str | None = None
+    restore_started_at: str | None = None
+
+
 class Sandbox(Wire):
-    """An isolated computer behind ``metadata.url``."""
+    """An isolated computer behind ``metadata.url``.
+
+    ``isolation`` is ours: what separates it from the host, see ``serai.runtime.port.LEVELS``; it
+    is there as soon as the sandbox has run.
+    """
 
     metadata: Metadata
     spec: SandboxSpec
     status: Status | None = None
     events: list[CoreEvent] | None = None
+    archive: SandboxArchive | None = None
     state: Literal["RUNNING", "STANDBY"] | None = None
+    isolation: str | None = None
     last_used_at: str | None = None
     expires_in: int | None = None
 
@@ -281,22 +300,48 @@ class ScheduleMetrics(Wire, omit_defaults=False):
     until: str
 
 
+class SnapshotSource(Wire):
+    """What a snapshot was taken of, and whether that is gone."""
+
+    name: str
+    kind: Literal["sandbox"] | None = None
+    deleted: bool | None = None
+
+
 class SnapshotRequest(Wire):
-    """What to call a snapshot."""
+    """What to call a snapshot, and what to take it of where the path does not say so."""
 
     name: str | None = None
+    source: SnapshotSource | None = None
+
+
+class SnapshotSpec(Wire):
+    """What a fork of a snapshot runs with. ``memory`` is in MiB."""
+
+    image: str | None = None
+    memory: int | None = None
+    ports: list[Port] | None = None
+    region: str | None = None
 
 
 class Snapshot(Wire):
-    """The state of a sandbox at one moment."""
+    """The state of a sandbox at one moment.
+
+    ``contents`` says what was kept: ``files`` alone, or also processes with their memory.
+    ``size`` is the bytes its files take on disk, without those of the snapshots below it.
+    """
 
     id: str
     name: str
     workspace: str
     sandbox_name: str
-    status: str
+    status: Literal["pending", "ready", "failed"]
     created_at: str
     created_by: str | None = None
+    contents: Literal["files"] | None = None
+    size: int | None = None
+    source: SnapshotSource | None = None
+    spec: SnapshotSpec | None = None
 
 
 class SnapshotPage(Wire):
@@ -307,10 +352,17 @@ class SnapshotPage(Wire):
 
 
 class ForkRequest(Wire):
-    """A new sandbox or application from the state of another."""
+    """A new sandbox or application from the state of another.
+
+    ``envs`` are added to the source's, or replace those of the same name. ``lifecycle`` replaces
+    a sandbox's. ``custom_domain``, ``prefix`` (its subdomain) and ``traffic`` (percent that the
+    new revision takes at first) are for applications.
+    """
 
     target_name: str
     target_type: Literal["sandbox", "application"]
+    envs: list[Env] | None = None
+    lifecycle: SandboxLifecycle | None = None
     port: int | None = None
     prefix: str | None = None
     custom_domain: str | None = None
@@ -319,11 +371,11 @@ class ForkRequest(Wire):
 
 
 class ForkResponse(Wire):
-    """What a fork made, and from which snapshot."""
+    """What a fork made, and from which snapshot; no id for a fork of a sandbox as it is now."""
 
     type: Literal["sandbox", "application"]
     name: str
-    snapshot_id: str
+    snapshot_id: str | None = None
 
 
 class RestoreResponse(Wire):

@@ -106,7 +106,10 @@ def _keys(context: IdentityContext) -> list[ControllerRouterHandler]:
 
         def write(conn: Connection) -> ApiKey:
             owner = holder(conn, workspace, client_id)
-            return api_keys.create(conn, context.vault, owner, body, maker)
+            key = api_keys.create(conn, context.vault, owner, body, maker)
+            if context.keep_secret is not None and key.id and key.api_key:
+                context.keep_secret(conn, workspace, key.id, key.api_key)
+            return key
 
         return answer(await context.db.write(write))
 

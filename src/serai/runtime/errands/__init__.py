@@ -9,15 +9,27 @@ from collections.abc import Callable, Mapping
 from serai.runtime import processes
 from serai.runtime.birth import Place
 from serai.runtime.errands import mounts
+from serai.runtime.errands.files import (
+    copy_files,
+    pack_files,
+    save_files,
+    settle_files,
+    unpack_files,
+)
 from serai.runtime.errands.network import attach_network
 from serai.runtime.messages import Errand
 
 Runner = Callable[[Place, Errand], str]
 
 ERRANDS: Mapping[str, Runner] = {
+    "copy-files": copy_files,
     "mount": mounts.mount,
     "network": attach_network,
+    "pack-files": pack_files,
+    "save-files": save_files,
+    "settle-files": settle_files,
     "unmount": mounts.unmount,
+    "unpack-files": unpack_files,
 }
 
 

@@ -12,5 +12,10 @@ def attach_network(place: Place, errand: Errand) -> str:
         OSError: see ``serai.runtime.network.attach``.
     """
     details = errand.details
-    outside = not place.root_outside
-    return network.attach(errand.pid, details["id"], details["egress"], enter_user=outside)
+    return network.attach(
+        place.network,
+        errand.pid,
+        details["id"],
+        details["egress"],
+        enter_user=not place.root_outside,
+    )

@@ -16,4 +16,5 @@ sandboxes = Table(
     Column("handle", Text),
     Column("expires_at", String),
     Column("last_active_at", String, nullable=False),
+    Column("layers", Text),
 )

@@ -1,14 +1,14 @@
-"""Drives that are mounted in sandboxes."""
+"""Drives that are mounted in sandboxes, and secrets that S3 needs."""
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0017"
-down_revision = "0011"
+down_revision = "0015"
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the tables."""
     op.create_table(
         "drive_mounts",
         sa.Column("workspace", sa.String, primary_key=True),
@@ -20,3 +20,10 @@ def upgrade() -> None:
         sa.Column("read_only", sa.Boolean, nullable=False),
     )
     op.create_index("drive_mounts_drive", "drive_mounts", ["workspace", "drive_id"])
+    op.create_table(
+        "s3_secrets",
+        sa.Column("key_id", sa.String, primary_key=True),
+        sa.Column("workspace", sa.String, nullable=False),
+        sa.Column("sealed", sa.LargeBinary, nullable=False),
+    )
+    op.create_index("ix_s3_secrets_workspace", "s3_secrets", ["workspace"])

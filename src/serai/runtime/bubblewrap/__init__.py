@@ -1,0 +1,1 @@
+"""Sandboxes run by bubblewrap, for hosts where only it may make namespaces."""

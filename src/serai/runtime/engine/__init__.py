@@ -1,0 +1,1 @@
+"""Sandboxes as containers of Docker or Podman, through the engine's API on its Unix socket."""

@@ -1,0 +1,126 @@
+"""The first code that runs in a sandbox which another program has set up.
+
+What isolates is there already; this becomes the sandbox API: process 1, unreadable for
+everyone else inside, on sockets that it was given or that it makes in its run directory.
+"""
+
+import importlib
+import os
+import socket
+import sys
+from contextlib import suppress
+from importlib.machinery import BuiltinImporter, FrozenImporter
+from typing import Any
+
+import msgspec
+
+from serai.runtime import birth as births
+from serai.runtime import certificates, linux, privileges
+from serai.runtime.guest import PLACE, RUN
+from serai.runtime.messages import Limits
+
+ROOTS = "roots.pem"
+"""Beside the modules: the certificates of the web, for images that bring none."""
+_DIRECTORY = f"{PLACE}/{RUN}"
+CONFIG = "config.json"
+API, PORT, PROBLEM = "api", "port", "problem"
+"""Names in the run directory: the sockets, and why there will be none."""
+_API_FD, _PORT_FD, _SAYS_FD = 3, 4, 5
+_FIRST_FREE_FD = 6
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the sandbox API has to know of its sandbox.
+
+    Attributes:
+        entry: dotted module with ``preload()`` and ``serve(api, port, config)``.
+        inherited: listening sockets are descriptors 3 and 4, and 5 a pipe to report on;
+            otherwise both sockets are made in the run directory.
+        authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
+        services: processes that the sandbox starts itself.
+        limits, by_cgroup: see ``privileges.set_limits``.
+    """
+
+    entry: str
+    id: str
+    hostname: str
+    environment: dict[str, str]
+    home: str
+    workdir: str
+    inherited: bool
+    limits: Limits
+    authority: str = ""
+    services: tuple[dict[str, Any], ...] = ()
+    by_cgroup: tuple[str, ...] = ()
+
+
+def main() -> None:
+    """Become the sandbox API; ends only with the sandbox."""
+    with open(f"{_DIRECTORY}/{CONFIG}", "rb") as file:
+        config = msgspec.json.decode(file.read(), type=Config)
+    try:
+        entry = importlib.import_module(config.entry)
+        entry.preload()
+        with open(f"{os.path.dirname(os.__file__)}/{ROOTS}", "rb") as file:
+            roots = file.read()
+        _settle(config, roots)
+        api, port = _inherited() if config.inherited else _made()
+    except BaseException as error:
+        _complain(config, f"{type(error).__name__}: {error}")
+        raise
+    values = msgspec.structs.asdict(config)
+    entry.serve(api, port, {name: values[name] for name in _TOLD})
+
+
+_TOLD = ("id", "hostname", "environment", "home", "workdir", "services")
+
+
+def _settle(config: Config, roots: bytes) -> None:
+    linux.set_title("sandboxd")
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
+    sys.path.clear()
+    sys.path_importer_cache.clear()
+    os.umask(0o022)
+    births.write_identity(config.hostname, config.id)
+    certificates.trust(config.authority, roots)
+    privileges.set_limits(config.limits, set(config.by_cgroup))
+    os.environ.clear()
+    os.environ.update(config.environment)
+    births.enter_workdir(config.workdir)
+    births.open_standard_streams()
+    with suppress(OSError):  # gVisor knows no such set
+        linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
+    linux.set_capabilities(sum(1 << number for number in privileges.KEPT_CAPABILITIES.values()))
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+
+
+def _inherited() -> tuple[socket.socket, socket.socket]:
+    os.closerange(_FIRST_FREE_FD, os.sysconf("SC_OPEN_MAX"))
+    for descriptor in (_API_FD, _PORT_FD):
+        os.set_inheritable(descriptor, False)
+    os.write(_SAYS_FD, b"r")
+    os.close(_SAYS_FD)
+    return socket.socket(fileno=_API_FD), socket.socket(fileno=_PORT_FD)
+
+
+def _made() -> tuple[socket.socket, socket.socket]:
+    """Both sockets; the API's gets its name last and when it listens: it says all is ready."""
+    os.closerange(_API_FD, os.sysconf("SC_OPEN_MAX"))
+    port, api = _listen(PORT), _listen(f"{API}.new")
+    os.rename(f"{_DIRECTORY}/{API}.new", f"{_DIRECTORY}/{API}")
+    return api, port
+
+
+def _listen(name: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(f"{_DIRECTORY}/{name}")
+    listener.listen(512)
+    return listener
+
+
+def _complain(config: Config, problem: str) -> None:
+    if config.inherited:
+        os.write(_SAYS_FD, b"e" + problem.encode())
+    else:
+        with open(f"{_DIRECTORY}/{PROBLEM}", "w") as file:
+            file.write(problem)

@@ -1,0 +1,1 @@
+"""Sandboxes run by an OCI runtime: runc, crun, or runsc (gVisor)."""

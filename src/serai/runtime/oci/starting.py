@@ -1,0 +1,67 @@
+"""Starting one sandbox with an OCI runtime, in a fork of the launcher.
+
+The files are mounted in a mount namespace of this process alone, which the runtime then starts
+in: when the sandbox has ended nothing is mounted any more, whoever died in between.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from serai.runtime import cgroups, linux, privileges
+from serai.runtime.birth import Place
+from serai.runtime.guest import threshold
+from serai.runtime.guest.files import join_groups, show_files
+from serai.runtime.guest.spawning import Spawned, spawn, trace_of
+from serai.runtime.messages import Birth, Setup, Trace
+from serai.runtime.oci import bundle, groups
+from serai.runtime.oci.program import PROGRAMS, Program
+
+
+def start(place: Place, birth: Birth, directory: Path) -> Trace:
+    """Start it; see ``serai.runtime.birth.attend``.
+
+    Raises:
+        OSError: what failed, with the runtime's own words.
+    """
+    setup = place.setup
+    program = PROGRAMS[Path(setup.program).name]
+    made = [cgroups.create(each, birth.id, birth.limits) for each in setup.hierarchies]
+    run = threshold.prepare_for(setup, birth, inherited=program.passes_sockets)
+    if not program.limits_by_itself:
+        join_groups(setup, birth)
+    if place.root_outside:
+        linux.unshare(linux.CLONE_NEWNS)
+    else:
+        privileges.enter_own_namespace(linux.CLONE_NEWNS)
+    os.chdir(directory)
+    state = Path(setup.tree).parent.parent / "oci" / program.name
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    groups.forget_run(state, birth.id)
+    # By a short path, for the sockets that runsc makes there.
+    spot = show_files(place, birth, run, {"state": str(state)})
+    if program.needs_plain_cgroups:
+        groups.hide_unified(as_root=place.root_outside)
+    cgroup = groups.common_path(made)
+    document = bundle.config(setup, birth, spot, cgroup)
+    Path(spot, "config.json").write_bytes(msgspec.json.encode(document))
+    with _run(program, setup, birth, directory, spot) as spawned:
+        spawned.wait()
+        pid = spawned.first_process()
+        spawned.wait_until_ready(run, birth, pid)
+        used = groups.everywhere(made)
+        network = program.uses_network_of_host
+        return trace_of(place, birth, directory, pid, used, has_network=network)
+
+
+def _run(program: Program, setup: Setup, birth: Birth, directory: Path, spot: str) -> Spawned:
+    argv = program.command(
+        setup.program,
+        state=f"{spot}/state",
+        bundle=spot,
+        pid_file=str(directory / "pid"),
+        sandbox_id=birth.id,
+        limited=bool(setup.hierarchies),
+    )
+    return spawn(argv, birth, directory, inherits=program.passes_sockets)

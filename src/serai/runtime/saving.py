@@ -1,0 +1,162 @@
+"""Sets of saved files of the embedded runtime, and what a sandbox starts from."""
+
+import asyncio
+import errno
+import re
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from serai.kernel.background import Background
+from serai.runtime import processes, traces
+from serai.runtime.messages import Trace
+from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.runtime.roots.pins import Pins
+from serai.runtime.storage import Storage
+
+Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
+Turn = Callable[[str], AbstractAsyncContextManager[None]]
+_SAVED = re.compile(r"[a-z0-9_]{1,40}")
+SETTLED = "settled"
+_FULL = (f"[Errno {errno.ENOSPC}]", f"[Errno {errno.EDQUOT}]")
+
+
+class SavedFiles:
+    """See ``port.Files``. Copies are made by forks of the launcher, beside the server.
+
+    Args:
+        storage: the data directory's.
+        send: has the launcher run an errand.
+        turn: the lock of one sandbox.
+        end: ends a sandbox's processes; runs in a thread, holding that lock.
+        pins: which image the files belong to.
+    """
+
+    level = "files"
+
+    def __init__(
+        self,
+        storage: Storage,
+        send: Send,
+        turn: Turn,
+        end: Callable[[str], None],
+        pins: Pins,
+    ) -> None:
+        self._pins = pins
+        self._storage = storage
+        self._end = end
+        self._background = Background()
+        self._send = send
+        self._turn = turn
+
+    async def save(self, sandbox_id: str, saved_id: str) -> int:
+        """See Files.save."""
+        target = self._storage.saved_files(_checked(saved_id))
+        async with self._turn(sandbox_id):
+            try:
+                self._pins.copy(sandbox_id, saved_id, saved=True)
+                return int(await self._copy("save-files", sandbox_id, target))
+            except BaseException:
+                await asyncio.shield(asyncio.to_thread(self._drop, target))
+                raise
+
+    async def copy(self, sandbox_id: str, target_id: str) -> None:
+        """See Files.copy."""
+        async with self._turn(target_id), self._turn(sandbox_id):
+            self._pins.copy(sandbox_id, target_id)
+            await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
+
+    async def _copy(self, kind: str, sandbox_id: str, target: Path) -> str:
+        source = self._storage.directory(sandbox_id)
+        if not source.exists():
+            raise RuntimeProblem("the sandbox has no files: it was never started")
+        return await self._run(kind, source, target)
+
+    async def _run(self, kind: str, source: Path, target: Path) -> str:
+        try:
+            return await self._send(kind, None, {"source": str(source), "target": str(target)})
+        except RuntimeProblem as problem:
+            if any(mark in str(problem) for mark in _FULL):
+                raise NoSpace("the disk that holds the data directory is full") from problem
+            raise
+
+    async def discard(self, sandbox_id: str) -> None:
+        """See Files.discard."""
+        async with self._turn(sandbox_id):
+            bag = await asyncio.to_thread(self._put_away, sandbox_id)
+        self._background.start(asyncio.to_thread(self._storage.burn, bag))
+
+    def _put_away(self, sandbox_id: str) -> Path | None:
+        self._end(sandbox_id)
+        self._pins.drop(sandbox_id)
+        return self._storage.put_away(self._storage.directory(sandbox_id))
+
+    async def pack(self, sandbox_id: str) -> int:
+        """See Files.pack."""
+        async with self._turn(sandbox_id):
+            try:
+                packed = self._storage.packed(sandbox_id)
+                return int(await self._copy("pack-files", sandbox_id, packed))
+            except BaseException:
+                self._storage.packed(f"{sandbox_id}.new").unlink(missing_ok=True)
+                raise
+
+    async def unpack(self, sandbox_id: str) -> None:
+        """See Files.unpack."""
+        source, target = self._storage.packed(sandbox_id), self._storage.directory(sandbox_id)
+        async with self._turn(sandbox_id):
+            await asyncio.to_thread(self._storage.allot, sandbox_id, None)
+            await self._run("unpack-files", source, target)
+
+    async def packed(self) -> list[str]:
+        """See Files.packed."""
+        return await asyncio.to_thread(self._storage.known_packed)
+
+    async def drop_packed(self, sandbox_id: str) -> None:
+        """See Files.drop_packed."""
+        await asyncio.to_thread(self._storage.drop_packed, sandbox_id)
+
+    async def close(self) -> None:
+        """Wait for removals that are still going on."""
+        await self._background.wait()
+
+    async def saved(self) -> dict[str, bool]:
+        """See Files.saved."""
+        return await asyncio.to_thread(self._saved)
+
+    def _saved(self) -> dict[str, bool]:
+        boot = processes.boot_id()
+        known = self._storage.known_saved()
+        return {name: _is_whole(self._storage.saved_files(name), boot) for name in known}
+
+    async def settle(self, saved_id: str) -> None:
+        """See Files.settle."""
+        saved = self._storage.saved_files(_checked(saved_id))
+        await self._run("settle-files", saved, saved)
+
+    async def drop(self, saved_id: str) -> None:
+        """See Files.drop."""
+        await asyncio.to_thread(self._drop, self._storage.saved_files(_checked(saved_id)))
+
+    def _drop(self, saved: Path) -> None:
+        self._pins.drop(saved.name, saved=True)
+        for path in (saved.with_name(f"{saved.name}.new"), saved):
+            try:
+                with traces.locked(path):  # an errand of a server that died may still write there
+                    self._storage.trash(path)
+            except FileNotFoundError:
+                continue
+
+
+def _is_whole(saved: Path, boot: str) -> bool:
+    """Written to the end, and since then no power failure could take a part of it."""
+    try:
+        return (saved / SETTLED).exists() or (saved / "size").read_text().split()[1] == boot
+    except (OSError, IndexError):
+        return False
+
+
+def _checked(saved_id: str) -> str:
+    if not _SAVED.fullmatch(saved_id):
+        raise RuntimeProblem(f"id {saved_id[:60]!r} must be 1 to 40 of a-z, 0-9 and _")
+    return saved_id

@@ -1,0 +1,151 @@
+"""The sandboxes of one process: what runs them, and what keeps them as their rows say."""
+
+from collections.abc import Coroutine
+from typing import Any
+
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
+
+from serai.compute.controller import SandboxController
+from serai.compute.disks import SandboxDisks
+from serai.compute.drive_mounts import DriveMounts
+from serai.compute.networks import SandboxNetworks
+from serai.compute.operations import sandbox_operations
+from serai.compute.parts import SandboxParts
+from serai.compute.preview_places import PreviewPlaces
+from serai.compute.reconciler import Reconciler
+from serai.compute.standby import Standby
+from serai.gateway.discovery import Discovery, sandbox_route
+from serai.gateway.routes import SandboxRoute
+from serai.images.operations import image_operations
+from serai.kernel.settings import Settings
+from serai.metered import SandboxSpans
+from serai.network.assembly import Network
+from serai.networked import egress_service, start_egress
+from serai.provided import image_policy, provided, resolve_for_sandbox
+from serai.resources.operations import ResourceContext
+from serai.resources.store import DocumentStore
+from serai.runtime.drivers import Drivers
+from serai.runtime.pool import Pool
+from serai.storage.drive_sizes import DriveSizes
+from serai.storage.drives import locate_all
+from serai.storage.operations import drive_files, storage_operations, volume_content
+from serai.storage.s3_server import s3_server
+from serai.store.database import Database
+from serai.store.secrets import Vault
+
+
+class Sandboxing:
+    """Runtime, network and disks, which are there from the beginning, and the rest once started.
+
+    Args:
+        own_mounts: this process has mounts that no other one sees.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        network: Network,
+        db: Database,
+        vault: Vault,
+        store: DocumentStore,
+        *,
+        own_mounts: bool,
+    ) -> None:
+        self._settings = settings
+        self._network = network
+        self._db = db
+        self._vault = vault
+        self._store = store
+        self.egress = egress_service(settings, network.settings.egress)
+        self.runtime = Drivers(
+            settings.data_dir,
+            settings.runtime,
+            pool=Pool(settings.data_dir, settings.pool_mb, own_mounts=own_mounts),
+            egress=self.egress.socket,
+            policy=image_policy(settings),
+        )
+        self.disks = self.runtime.disks
+        self.disks.unenforced_volumes = settings.unenforced_volumes
+        self.s3 = s3_server(db, vault, self.disks, settings.data_dir, settings.s3_port)
+
+    @property
+    def s3_endpoint(self) -> str | None:
+        """Where drives answer as buckets, if they do."""
+        return self.s3.endpoint if self.s3 is not None else None
+
+    def locate(self, conn: Connection) -> None:
+        """Write into the drives where their buckets are now."""
+        locate_all(conn, self.s3_endpoint)
+
+    async def start_runtime(self) -> None:
+        """Make ready to run sandboxes.
+
+        Raises:
+            RuntimeProblem: the driver that the settings ask for does not work here.
+        """
+        await start_egress(self.egress)
+        await self.runtime.start()
+
+    async def start(self, spans: SandboxSpans, discovery: Discovery) -> None:
+        """Take over what runs, and begin to keep it as its rows say."""
+        settings = self._settings
+        closed = not self._network.settings.egress.internet
+        self.networks = SandboxNetworks(self._store, self.egress, closed=closed)
+        self.controller = SandboxController(
+            self._db,
+            self._store,
+            self.runtime,
+            spans,
+            discovery,
+            self.networks,
+            SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
+        )
+        self.controller.imaging.resolve = resolve_for_sandbox
+        self.drive_mounts = DriveMounts(self.controller)
+        self._reconciler = Reconciler(self.controller)
+        self._standby = Standby(self.controller, settings.standby_seconds)
+        places = PreviewPlaces(settings.preview_addresses, self._network.domains)
+        self._parts = SandboxParts(self.controller, self._vault, discovery, self._standby, places)
+        await self._reconciler.start()
+        await self._parts.start()
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside, until it is cancelled."""
+        always = [
+            DriveSizes(self._db, drive_files(self.disks)).run(),
+            self.networks.keep(self.controller.live, self.runtime),
+        ]
+        return always if self.s3 is None else [*always, self.s3.run()]
+
+    async def find(self, workspace: str, name: str) -> SandboxRoute | None:
+        """The way to a sandbox, woken or started where it was not running."""
+        sandbox = await self.controller.wake(workspace, name)
+        return sandbox_route(sandbox) if sandbox is not None else None
+
+    def used(self, route: SandboxRoute, change: int) -> None:
+        """A request to a sandbox began (1), ended (-1), or goes on (0)."""
+        self._standby.use(route.resource_id, change)
+
+    def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+        """Every operation on sandboxes, and on the images and disks that they use."""
+        data_dir = self._settings.data_dir
+        return [
+            *sandbox_operations(context, self.controller),
+            *self._parts.operations(context),
+            *storage_operations(context, self._vault, data_dir, self.disks, self.s3_endpoint),
+            *image_operations(context, provided(self.runtime, self._settings)),
+        ]
+
+    async def stop_parts(self) -> None:
+        """Begin nothing more that uses sandboxes."""
+        await self._parts.stop()
+
+    async def stop(self) -> None:
+        """End or suspend what runs, as the settings have it."""
+        await self._reconciler.stop(suspend=self._settings.on_stop == "suspend")
+
+    async def close(self) -> None:
+        """Release everything, once nothing uses it any more."""
+        await self.runtime.close()
+        await self.egress.close()

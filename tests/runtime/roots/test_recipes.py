@@ -1,0 +1,206 @@
+"""Recipes: those of the hub as data, and a small one built for real."""
+
+import asyncio
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from serai.runtime import host
+from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.roots.policy import Policy
+from serai.runtime.roots.problems import ImageProblem, UnknownImage
+from serai.runtime.roots.provider import Images
+from serai.runtime.roots.recipes import FOLDER, Recipes
+
+SMALL = """
+[system]
+part = true
+suite = "trixie"
+variant = "extract"
+packages = ["base-files", "busybox-static", "dash", "libc6"]
+
+[small]
+title = "Small"
+parent = "system"
+files = "files"
+steps = [
+    "busybox id -u > /report; busybox ls /proc | busybox grep -c '^[0-9]' >> /report",
+    "echo more >> /report; busybox rm /usr/bin/run-parts; test ! -e {secret}",
+]
+trials = ["! busybox wget -q -T 2 -O /dev/null http://deb.debian.org/ && echo offline >> /report"]
+workdir = "/srv"
+environment = {{ TASTE = "sweet" }}
+
+[broken]
+title = "Broken"
+parent = "system"
+steps = ["echo first; echo the reason >&2; exit 3"]
+
+[endless]
+title = "Endless"
+parent = "system"
+steps = ["echo $$ > /pid; echo started; while true; do busybox sleep 1; done"]
+"""
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recipes") / "data"
+
+
+@pytest.fixture(scope="module")
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> Recipes:
+    if shutil.which("mmdebstrap") is None:
+        pytest.skip("NOT TESTED: needs mmdebstrap: apt-get install mmdebstrap")
+    try:
+        socket.create_connection(("deb.debian.org", 80), timeout=10).close()
+    except OSError as problem:
+        pytest.skip(f"NOT TESTED: needs a Debian mirror: {problem}")
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "files/etc").mkdir(parents=True)
+    (folder / "files/etc/motto").write_text("built once\n")
+    secret = folder / "secret"
+    secret.touch()
+    (folder / "recipes.toml").write_text(SMALL.format(secret=secret))
+    return Recipes(folder)
+
+
+@pytest.fixture
+async def images(data_dir: Path, recipes: Recipes) -> Images:
+    data_dir.mkdir(exist_ok=True)
+    owner = host.choose_user_range(data_dir / "uid-base")
+    made = Images(data_dir, owner, Policy(), {}, recipes)
+    made.store.prepare()
+    return made
+
+
+async def test_a_small_recipe_from_its_packages_to_a_sandbox(
+    images: Images, data_dir: Path
+) -> None:
+    told: list[str] = []
+    image = await images.maker.build("small", told.append)
+    assert any("Debian's packages" in line for line in told)
+    upper = Path(images.store.path(image.layers[-1]))
+    assert (upper / "report").read_text().splitlines() == ["0", "4", "more", "offline"]
+    assert (upper / "etc/motto").read_text() == "built once\n"
+    assert not (upper / "etc/hosts").exists()
+    if images.store.owner is not None:
+        owners = {path.lstat().st_uid for path in upper.rglob("*") if not path.is_char_device()}
+        assert owners == {images.store.owner}
+    told.clear()
+    assert await images.maker.build("small", told.append) == image
+    assert told == []
+    runtime = EmbeddedRuntime(data_dir, entry="command_server")
+    await runtime.start()
+    try:
+        runtime.library.images = images
+        from sandbox_shell import output
+
+        from serai.runtime.port import SandboxPlan
+
+        handle = await runtime.create(
+            SandboxPlan(
+                id=os.urandom(6).hex(),
+                hostname="inn",
+                image="blaxel/small",
+                memory_mb=256,
+                environment={},
+            )
+        )
+        assert await output(handle, "busybox pwd; echo $TASTE; busybox cat /etc/motto") == (
+            "/srv\nsweet\nbuilt once"
+        )
+        assert await output(handle, "busybox ls /usr/bin | busybox grep -c run-parts; true") == "0"
+        await runtime.destroy(handle.id, handle)
+    finally:
+        await runtime.close()
+
+
+async def test_layers_below_are_built_once(images: Images) -> None:
+    first = await images.maker.build("small", lambda text: None)
+    told: list[str] = []
+    with pytest.raises(ImageProblem, match=r"broken, step 1 ended with 3:\nfirst\nthe reason"):
+        await images.maker.build("broken", told.append)
+    assert not any("Debian's packages" in line for line in told)
+    assert images.store.find("blaxel/broken:latest") is None
+    assert images.store.find("blaxel/small:latest") == first
+    assert list(images.store.drafts.iterdir()) == []
+    with pytest.raises(UnknownImage, match="there are: small, broken, endless"):
+        await images.maker.build("system", told.append)
+
+
+async def test_a_build_that_is_given_up_leaves_nothing(images: Images) -> None:
+    told: list[str] = []
+    task = asyncio.create_task(images.maker.build("endless", told.append))
+    while not any("started" in line for line in told):
+        await asyncio.sleep(0.05)
+        assert not task.done(), task
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(images.store.drafts.iterdir()) == []
+    for _ in range(100):
+        if not _running("busybox sleep 1"):
+            break
+        await asyncio.sleep(0.05)
+    assert not _running("while true; do busybox sleep 1")
+
+
+def _running(words: str) -> bool:
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit():
+            try:
+                if words in (path / "cmdline").read_bytes().replace(b"\0", b" ").decode():
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def test_every_recipe_of_the_hub_is_complete() -> None:
+    recipes = Recipes()
+    assert {
+        "base-image",
+        "py-app",
+        "node",
+        "ts-app",
+        "nextjs",
+        "vite",
+        "jupyter-server",
+        "expo",
+    } <= (set(recipes.names()))
+    for name in recipes.names():
+        recipe = recipes.find(name)
+        assert recipe is not None
+        chain = recipes.chain(recipe)
+        assert chain[0].suite
+        assert chain[0].packages
+        assert recipe.title
+        assert recipe.description.endswith(".")
+        folder = recipes.files(recipe)
+        assert folder is None or folder.is_dir()
+        served = {port for service in recipe.services for port in service.ports}
+        assert served <= {port.target for port in recipe.ports}
+        assert recipes.config(recipe).workdir.startswith("/")
+
+
+def test_a_change_of_a_recipe_or_of_what_it_copies_is_another_version(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "copy")
+    before, after = Recipes(), Recipes(tmp_path / "copy")
+    vite, other = before.find("vite"), after.find("vite")
+    assert vite is not None
+    assert other is not None
+    assert before.version(vite) == after.version(other)
+    (tmp_path / "copy/vite/blaxel/app/index.html").write_text("changed")
+    assert before.version(vite) != after.version(other)
+    text = (tmp_path / "copy/recipes.toml").read_text().replace('"bash", ', "")
+    (tmp_path / "copy/recipes.toml").write_text(text)
+    changed = Recipes(tmp_path / "copy")
+    for name in ("py-app", "expo"):
+        one, two = before.find(name), changed.find(name)
+        assert one is not None
+        assert two is not None
+        assert before.version(one) != changed.version(two)
