@@ -27,8 +27,8 @@ _TRUST = {
     "NODE_OPTIONS": "--use-openssl-ca",
 }
 """Variables by which programs learn of the certificates that the runtime put there. That Node shall
-read the same bundle is said in this way, as official clients take ``NODE_EXTRA_CA_CERTS`` for a sign
-of a proxy."""
+read the same bundle is said in this way, as official clients take ``NODE_EXTRA_CA_CERTS`` for a
+sign of a proxy."""
 
 log = structlog.get_logger(__name__)
 
