@@ -31,6 +31,7 @@ class Reconciler:
     def __init__(self, controller: SandboxController) -> None:
         self.controller = controller
         self._tasks: list[asyncio.Task[None]] = []
+        self._noted: dict[str, datetime] = {}
 
     async def start(self) -> None:
         """Adopt what still runs, mark what does not, then begin the loops."""
@@ -212,12 +213,12 @@ class Reconciler:
                 await self.controller.sleep.keep_stopped(document)
 
     async def _save_activity(self) -> None:
-        moments = {
-            live.sandbox.id: rfc3339(live.active_at)
-            for live in self.controller.live.by_id.values()
-            if live.idle is not None
-        }
-        if moments:
+        """Write down when sandboxes were last used, for those that were used since."""
+        lives = list(self.controller.live.by_id.values())
+        changed = [live for live in lives if self._noted.get(live.sandbox.id) != live.active_at]
+        self._noted = {live.sandbox.id: live.active_at for live in lives}
+        if changed:
+            moments = {live.sandbox.id: rfc3339(live.active_at) for live in changed}
             await self.controller.db.write(lambda conn: _save_moments(conn, moments))
 
 
