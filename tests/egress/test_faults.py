@@ -3,15 +3,18 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from egress.conftest import MakeRoom
 from egress.room import Room
 from egress.test_rules import BLOCKED, body, tell
+from egress.world import World
 from serai.egress.policy import Policy, Route
 from serai.egress.process import MAX_CONNECTIONS
 from serai.egress.service import EgressService
+from serai.egress.setup import Setup
 
 
 async def test_a_killed_process_is_replaced(egress: EgressService, room: Room) -> None:
@@ -202,3 +205,17 @@ try: print(s.recv(10))
 except OSError as e: print(type(e).__name__)
 """
     assert "b'" not in room.python(code).stdout
+
+
+async def test_a_long_data_directory(world: World, tmp_path: Path) -> None:
+    """Paths of sockets are short; the directory that is used instead goes away again."""
+    folder = tmp_path / ("long" * 30)
+    service = EgressService(folder, Setup)
+    assert not str(service.socket).startswith(str(folder))
+    assert not service.socket.parent.exists()
+    await service.start()
+    room = Room("far", service.socket, Path("/dev/null"))
+    assert room.attach() == "all ports"
+    room.close()
+    await service.close()
+    assert not service.socket.parent.exists()

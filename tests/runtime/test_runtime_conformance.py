@@ -190,6 +190,8 @@ COUNTER = "setsid sh -c 'while :; do echo x >> /tmp/count; sleep 0.01; done' >/d
 async def test_a_suspended_sandbox_stands_and_goes_on_where_it_was(
     runtime: Runtime, plan: MakePlan, data_dir: Path
 ) -> None:
+    if runtime.level == "container":
+        pytest.skip("files of containers are the engine's: nothing to watch from outside")
     handle = await runtime.create(plan())
     await output(handle, COUNTER)
     (count,) = await _found(data_dir, "count")

@@ -24,10 +24,11 @@ _TRUST = {
     "CURL_CA_BUNDLE": _BUNDLE,
     "GIT_SSL_CAINFO": _BUNDLE,
     "PIP_CERT": _BUNDLE,
-    "NODE_USE_SYSTEM_CA": "1",
+    "NODE_OPTIONS": "--use-openssl-ca",
 }
-"""Variables by which programs learn of the certificates that the runtime put there. Node before
-version 22.19 needs ``NODE_EXTRA_CA_CERTS``, which official clients take for a sign of a proxy."""
+"""Variables by which programs learn of the certificates that the runtime put there. That Node shall
+read the same bundle is said in this way, as official clients take ``NODE_EXTRA_CA_CERTS`` for a
+sign of a proxy."""
 
 log = structlog.get_logger(__name__)
 

@@ -18,10 +18,11 @@ _NODE_WANTED = 18
 
 
 def packet_filter(_: Place) -> Iterator[Finding]:
-    """nftables, in a network namespace of its own."""
+    """nftables, in a network namespace of its own; Serai speaks to the kernel without ``nft``."""
     program = find("nft")
-    problem = attempt("packet filter", program) if program else "nft is not installed"
-    yield finding(_GROUP, "nftables", problem, "rules were loaded", "apt install nftables")
+    problem = attempt("packet filter", program) if program else "nft, to look at rules, is missing"
+    fix = "apt install nftables"
+    yield finding(_GROUP, "nftables", problem, "rules were loaded", fix, weaker=True)
 
 
 def quotas(place: Place) -> Iterator[Finding]:

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import os
-import shutil
 import socket
+import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -48,8 +48,7 @@ class EgressService:
         self._process: subprocess.Popen[bytes] | None = None
         self._listener: socket.socket | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._temporary: Path | None = None
-        self.socket = self._choose_socket()
+        self.socket = _socket_path(data_dir.absolute())
         self._restarted = asyncio.Event()
 
     @property
@@ -62,13 +61,6 @@ class EgressService:
         """Process id of the egress process, while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def _choose_socket(self) -> Path:
-        path = self._directory.absolute() / "egress.sock"
-        if len(os.fsencode(path)) <= _LONGEST_PATH:
-            return path
-        self._temporary = Path(tempfile.mkdtemp(prefix="serai-"))
-        return self._temporary / "egress.sock"
-
     async def start(self) -> None:
         """Start the process and keep it running.
 
@@ -76,6 +68,7 @@ class EgressService:
             EgressProblem: it cannot be started at all.
         """
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(self.socket.parent)
         self.socket.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(self.socket))
@@ -93,8 +86,8 @@ class EgressService:
         if self._listener is not None:
             self._listener.close()
             self.socket.unlink(missing_ok=True)
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            if self.socket.parent != self._directory.absolute():
+                self.socket.parent.rmdir()
 
     async def wait_for_restart(self, seconds: float) -> None:
         """Until a new process has begun, which knows no sandbox's network yet; not for ever."""
@@ -214,6 +207,28 @@ class EgressService:
         if process is not None:
             process.kill()
             await asyncio.to_thread(process.wait)
+
+
+def _socket_path(data_dir: Path) -> Path:
+    """In the data directory, or elsewhere if its path is too long for a socket's."""
+    path = data_dir / "egress.sock"
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        return path
+    key = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:10]
+    base = Path("/run") if os.access("/run", os.W_OK) else Path("/tmp")  # noqa: S108
+    return base / f"serai-egress-{os.geteuid()}-{key}" / "egress.sock"
+
+
+def _make_private(folder: Path) -> None:
+    """Make the directory, or refuse one that others made or may enter.
+
+    Raises:
+        EgressProblem: it is not ours alone.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise EgressProblem(f"{folder} must be a directory of ours that nobody else may change")
 
 
 def _spawn(descriptors: tuple[int, int], log_file: Path) -> "subprocess.Popen[bytes]":

@@ -10,7 +10,7 @@ import tarfile
 import threading
 from pathlib import Path
 
-from serai.runtime import btrfs, loops, mounting, pool
+from serai.runtime import btrfs, linux, loops, mounting, pool
 from serai.runtime.port import Mount, RuntimeProblem
 from serai.runtime.trees import delete_tree
 
@@ -65,13 +65,14 @@ class VolumeImages:
             place = self.root / "filling"
             with mounting.mounted_image(str(raw), str(place)):
                 _fill(place, wanted.content)
-                os.sync()
+                linux.sync_file_system(place)
         raw.replace(self.path(wanted.id))
 
     def _make_plain(self, wanted: Mount) -> None:
         if (files := self.plain(wanted.id)).exists():
             return
         raw = files.with_suffix(".raw")
+        _remove(raw)
         raw.mkdir(mode=0o755)
         if wanted.content:
             _fill(raw, wanted.content)

@@ -15,6 +15,10 @@ async def main(image: str, port: int, path: str, file: str, old: str, new: str) 
     sandbox = await SandboxInstance.create(wanted)
     try:
         page = await sandbox.fetch(port, path, timeout=120)
+        for _ in range(12):
+            if page.status_code != 504:  # not up yet, to be tried again
+                break
+            page = await sandbox.fetch(port, path, timeout=120)
         print(page.status_code, page.text)
         if not file:
             return

@@ -9,7 +9,13 @@ from blaxel.core.sandbox import CodeInterpreter
 async def main() -> None:
     interpreter = await CodeInterpreter.create({"name": f"code-{uuid.uuid4().hex[:8]}"})
     try:
-        await interpreter.run_code("x = 40", timeout=120)
+        for attempt in range(12):
+            try:
+                await interpreter.run_code("x = 40", timeout=120)
+                break
+            except RuntimeError as problem:
+                if "504" not in str(problem) or attempt == 11:
+                    raise
         done = await interpreter.run_code("import sys; print(x); sys.stderr.write('e'); x + 2")
         assert done.logs.stdout == ["40\n"], done.logs.stdout
         assert done.logs.stderr == ["e"], done.logs.stderr

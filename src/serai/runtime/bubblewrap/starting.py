@@ -69,13 +69,24 @@ def _shown(spot: str) -> list[str]:
 
 def _overlays(setup: Setup, birth: Birth, directory: Path, run: Path) -> list[str]:
     """The layers of ``rootfs.layers``, mounted by bubblewrap."""
-    words = _overlay(directory, rootfs.ROOT, [setup.skeleton], "/")
-    for name in setup.system:
-        masks = [birth.masks[name]] if name in birth.masks else []
-        words += _overlay(directory, name, [f"/{name}", *masks], f"/{name}")
-    if setup.python_prefix:
+    words = []
+    for name in rootfs.layer_names(setup, birth.root):
+        target = "/" if name == rootfs.ROOT else f"/{name}"
+        words += _overlay(directory, name, _lower(setup, birth, name), target)
+    if setup.python_prefix and not birth.root:
         words += ["--ro-bind", setup.python_prefix, "/opt/python"]
     return [*words, "--ro-bind", setup.tree, PLACE, "--bind", str(run), f"{PLACE}/{RUN}"]
+
+
+def _lower(setup: Setup, birth: Birth, name: str) -> list[str]:
+    """The layers below a sandbox's own changes, the lowest first."""
+    if birth.root:
+        lowest = list(reversed(birth.root))
+    else:
+        lowest = [setup.skeleton if name == rootfs.ROOT else f"/{name}"]
+    masks = [birth.masks[name]] if name in birth.masks else []
+    saved = [f"{each}/layers/{name}/upper" for each in reversed(birth.saved)]
+    return [*lowest, *masks, *(each for each in saved if os.path.isdir(each))]
 
 
 def _overlay(directory: Path, name: str, lower: list[str], target: str) -> list[str]:

@@ -153,7 +153,9 @@ class EngineRuntime:
             if found is not None and found["State"]["Running"]:
                 run = self._read_run(plan.id)
                 if run is not None and run.digest == digest and _is_same(found, run):
-                    return self._handle(plan.id, run)
+                    handle = self._handle(plan.id, run)
+                    await self.resume(handle)
+                    return handle
             try:
                 run = await self._run(plan, digest, found)
             except BaseException:
@@ -223,6 +225,8 @@ class EngineRuntime:
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend: the engine pauses the container."""
+        if not await self.alive(handle):
+            raise RuntimeProblem(f"sandbox {handle.id} has ended")
         if not await self.suspended(handle):
             await self._there().post(f"/containers/{self._run_of(handle).container}/pause")
 

@@ -135,6 +135,17 @@ def filter_of(machine: str) -> Json:
                 _refuse(["ioctl"], errno.EPERM, 1, "SCMP_CMP_EQ", request)
                 for request in seccomp.TERMINAL_INJECTION
             ),
+            *(
+                _refuse(
+                    ["ioctl"],
+                    errno.EPERM,
+                    1,
+                    "SCMP_CMP_MASKED_EQ",
+                    0xFFFF,
+                    seccomp.FILE_SYSTEM_REQUESTS | number,
+                )
+                for number in seccomp.SUBVOLUME_REQUESTS
+            ),
         ],
     }
 
