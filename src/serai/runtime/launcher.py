@@ -187,6 +187,8 @@ def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
         return births.Place(setup, _not_here, map_fd, start=starter.start), facts
     entry = importlib.import_module(setup.entry)
     entry.preload()
+    if hasattr(entry, "warm_up"):
+        entry.warm_up()
     roots = Path(certifi.where()).read_bytes()
     return births.Place(setup, cast(births.Serve, entry.serve), map_fd, roots), facts
 

@@ -32,7 +32,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What is the same for every sandbox of one data directory.
 
     Attributes:
-        entry: dotted module with ``preload()`` and ``serve(api, port, config)``.
+        entry: dotted module with ``preload()``, ``serve(api, port, config)`` and, if it likes,
+            ``warm_up()``, which is called where many are forked.
         hierarchies: where the sandboxes' control groups go; empty without any.
         uid_base: first host uid of the range that stands for 0..65535 inside; None maps
             only our own uid to 0.

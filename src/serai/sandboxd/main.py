@@ -71,10 +71,17 @@ def preload() -> None:
         importlib.import_module(name)
     with contextlib.suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")  # the C library loads it when a thread is cancelled
-    warm(_for_a_moment)
+    loop = asyncio.SelectorEventLoop()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
     _prepared()
     gc.collect()
     gc.freeze()
+
+
+def warm_up() -> None:
+    """After :func:`preload`, where many are forked: do what each would do at first."""
+    warm(_for_a_moment)
 
 
 def _for_a_moment(loop: asyncio.AbstractEventLoop, directory: str) -> Handler:
