@@ -18,7 +18,7 @@ LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
@@ -27,6 +27,10 @@ up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERA
 .PHONY: test
 test: .venv/.dev clients ## Run all tests
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-redteam
+test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`)
+	@$(BIN)/python -m pytest tests/redteam $(ARGS)
 
 .PHONY: test-images
 test-images: .venv/.dev $(DEMO)/.ready ## Build the images of the hub's names, and run the SDK in each (needs mmdebstrap)

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import authentication, forks, management, sandboxes, startup, usage
+from bench import authentication, forks, management, sandbox_api, sandboxes, startup, usage
 from bench.gateway import comparison
 from bench.platform import Skipped
 from bench.report import Row, show
@@ -29,6 +29,7 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "startup": ("Start", startup.run),
     "management": ("Management API, one worker, 16 connections", management.run),
     "sandboxes": ("Sandboxes, through the official Python SDK", sandboxes.run),
+    "sandbox-api": ("The API inside a sandbox", sandbox_api.run),
     "forks": ("Forks of a sandbox with 100 MB of files", forks.run),
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),

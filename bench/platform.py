@@ -98,6 +98,15 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
+def first_processes(pid: int) -> list[int]:
+    """The first processes of all sandboxes of a server."""
+    found = []
+    for child in children(pid):
+        title = Path(f"/proc/{child}/cmdline").read_bytes().partition(b"\0")[0]
+        found += [child] if title == b"sandboxd" else first_processes(child)
+    return found
+
+
 def _rss_kb(pid: int) -> int:
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) if found else 0

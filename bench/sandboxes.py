@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.platform import KEY, Platform, Skipped, children, running
+from bench.platform import KEY, Platform, Skipped, first_processes, running
 from bench.report import Row
 
 CLIENT = Path(".cache/clients/py-0.4.24/bin/python")
@@ -129,7 +129,7 @@ def _resident_mb(platform: Platform) -> float:
     """What the first processes of all sandboxes hold, shared pages shared out among them."""
     assert platform.process is not None
     total = 0
-    for pid in [pid for helper in children(platform.process.pid) for pid in children(helper)]:
+    for pid in first_processes(platform.process.pid):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             total += int(line.split()[1]) if line.startswith("Pss:") else 0
     return total / 1024

@@ -17,6 +17,7 @@ VERSION_1 = {
     "cpu.cfs_period_us": "100000",
     "cpu.cfs_quota_us": "25000",
     "cpu.cfs_burst_us": "25000",
+    "memory.kmem.tcp.limit_in_bytes": str(128 << 20),
     "pids.max": "99",
 }
 VERSION_2 = {

@@ -26,8 +26,9 @@ _TRUST = {
     "PIP_CERT": _BUNDLE,
     "NODE_OPTIONS": "--use-openssl-ca",
 }
-"""Variables by which programs learn of the certificates that the runtime put there. Node is told
-in this way, as official clients take ``NODE_EXTRA_CA_CERTS`` for a sign of a proxy."""
+"""Variables by which programs learn of the certificates that the runtime put there. That Node shall
+read the same bundle is said in this way, as official clients take ``NODE_EXTRA_CA_CERTS`` for a
+sign of a proxy."""
 
 log = structlog.get_logger(__name__)
 

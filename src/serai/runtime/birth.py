@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import os
 import select
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -35,13 +34,16 @@ from serai.runtime import (
     privileges,
     processes,
     rootfs,
+    seccomp,
     traces,
 )
+from serai.runtime.child import Child
 from serai.runtime.messages import Birth, Setup, Trace
 
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
 TIMEOUT_SECONDS = 30
 _LOG = "/var/log/sandboxd.log"
+_PROC = 6
 _MACHINE_ID = "/etc/machine-id"
 
 
@@ -61,7 +63,8 @@ class Place:
         self.map_fd = map_fd
         self.roots = roots
         self.network = network.make_rules()
-        self.start = start or _start
+        self.calls = seccomp.prepared()
+        self.start = start
         self.root_outside = setup.uid_base is not None
 
 
@@ -69,12 +72,25 @@ Start = Callable[[Place, Birth, Path], Trace]
 """Starts a sandbox whose directories are there, and answers when it serves."""
 
 
-def attend(place: Place, birth: Birth) -> Trace:
+def attend(place: Place, birth: Birth, child: Child | None) -> Trace:
     """The midwife: start the sandbox, or find that it runs already.
+
+    Args:
+        child: the first process to be; None to make it here, in a user namespace of ours.
 
     Raises:
         OSError: with the failed step as text.
     """
+    if child is None and place.start is None:
+        child = _fork(place, birth)
+    try:
+        return _attend(place, birth, child)
+    finally:
+        if child is not None:
+            child.leave()
+
+
+def _attend(place: Place, birth: Birth, child: Child | None) -> Trace:
     directory = Path(birth.directory)
     _make_directories(place.setup, birth, directory)
     with traces.locked(directory):
@@ -84,6 +100,9 @@ def attend(place: Place, birth: Birth) -> Trace:
             if earlier.digest == birth.digest:
                 return earlier
             processes.kill_and_wait(earlier.pid, earlier.started, TIMEOUT_SECONDS)
+        if child is not None:
+            return _start(place, birth, directory, child)
+        assert place.start is not None
         return place.start(place, birth, directory)
 
 
@@ -107,12 +126,10 @@ def _make_directories(setup: Setup, birth: Birth, directory: Path) -> None:
     (directory / rootfs.ROOT).mkdir(exist_ok=True)
 
 
-def _start(place: Place, birth: Birth, directory: Path) -> Trace:
-    hierarchies = place.setup.hierarchies
-    groups = [cgroups.create(each, birth.id, birth.limits) for each in hierarchies]
-    api, port = listen(birth.api_socket), listen(birth.port_socket)
+def _fork(place: Place, birth: Birth) -> Child:
+    """Make the first process. It waits until its midwife hands it the sockets."""
     heard, says = os.pipe()
-    listens, tells = os.pipe()
+    ours, theirs = socket.socketpair()
     if place.root_outside:
         linux.unshare(linux.CLONE_NEWPID)
     else:
@@ -120,16 +137,20 @@ def _start(place: Place, birth: Birth, directory: Path) -> Trace:
     pid = os.fork()
     if pid == 0:
         os.close(heard)
-        os.close(tells)
-        _first_process(place, birth, (api, port), says, listens)
+        ours.close()
+        be_first(place, birth, says, theirs)
     os.close(says)
-    os.close(listens)
-    try:
-        return _accompany(place, birth, directory, groups, pid, heard, tells)
-    except BaseException:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise
+    theirs.close()
+    return Child(pid, heard, ours)
+
+
+def _start(place: Place, birth: Birth, directory: Path, child: Child) -> Trace:
+    groups = [cgroups.create(each, birth.id, birth.limits) for each in place.setup.hierarchies]
+    api, port = listen(birth.api_socket), listen(birth.port_socket)
+    socket.send_fds(child.line, [b"s"], [api.fileno(), port.fileno()])
+    trace = _accompany(place, birth, directory, groups, child)
+    child.born = True
+    return trace
 
 
 def listen(path: str) -> socket.socket:
@@ -147,10 +168,9 @@ def _accompany(
     birth: Birth,
     directory: Path,
     groups: list[Path],
-    pid: int,
-    heard: int,
-    tells: int,
+    child: Child,
 ) -> Trace:
+    pid, heard = child.pid, child.heard
     for hierarchy in place.setup.hierarchies:
         cgroups.join(hierarchy, birth.id, pid)
     expect(heard, b"u")
@@ -170,7 +190,7 @@ def _accompany(
         masks=tuple(birth.masks.values()),
     )
     traces.write_trace(directory, trace)
-    os.write(tells, b"g")
+    child.line.send(b"g")
     expect(heard, b"r")
     return connected(place, trace, birth)
 
@@ -204,13 +224,16 @@ def expect(heard: int, word: bytes) -> None:
     raise OSError(problem.decode(errors="replace"))
 
 
-def _first_process(
+def be_first(
     place: Place,
     birth: Birth,
-    sockets: tuple[socket.socket, socket.socket],
     says: int,
-    listens: int,
+    line: socket.socket,
 ) -> NoReturn:
+    """The first process, from its midwife's first word to the sandbox's end."""
+    _, sockets, _, _ = socket.recv_fds(line, 1, 2)
+    if len(sockets) != 2:
+        os._exit(0)  # the sandbox runs already
     try:
         os.setsid()
         for hierarchy in place.setup.hierarchies:
@@ -220,15 +243,18 @@ def _first_process(
         lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
         user_xattr = not place.root_outside
         rootfs.build(place.setup, lower, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts)
-        rootfs.enter()
+        proc = rootfs.enter()
         _forget_host()
-        if place.root_outside:
+        if any("cpu" in each.controllers for each in place.setup.hierarchies):
+            privileges.be_quick()
+        if place.setup.uid_base is not None:
+            privileges.own_by(birth.id, place.setup.uid_base)
             linux.unshare(linux.CLONE_NEWUSER)
         os.write(says, b"u")
-        if os.read(listens, 1) != b"g":
+        if line.recv(1) != b"g":
             os._exit(1)
         _settle(place, birth)
-        api, port = _keep_only(sockets, says)
+        api, port = _keep_only(sockets, says, proc)
         os.write(5, b"r")
         os.close(5)
     except BaseException as error:
@@ -262,7 +288,9 @@ def _settle(place: Place, birth: Birth) -> None:
     os.environ.update(birth.environment)
     enter_workdir(birth.workdir)
     open_standard_streams()
-    privileges.drop()
+    privileges.drop(place.calls)
+    if place.root_outside:
+        privileges.set_apart()
 
 
 def enter_workdir(workdir: str) -> None:
@@ -332,14 +360,13 @@ def open_standard_streams() -> None:
         os.dup2(source, target)
 
 
-def _keep_only(
-    sockets: tuple[socket.socket, socket.socket], says: int
-) -> tuple[socket.socket, socket.socket]:
-    """Close every descriptor but the sockets (3, 4), the pipe to the midwife (5) and 0-2."""
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in (*[s.detach() for s in sockets], says)]
+def _keep_only(sockets: list[int], says: int, proc: int) -> tuple[socket.socket, socket.socket]:
+    """Close all but the sockets (3, 4), the pipe to the midwife (5), ``/proc`` (6) and 0-2."""
+    kept = (*sockets, says, proc)
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in kept]
     for target, source in enumerate(high, start=3):
         os.dup2(source, target, inheritable=False)
-    os.closerange(6, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(_PROC + 1, os.sysconf("SC_OPEN_MAX"))
     return socket.socket(fileno=3), socket.socket(fileno=4)
 
 
@@ -350,6 +377,7 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "environment": birth.environment,
         "home": birth.home,
         "workdir": birth.workdir,
+        "proc": _PROC,
         "services": birth.services,
     }
     try:

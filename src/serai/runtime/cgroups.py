@@ -13,6 +13,7 @@ FREEZER = "freezer"
 """Listed as a controller of the hierarchies whose groups can be frozen."""
 _CONTROLLERS = ("memory", "cpu", "pids")
 _CPU_PERIOD_US = 100_000
+_TCP_SHARE = 4
 
 
 def create(hierarchy: Hierarchy, sandbox_id: str, limits: Limits) -> Path:
@@ -26,6 +27,9 @@ def create(hierarchy: Hierarchy, sandbox_id: str, limits: Limits) -> Path:
     elif "memory" in hierarchy.controllers:
         (group / "memory.limit_in_bytes").write_text(memory)
         _write_if_offered(group / "memory.memsw.limit_in_bytes", memory)
+        # Version 1 counts what waits in TCP sockets apart from all other memory.
+        waiting = str((limits.memory_mb << 20) // _TCP_SHARE)
+        _write_if_offered(group / "memory.kmem.tcp.limit_in_bytes", waiting)
     if "pids" in hierarchy.controllers:
         (group / "pids.max").write_text(str(limits.processes))
     return group

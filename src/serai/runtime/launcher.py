@@ -22,19 +22,26 @@ import msgspec
 
 from serai.runtime import birth as births
 from serai.runtime import errands, linux, privileges
+from serai.runtime.child import Child
 from serai.runtime.messages import Answer, Birth, Setup, Unframer, Wish, frame
+from serai.runtime.mould import Mould
+from serai.runtime.mould import start as start_mould
+
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Launcher:
     """Serves births that arrive on ``channel`` until its other end closes."""
 
-    def __init__(self, channel: int, place: births.Place) -> None:
+    def __init__(self, channel: int, mould: Mould, *, forks_first: bool) -> None:
         self._channel = channel
-        self._place = place
+        self._mould = mould
+        self._forks_first = forks_first
         self._incoming = Unframer()
         self._results: dict[int, tuple[int, bytearray]] = {}
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
+        self._poll.register(mould, select.POLLIN)
 
     def run(self) -> None:
         """Serve until the runtime goes away."""
@@ -52,22 +59,23 @@ class Launcher:
                 elif descriptor == self._channel:
                     if not self._hear():
                         return
+                elif descriptor == self._mould.fileno():
+                    return
                 else:
                     self._collect(descriptor)
 
     def _hear(self) -> bool:
         data = os.read(self._channel, 65536)
         for body in self._incoming.feed(data):
-            self._fork(msgspec.json.decode(body, type=Wish))
+            self._fork(body)
         return bool(data)
 
-    def _fork(self, wish: Wish) -> None:
+    def _fork(self, body: bytes) -> None:
+        wish = msgspec.json.decode(body, type=Wish)
         result, answer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _attend(self._place, wish, answer)
+        # Without root only the midwife's own user namespace allows a new pid namespace.
+        with_child = self._forks_first and isinstance(wish, Birth)
+        self._mould.fork(body, answer, with_child=with_child)
         os.close(answer)
         self._results[result] = (wish.request, bytearray())
         self._poll.register(result, select.POLLIN)
@@ -85,10 +93,11 @@ class Launcher:
         _write_all(self._channel, bytes(answer) or frame(lost))
 
 
-def _attend(place: births.Place, wish: Wish, answer: int) -> NoReturn:
+def _attend(place: births.Place, body: bytes, answer: int, child: Child | None) -> NoReturn:
+    wish = msgspec.json.decode(body, type=Wish)
     try:
         os.setsid()
-        _write_all(answer, frame(_grant(place, wish)))
+        _write_all(answer, frame(_grant(place, wish, child)))
     except BaseException as error:
         _write_all(answer, frame(Answer(request=wish.request, problem=str(error) or repr(error))))
         with contextlib.suppress(OSError):  # the log may be on the disk that is full
@@ -96,10 +105,14 @@ def _attend(place: births.Place, wish: Wish, answer: int) -> NoReturn:
     os._exit(0)
 
 
-def _grant(place: births.Place, wish: Wish) -> Answer:
+def _grant(place: births.Place, wish: Wish, child: Child | None) -> Answer:
     if isinstance(wish, Birth):
-        return Answer(request=wish.request, trace=births.attend(place, wish))
+        return Answer(request=wish.request, trace=births.attend(place, wish, child))
     return Answer(request=wish.request, found=errands.run(place, wish))
+
+
+def _birth(body: bytes) -> Birth:
+    return msgspec.json.decode(body, type=Birth)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -180,6 +193,8 @@ def _prepare(setup: Setup) -> tuple[births.Place, tuple[str, ...]]:
 
 def main(channel: int) -> None:
     """Run the launcher on a connected socket; its first message is the Setup."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, *_PYTHON_IGNORES}:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     linux.prctl(linux.PR_SET_CHILD_SUBREAPER, 1)
     linux.set_title("serai-launcher")
@@ -195,7 +210,14 @@ def main(channel: int) -> None:
     except Exception as error:
         _write_all(channel, frame(Answer(request=0, problem=str(error) or repr(error))))
         sys.exit(1)
+    sys.path_importer_cache.clear()  # here, or every sandbox would write to it and keep a copy
     gc.collect()
     gc.freeze()
+    mould = start_mould(
+        lambda body, answer, child: _attend(place, body, answer, child),
+        lambda body, says, line: births.be_first(place, _birth(body), says, line),
+        channel,
+    )
     _write_all(channel, frame(Answer(request=0, facts=facts)))
-    Launcher(channel, place).run()
+    forks_first = place.root_outside and place.start is None
+    Launcher(channel, mould, forks_first=forks_first).run()

@@ -1,7 +1,9 @@
 """Taking away: users, capabilities, resource limits, and what may be opened later."""
 
+import contextlib
 import os
 import resource
+import zlib
 
 from serai.runtime import linux, seccomp
 from serai.runtime.messages import Limits
@@ -16,15 +18,16 @@ KEPT_CAPABILITIES = {
     "CAP_SETUID": 7,
     "CAP_SETPCAP": 8,
     "CAP_NET_BIND_SERVICE": 10,
-    "CAP_NET_RAW": 13,
     "CAP_SYS_CHROOT": 18,
     "CAP_AUDIT_WRITE": 29,
     "CAP_SETFCAP": 31,
 }
-"""What container runtimes leave, without mknod. They count only inside the sandbox's user
-namespace."""
+"""What container runtimes leave, without mknod and raw sockets. They count only inside the
+sandbox's user namespace."""
 _LAST_CAPABILITY = 63
 _OPEN_FILES = 65536
+_NOBODY = 65534
+_QUICK = -20
 
 
 def map_range(pid: int, base: int, size: int = 65536) -> None:
@@ -58,6 +61,35 @@ def become_root_inside(*, many_users: bool) -> None:
     os.setresuid(0, 0, 0)
 
 
+def own_by(sandbox_id: str, base: int) -> None:
+    """Let the user namespace made next belong to a host user that only this sandbox has.
+
+    The kernel counts what namespaces use (inotify, locked memory, message queues, signals) for
+    their owner. If all belonged to root, one sandbox could use up the share of all others, and
+    root's. Nobody ever runs as that user outside, so nobody has power over the namespace.
+    """
+    linux.prctl(linux.PR_SET_SECUREBITS, linux.SECBIT_NO_SETUID_FIXUP)
+    os.seteuid(base + 1 + zlib.crc32(sandbox_id.encode()) % (_NOBODY - 1))
+
+
+def be_quick() -> None:
+    """Go before the programs of the sandbox on its share of the CPU, which stays what it is.
+
+    Only for a process whose CPU is limited by a control group: otherwise it would go before the
+    host's programs too.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _QUICK)
+
+
+def set_apart() -> None:
+    """Be another saved user than every program: prlimit(2) asks for all three to be the same.
+
+    Whoever is started from here gets root for all three again, as exec sets the saved user.
+    """
+    os.setresuid(-1, -1, _NOBODY)
+
+
 def set_limits(limits: Limits, by_cgroup: set[str]) -> None:
     """Resource limits per process: open files, core dumps, and what no cgroup limits."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,8 +109,11 @@ def _lower(kind: int, wanted: int) -> int:
     return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
-def drop() -> None:
-    """Keep the few capabilities of a container and forbid ever gaining others."""
+def drop(calls: seccomp.Program | None = None) -> None:
+    """Keep the few capabilities of a container and forbid ever gaining others.
+
+    ``calls`` is the filter of system calls, when it was made before the fork.
+    """
     kept = sum(1 << number for number in KEPT_CAPABILITIES.values())
     for number in range(_LAST_CAPABILITY + 1):
         if not kept >> number & 1:
@@ -90,4 +125,4 @@ def drop() -> None:
     linux.set_capabilities(kept)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
-    seccomp.install()
+    seccomp.install(calls)

@@ -25,11 +25,23 @@ _DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
     "ptmx": "pts/ptmx",
 }
-PROC_HIDDEN_FILES = ("kcore", "keys", "key-users", "timer_list", "latency_stats", "sched_debug")
+PROC_HIDDEN_FILES = (
+    "cmdline",
+    "interrupts",
+    "kcore",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "timer_list",
+)
 PROC_HIDDEN_FOLDERS = ("acpi", "asound", "scsi")
 PROC_READ_ONLY = ("bus", "fs", "irq", "sys", "sysrq-trigger", "pressure")
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
+_PLAIN_NOEXEC = _PLAIN | linux.MS_NOEXEC
 _TTY_GROUP = 5
+_TERMINALS = 256
+"""Pseudo terminals of one sandbox: the host has 4096 for all together."""
 _NEEDED = ("dev", "proc", "sys")
 
 
@@ -193,7 +205,7 @@ def _devices(owner: Owner) -> None:
         owner.give(f"{ROOT}/dev/{name}")
     for name in ("pts", "shm"):
         os.mkdir(f"{ROOT}/dev/{name}", 0o755)
-    terminal = "newinstance,ptmxmode=0666,mode=0620"
+    terminal = f"newinstance,max={_TERMINALS},ptmxmode=0666,mode=0620"
     if owner.base is not None:
         terminal = f"{terminal},gid={owner.base + _TTY_GROUP}"
     linux.mount("devpts", f"{ROOT}/dev/pts", "devpts", linux.MS_NOSUID | linux.MS_NOEXEC, terminal)
@@ -201,15 +213,25 @@ def _devices(owner: Owner) -> None:
     linux.mount("shm", f"{ROOT}/dev/shm", "tmpfs", _PLAIN, shared)  # noqa: S108
 
 
-def enter() -> None:
-    """Make ``root`` the root; nothing of the host can be reached by a path afterwards."""
+def enter() -> int:
+    """Make ``root`` the root; nothing of the host can be reached by a path afterwards.
+
+    Returns:
+        A descriptor of ``/proc`` for the sandbox's API alone. What everybody sees is read-only,
+        so that no program can take itself off the list of those that go when memory runs out.
+    """
     os.chdir(ROOT)
     require_directory("proc")
-    linux.mount("proc", "proc", "proc", _PLAIN | linux.MS_NOEXEC)
+    linux.mount("proc", "proc", "proc", _PLAIN_NOEXEC)
     linux.pivot_root(".", ".")
     linux.unmount(".")
     os.chdir("/")
+    writable = linux.clone_mount("/proc")
+    linux.mount(
+        "", "/proc", flags=linux.MS_BIND | linux.MS_REMOUNT | linux.MS_RDONLY | _PLAIN_NOEXEC
+    )
     _mask_proc()
+    return writable
 
 
 def _mask_proc() -> None:
@@ -222,5 +244,5 @@ def _mask_proc() -> None:
             linux.mount("tmpfs", f"/proc/{name}", "tmpfs", flags, "size=4k,mode=555")
     for name in PROC_READ_ONLY:
         if os.path.exists(f"/proc/{name}"):
-            flags = _PLAIN | linux.MS_NOEXEC | linux.MS_RDONLY
+            flags = _PLAIN_NOEXEC | linux.MS_RDONLY
             linux.bind(f"/proc/{name}", f"/proc/{name}", flags, recursive=True)

@@ -67,6 +67,12 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "sysfs": (139, None),
     "_sysctl": (156, None),
 }
+_NEWEST = 469
+"""The last system call that this table was checked against (Linux 6.18); newer ones do not exist
+for a sandbox, and programs fall back on older ones."""
+_MISSING = {"io_setup": (206, 0)}
+"""Old asynchronous I/O: its requests are counted for the whole machine, so that one sandbox could
+use up what databases elsewhere need. Programs do without."""
 _UNSHARE, _CLONE, _CLONE3 = (272, 97), (56, 220), (435, 435)
 _SOCKET, _SOCKETPAIR, _IOCTL = (41, 198), (53, 199), (16, 29)
 FAMILIES = (0, 1, 2, 10, 16)
@@ -102,7 +108,9 @@ class _Instruction(ctypes.Structure):
     ]
 
 
-class _Program(ctypes.Structure):
+class Program(ctypes.Structure):
+    """A filter as the kernel takes it."""
+
     _fields_ = [("length", ctypes.c_uint16), ("filter", ctypes.POINTER(_Instruction))]
 
 
@@ -154,24 +162,26 @@ def instructions(machine: str) -> list[Instruction]:
         KeyError: no table for that architecture.
     """
     column = {"x86_64": 0, "aarch64": 1}[machine]
-    program: list[Instruction] = [
+    code: list[Instruction] = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_JUMP_EQUAL, 1, 0, _ARCHITECTURES[machine]),
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
     if machine == "x86_64":
-        program += [(_JUMP_ABOVE, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
-    program += _only(_CLONE3[column], [_fail(errno.ENOSYS)])
-    program += _refused_bits(_CLONE[column], NAMESPACES_OF_CLONE)
-    program += _refused_bits(_UNSHARE[column], NAMESPACES)
-    program += _families(_SOCKET[column]) + _families(_SOCKETPAIR[column])
-    program += _requests(_IOCTL[column])
+        code += [(_JUMP_ABOVE, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
+    code += [(_JUMP_ABOVE, 0, 1, _NEWEST + 1), _fail(errno.ENOSYS)]
+    for absent in (_CLONE3, *_MISSING.values()):
+        code += _only(absent[column], [_fail(errno.ENOSYS)])
+    code += _refused_bits(_CLONE[column], NAMESPACES_OF_CLONE)
+    code += _refused_bits(_UNSHARE[column], NAMESPACES)
+    code += _families(_SOCKET[column]) + _families(_SOCKETPAIR[column])
+    code += _requests(_IOCTL[column])
     for numbers in REFUSED.values():
         number = numbers[column]
         if number is not None:
-            program += _only(number, [_fail(errno.EPERM)])
-    return [*program, (_RETURN, 0, 0, _ALLOW)]
+            code += _only(number, [_fail(errno.EPERM)])
+    return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 
 def program() -> bytes:
@@ -179,9 +189,13 @@ def program() -> bytes:
     return b"".join(struct.pack("=HBBI", *each) for each in instructions(linux.machine()))
 
 
-def install() -> None:
-    """Put the filter on this process and all it will ever start; ``no_new_privs`` must be set."""
+def prepared() -> Program:
+    """The filter for this machine, ready to be installed."""
     code = instructions(linux.machine())
     array = (_Instruction * len(code))(*[_Instruction(*each) for each in code])
-    program = _Program(len(code), array)
-    linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program))
+    return Program(len(code), array)
+
+
+def install(calls: Program | None = None) -> None:
+    """Put the filter on this process and all it will ever start; ``no_new_privs`` must be set."""
+    linux.prctl(linux.PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(calls or prepared()))

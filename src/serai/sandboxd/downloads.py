@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 from serai.sandboxd.errors import Unprocessable, refused
-from serai.sandboxd.files import status_of
+from serai.sandboxd.files import opened_at_once, status_of
 from serai.sandboxd.http import Answer, Response, Stream
 from serai.sandboxd.paths import Location, text
 from serai.sandboxd.requests import Request
@@ -41,7 +41,7 @@ def _opened(place: Location) -> io.FileIO:
     if not os.path.isfile(place.real):
         raise Unprocessable(f"error reading file: {text(place.real)} is not a regular file")
     try:
-        return io.FileIO(place.real, "rb")
+        return io.FileIO(place.real, "rb", opener=opened_at_once)
     except OSError as error:
         raise refused("error reading file", "open", text(place.real), error) from error
 

@@ -6,6 +6,7 @@ import os
 import stat
 
 from serai.kernel.ids import token
+from serai.sandboxd.copying import copy_content
 from serai.sandboxd.errors import Unprocessable, refused
 from serai.sandboxd.paths import text
 
@@ -13,6 +14,7 @@ TEMPORARY = ".serai-write-"
 """Prefix of files in the making; the letter after it says ``c`` for new or ``w`` for replaced."""
 _DESCRIPTORS = "/proc/self/fd"
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
+_MOST_VIEWS = 512
 _NO_RENAME = (errno.EBUSY, errno.EXDEV, errno.EPERM)
 
 
@@ -81,16 +83,31 @@ class Draft:
         kind = "c" if self._old is None else "w"
         return os.path.join(os.path.dirname(self._path), f"{TEMPORARY}{kind}-{token(12)}")
 
-    def write(self, data: bytes) -> None:
+    def write(self, *pieces: bytes | memoryview) -> None:
         """Append bytes.
 
         Raises:
             Unprocessable: when the system refuses.
         """
-        view = memoryview(data)
+        views = [memoryview(piece) for piece in pieces if len(piece)]
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            while views:
+                done = os.writev(self._fd, views[:_MOST_VIEWS])
+                while views and done >= len(views[0]):
+                    done -= len(views.pop(0))
+                if done:
+                    views[0] = views[0][done:]
+        except OSError as error:
+            raise refused("error writing file", "write", text(self._path), error) from error
+
+    def append(self, source: int) -> None:
+        """Append what is in another file.
+
+        Raises:
+            Unprocessable: when the system refuses.
+        """
+        try:
+            copy_content(source, self._fd)
         except OSError as error:
             raise refused("error writing file", "write", text(self._path), error) from error
 

@@ -30,6 +30,8 @@ from serai.wire.sandbox_files import (
 
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
+BATCH = 1024 * 1024
+"""Bytes of a large body that are written at once: each time takes a thread."""
 SMALL_BODY = 4 * 1024 * 1024
 JSON_LIMIT = 2 * TEXT_LIMIT
 """A text file's JSON form may be longer than the file: escapes."""
@@ -195,8 +197,13 @@ class FileRoutes:
 async def _fill(form: FormReader, draft: Draft | PartDraft) -> object:
     """Stream the current part into a file, which appears only when the form ends well."""
     try:
+        batch: list[bytes | memoryview] = []
         async for piece in form.data():
-            await in_thread(draft.write, piece)
+            batch.append(piece)
+            if sum(map(len, batch)) >= BATCH:
+                await in_thread(draft.write, *batch)
+                batch = []
+        await in_thread(draft.write, *batch)
         return await in_thread(draft.commit)
     finally:
         await asyncio.shield(in_thread(draft.discard))

@@ -1,5 +1,6 @@
 """Files and directories: plain synchronous functions, run in worker threads."""
 
+import errno
 import os
 import stat
 import time
@@ -9,6 +10,7 @@ from serai.sandboxd.drafts import TEMPORARY, Draft
 from serai.sandboxd.errors import Unprocessable, reason, refused
 from serai.sandboxd.owners import Owners
 from serai.sandboxd.paths import Location, text
+from serai.sandboxd.removal import remove_tree
 from serai.wire.sandbox_files import Directory, File, FileWithContent, Subdirectory
 
 TEXT_LIMIT = 100 * 1024 * 1024
@@ -60,8 +62,27 @@ def modified(info: os.stat_result) -> str:
 
 
 def opened_at_once(path: str, flags: int) -> int:
-    """Open without waiting: what was a file a moment ago may be a pipe without a writer now."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    """Open a file for reading, without waiting, and only if it is one.
+
+    What was a file a moment ago may be a pipe without a writer now, or a link to what ``/proc``
+    tells about this very process.
+
+    Raises:
+        OSError: it cannot be opened, is no regular file, or is ours.
+    """
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) and not _is_ours(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "is not a regular file", path)
+
+
+def _is_ours(descriptor: int) -> bool:
+    try:
+        name = os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return False
+    return name.startswith(f"/proc/{os.getpid()}/")
 
 
 def status_of(place: Location) -> os.stat_result:
@@ -135,8 +156,6 @@ class Files:
         name = text(place.real)
         try:
             with open(place.real, "rb", opener=opened_at_once) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise Unprocessable(f"error reading file: {name} is not a regular file")
                 content = file.read(limit + 1)
         except FileNotFoundError:
             return None
@@ -231,24 +250,6 @@ class Files:
                 remove_tree(place.real)
             else:
                 os.rmdir(place.real)
-        except RecursionError:
-            raise Unprocessable(f"{what}: it is nested too deeply, use 'rm -rf'") from None
         except OSError as error:
             raise refused(what, "remove", text(place.real), error) from error
         return directory
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory and all in it, never following links out of it."""
-    for root, directories, files, handle in os.fwalk(path, topdown=False, onerror=_raise):
-        for name in files:
-            os.unlink(name, dir_fd=handle)
-        for name in directories:
-            linked = stat.S_ISLNK(os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode)
-            os.unlink(name, dir_fd=handle) if linked else os.rmdir(name, dir_fd=handle)
-        del root
-    os.rmdir(path)
-
-
-def _raise(error: OSError) -> None:
-    raise error

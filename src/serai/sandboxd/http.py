@@ -28,7 +28,7 @@ HEADER_LIMIT = 256 * 1024
 """Bytes of request line and headers together."""
 HANGUP_SECONDS = 1.0
 """How often a connection whose client sends no more is checked for being dead."""
-BODY_HIGH_WATER = 256 * 1024
+BODY_HIGH_WATER = 1024 * 1024
 """Unread body bytes after which the socket is paused."""
 JSON_TYPE = "application/json; charset=utf-8"
 

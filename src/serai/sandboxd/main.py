@@ -5,7 +5,6 @@ directory has changed no module can be imported any more, so everything is loade
 """
 
 import asyncio
-import concurrent.futures
 import contextlib
 import ctypes
 import functools
@@ -24,7 +23,7 @@ from serai.sandboxd.code_tools import CodeTools
 from serai.sandboxd.file_routes import FileRoutes
 from serai.sandboxd.file_tools import FileTools
 from serai.sandboxd.files import Files
-from serai.sandboxd.http import Connection
+from serai.sandboxd.http import Connection, Handler
 from serai.sandboxd.mcp import McpRoutes
 from serai.sandboxd.network_routes import NetworkRoutes
 from serai.sandboxd.paths import Paths
@@ -43,6 +42,8 @@ from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
 from serai.sandboxd.tree_routes import TreeRoutes
 from serai.sandboxd.uploads import Uploads
+from serai.sandboxd.warming import warm
+from serai.sandboxd.workers import Workers
 
 PR_SET_DUMPABLE = 4
 PR_SET_CHILD_SUBREAPER = 36
@@ -70,24 +71,32 @@ def preload() -> None:
         importlib.import_module(name)
     with contextlib.suppress(OSError):
         ctypes.CDLL("libgcc_s.so.1")  # the C library loads it when a thread is cancelled
-    loop = asyncio.SelectorEventLoop()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
+    warm(_for_a_moment)
     _prepared()
     gc.collect()
     gc.freeze()
 
 
+def _for_a_moment(loop: asyncio.AbstractEventLoop, directory: str) -> Handler:
+    """An API of its own, on this machine, to warm up with."""
+    loop.set_default_executor(Workers(1))
+    api = Api()
+    api.settle({"home": directory, "workdir": directory, "environment": dict(os.environ)})
+    api.reaper.start(loop)
+    return api.router
+
+
 def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) -> NoReturn:
-    """Serve one sandbox until SIGTERM, then end the process.
+    """Serve one sandbox for ever, or, unless as process 1, until SIGTERM.
 
     Args:
         api: listening Unix stream socket for HTTP.
         port: listening Unix stream socket for raw TCP (see :mod:`serai.sandboxd.relay`).
         config: ``id``, ``hostname``, ``environment`` (a map), ``home`` and ``workdir``;
-            optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`, and ``services``,
+            optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`; ``services``,
             processes to start at once: maps with ``name``, ``command``, ``working_dir``,
-            ``ports`` and ``restarts``.
+            ``ports`` and ``restarts``; and ``proc``, a descriptor of a ``/proc`` that can be
+            written to where the visible one cannot.
     """
     code = 1
     try:
@@ -105,9 +114,15 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
 
 
 def _become_init() -> None:
-    """Adopt orphans, and let nobody in the sandbox read this process's memory or environment."""
+    """Adopt orphans, and let nobody in the sandbox read this process's memory or environment.
+
+    As process 1 of a pid namespace it handles no signal: those that it does not handle, SIGKILL
+    and SIGSTOP among them, the kernel keeps from it when they come from inside.
+    """
     os.umask(0o022)
     _libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     if os.getpid() != 1:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -180,6 +195,8 @@ class Api:
         variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
         self.paths.home, self.paths.workdir = home, workdir
         self.surroundings.settle(variables, home)
+        proc = config.get("proc")
+        self.surroundings.expend.proc = proc if isinstance(proc, int) else None
         limits = config.get("limits")
         if isinstance(limits, Limits):
             self.table.limits = limits
@@ -196,16 +213,16 @@ def _prepared() -> Api:
 
 async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
-    executor = concurrent.futures.ThreadPoolExecutor(EXECUTOR_THREADS, "files")
-    loop.set_default_executor(executor)
+    loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
     _enter(_text(config, "workdir", "/"))
     api = _prepared()
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
+    if os.getpid() != 1:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
     expected = api.table.expects
     servers = [
         await loop.create_unix_server(lambda: Connection(api.router), sock=listener, backlog=1024),

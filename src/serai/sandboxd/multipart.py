@@ -50,8 +50,11 @@ class FormReader:
         self._inside = True  # before the first boundary there may be a preamble to skip
 
     async def _more(self) -> None:
+        self._buffer += await self._next_chunk()
+
+    async def _next_chunk(self) -> bytes:
         try:
-            self._buffer += await anext(self._body)
+            return await anext(self._body)
         except StopAsyncIteration:
             raise BadRequest("invalid multipart body: it ends before its last boundary") from None
 
@@ -72,11 +75,12 @@ class FormReader:
         self._inside = True
         return part
 
-    async def data(self) -> AsyncIterator[bytes]:
+    async def data(self) -> AsyncIterator[bytes | memoryview]:
         """The current part's bytes (before the first part: the preamble)."""
+        rest = len(self._mark) - 1
         while self._inside:
             at = self._buffer.find(self._mark)
-            ready = at if at >= 0 else len(self._buffer) - len(self._mark) + 1
+            ready = at if at >= 0 else len(self._buffer) - rest
             if ready > 0:
                 yield bytes(self._buffer[:ready])
             if at >= 0:
@@ -85,7 +89,17 @@ class FormReader:
                 return
             if ready > 0:
                 del self._buffer[:ready]
-            await self._more()
+            chunk = await self._next_chunk()
+            while len(chunk) > rest and not self._may_hold_mark(chunk, rest):
+                if self._buffer:
+                    yield bytes(self._buffer)
+                yield memoryview(chunk)[:-rest]  # as it came: most of a large file is not copied
+                self._buffer[:] = chunk[-rest:]
+                chunk = await self._next_chunk()
+            self._buffer += chunk
+
+    def _may_hold_mark(self, chunk: bytes, rest: int) -> bool:
+        return self._mark in chunk or self._mark in bytes(self._buffer) + chunk[:rest]
 
     async def text(self, limit: int = HEADER_LIMIT) -> str:
         """The current part's data as text.

@@ -70,8 +70,15 @@ class Process:
         self._keep_alive_for(request.timeout)
 
     def _run(self) -> None:
-        program = shell(self._table.surroundings.environment)
-        child = spawn(self.command, self._cwd, self._env, program, stdin=self._wants_input)
+        around = self._table.surroundings
+        child = spawn(
+            self.command,
+            self._cwd,
+            self._env,
+            shell(around.environment),
+            around.expend,
+            stdin=self._wants_input,
+        )
         self.group = child.pid
         self.started_at = time.time()
         self._alive = True

@@ -55,7 +55,8 @@ class Runner:
         """Run a shell command to its end; over the bounds its whole group is killed."""
         ended = Ending()
         env = self._surroundings.variables({"LC_ALL": "C.UTF-8"})
-        child = spawn(command, cwd, env, ["/bin/sh", "-c"], stdin=True)
+        expend = self._surroundings.expend
+        child = spawn(command, cwd, env, ["/bin/sh", "-c"], expend, stdin=True)
         self._reaper.watch(child.pid, ended.set)
         out, err = bytearray(), bytearray()
 

@@ -12,18 +12,18 @@ import msgspec
 
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.errors import Unprocessable, reason
+from serai.sandboxd.expendable import Expend, Expendable
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PIPE_READ = 64 * 1024
 """Bytes taken from a pipe at once: what a pipe holds."""
-OOM_SCORE = b"500"
-"""Commands go before the API when memory runs out."""
 
 
 class Surroundings:
     """What every command of this sandbox starts with."""
 
     def __init__(self, environment: Mapping[str, str], home: str) -> None:
+        self.expend = Expendable()
         self.settle(environment, home)
 
     def settle(self, environment: Mapping[str, str], home: str) -> None:
@@ -75,11 +75,18 @@ def shell(environment: Mapping[str, str]) -> list[str]:
 
 
 def spawn(
-    command: str, cwd: str, env: Mapping[str, str], program: list[str], *, stdin: bool = False
+    command: str,
+    cwd: str,
+    env: Mapping[str, str],
+    program: list[str],
+    expend: Expend,
+    *,
+    stdin: bool = False,
 ) -> Child:
     """Run a command with a shell in a process group of its own.
 
     Args:
+        expend: told its pid at once, see :class:`~serai.sandboxd.expendable.Expendable`.
         stdin: give it a pipe to read from; otherwise its input is at its end.
 
     Raises:
@@ -93,7 +100,7 @@ def spawn(
     theirs: list[int] = []
     try:
         _pipes(stdin, ours, theirs)
-        pid = _start(_words(program, command), cwd, env, theirs)
+        pid = _start(_words(program, command), cwd, env, theirs, expend)
     except BaseException:
         for fd in ours:
             os.close(fd)
@@ -126,7 +133,9 @@ def _pipes(stdin: bool, ours: list[int], theirs: list[int]) -> None:
         theirs.append(pair[not writes])
 
 
-def _start(argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int]) -> int:
+def _start(
+    argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int], expend: Expend
+) -> int:
     try:
         started = subprocess.Popen(
             argv,
@@ -142,14 +151,8 @@ def _start(argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int]) ->
     except ValueError as error:
         raise BadRequest(f"invalid request body: command or env: {error}") from error
     started.returncode = 0  # the reaper collects it, Popen must not
-    put_first_in_line(started.pid)
+    expend(started.pid)
     return started.pid
-
-
-def put_first_in_line(pid: int) -> None:
-    """Let a process be the first to go when memory runs out."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
-        file.write(OOM_SCORE)
 
 
 class Reaper:

@@ -20,7 +20,7 @@ import msgspec
 
 from serai.sandboxd.census import end_session
 from serai.sandboxd.errors import Unprocessable, reason
-from serai.sandboxd.spawning import Reaper, Surroundings, put_first_in_line
+from serai.sandboxd.spawning import Reaper, Surroundings
 
 TAIL_LIMIT = 100 * 1024
 """Newest bytes of output kept for those who attach later or read slowly."""
@@ -247,6 +247,7 @@ class Terminals:
         if not os.path.isdir(cwd):
             raise Unprocessable(f"chdir {cwd}: no such directory")
         child, master = _start(path, cwd, variables, size)
+        self._surroundings.expend(child)
         terminal = Terminal(child, master, lambda _: self._forget(session))
         self._open[session] = terminal
         self._reaper.watch(child, terminal.exited)
@@ -331,5 +332,4 @@ def _start(program: str, cwd: str, env: Mapping[str, str], size: Size) -> tuple[
         raise Unprocessable(f"fork/exec {program}: {text}") from error
     finally:
         os.close(slave)
-    put_first_in_line(child)
     return child, master

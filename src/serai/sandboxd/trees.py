@@ -6,6 +6,7 @@ import stat
 import msgspec
 
 from serai.kernel.errors import BadRequest, NotFound
+from serai.sandboxd.copying import copy_content
 from serai.sandboxd.errors import AlreadyExists, Unprocessable, refused
 from serai.sandboxd.files import Files, opened_at_once
 from serai.sandboxd.paths import Location, text
@@ -15,7 +16,6 @@ from serai.wire.sandbox_files import Subdirectory, Tree, TreeFile
 MOST_FILES, MOST_BYTES = 10_000, 32 * 1024 * 1024
 """What one answer holds when nothing is said."""
 CEILING_FILES, CEILING_BYTES = 100_000, 100 * 1024 * 1024
-_PIECE = 1 << 20
 
 
 class TreeQuery(msgspec.Struct, frozen=True):
@@ -75,8 +75,6 @@ def _add_content(file: TreeFile, real: str, left: int) -> int:
     """Read a regular file, or one that a link leads to; the number of bytes it has."""
     try:
         with open(real, "rb", opener=opened_at_once) as source:
-            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
-                return 0
             data = source.read(left + 1)
     except OSError:
         return 0
@@ -157,11 +155,10 @@ class Copier:
         flags |= os.O_TRUNC if self._overwrite else os.O_EXCL
         with open(source, "rb", opener=opened_at_once) as reading:
             descriptor = os.open(target, flags, mode & 0o777)
-            with open(descriptor, "wb", buffering=0) as writing:
-                while data := reading.read(_PIECE):
-                    view = memoryview(data)
-                    while view:
-                        view = view[writing.write(view) or 0 :]
+            try:
+                copy_content(reading.fileno(), descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def _exists(path: str) -> AlreadyExists:

@@ -16,13 +16,12 @@ from serai.kernel.errors import BadRequest, NotFound
 from serai.kernel.ids import new_uuid, token
 from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import refused
-from serai.sandboxd.files import remove_tree
+from serai.sandboxd.removal import remove_tree
 from serai.wire.sandbox_files import PartAnswer, PartReference, Upload, UploadedPart
 
 MOST_PARTS = 10_000
 _ID = re.compile(r"[0-9a-f-]{36}")
 _PART = re.compile(r"(\d+)-([0-9a-f]{32})")
-_COPY = 1024 * 1024
 
 
 class Uploads:
@@ -127,8 +126,7 @@ def _check(upload: Upload, reference: PartReference) -> tuple[int, str]:
 def _copy(source: str, draft: Draft) -> None:
     try:
         with open(source, "rb") as file:
-            while data := file.read(_COPY):
-                draft.write(data)
+            draft.append(file.fileno())
     except OSError as error:
         raise refused("error reading part", "open", source, error) from error
 
@@ -168,11 +166,12 @@ class PartDraft:
         self._size = 0
         self._draft = Draft(os.path.join(directory, f"draft-{token(12)}"), 0o600)
 
-    def write(self, data: bytes) -> None:
+    def write(self, *pieces: bytes | memoryview) -> None:
         """Append bytes."""
-        self._digest.update(data)
-        self._size += len(data)
-        self._draft.write(data)
+        for data in pieces:
+            self._digest.update(data)
+            self._size += len(data)
+        self._draft.write(*pieces)
 
     def commit(self) -> PartAnswer:
         """Keep the part in place of earlier ones of its number."""

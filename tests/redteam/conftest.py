@@ -1,0 +1,62 @@
+"""A server with a neighbour that must keep answering, and sandboxes for hostile programs."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from platform_server import Server
+from server_fixtures import api, new_server, server
+
+from .attacker import Attacker
+from .probe import Probe
+
+__all__ = ["api", "new_server", "server"]
+
+LONGEST_SECONDS = 15.0
+"""What anybody may wait for an answer during an attack, on a machine that is busy anyway."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark everything here, so that ``make test-redteam`` finds it."""
+    for item in items:
+        if "redteam" in item.path.parts:
+            item.add_marker(pytest.mark.redteam)
+            item.add_marker(pytest.mark.sandbox)
+
+
+@pytest.fixture(scope="session")
+def probe(server: Server) -> Iterator[Probe]:
+    """Calls the platform and a neighbour all the time."""
+    with Probe(server) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def others_keep_working(probe: Probe) -> Iterator[None]:
+    """What every attack here is about: nobody else notices."""
+    with probe.watching() as seen:
+        yield
+    assert seen.failures == []
+    assert seen.slowest < LONGEST_SECONDS
+
+
+@pytest.fixture
+def attacker(api: httpx.Client) -> Iterator[Callable[..., Attacker]]:
+    """Makes sandboxes for hostile code, and ends them whatever became of them."""
+    made: list[Attacker] = []
+
+    def make(**runtime: object) -> Attacker:
+        made.append(Attacker(api, f"evil-{os.urandom(4).hex()}", **runtime))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.delete()
+
+
+@pytest.fixture
+def evil(attacker: Callable[..., Attacker]) -> Attacker:
+    """One of them."""
+    return attacker()
