@@ -236,4 +236,3 @@ async def test_who_waits_is_judged_all_the_same(egress: EgressService, room: Roo
     report = await egress.report("room")
     assert [each.host for each in report.refusals] == ["other.test"]
     assert "Reset" in room.python(LATE, "plain", "GET / HTTP/1.1\r\n\r\n").stdout
-    assert "Reset" in room.python(LATE, "plain", "\x16\x03\x01\x02").stdout
