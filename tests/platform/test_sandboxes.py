@@ -184,7 +184,7 @@ def test_activity_keeps_an_idle_ttl_alive(api: httpx.Client, name: str) -> None:
         ({"runtime": {"ttl": "99999999w"}}, "BAD_REQUEST", "spec.runtime.ttl"),
         ({"runtime": {"expires": "tomorrow"}}, "BAD_REQUEST", "spec.runtime.expires"),
         ({"runtime": {"extraArgs": {"nvme": "enabled"}}}, "INVALID_EXTRA_ARGS", "nvme"),
-        ({"volumes": [{"name": "v", "mountPath": "/v"}]}, "BAD_REQUEST", "spec.volumes"),
+        ({"volumes": [{"name": "v", "mountPath": "/v"}]}, "VOLUME_NOT_FOUND", "v"),
         ({"lifecycle": {"expirationPolicies": [{"type": "never", "value": "1s"}]}}, "", "type"),
         ({"lifecycle": {"terminatedRetention": "x"}}, "BAD_REQUEST", "terminatedRetention"),
     ],
