@@ -167,7 +167,8 @@ class Platform:
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        await self.sandboxing.start(spans, self.discovery)
+        self.sandboxing.prepare(spans, self.discovery)
+        await self.sandboxing.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),

@@ -87,8 +87,8 @@ class Sandboxing:
         await start_egress(self.egress)
         await self.runtime.start()
 
-    async def start(self, spans: SandboxSpans, discovery: Discovery) -> None:
-        """Take over what runs, and begin to keep it as its rows say."""
+    def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
+        """Put together what keeps sandboxes, which nothing but ``start`` begins."""
         settings = self._settings
         closed = not self._network.settings.egress.internet
         self.networks = SandboxNetworks(self._store, self.egress, closed=closed)
@@ -107,6 +107,9 @@ class Sandboxing:
         self._standby = Standby(self.controller, settings.standby_seconds)
         places = PreviewPlaces(settings.preview_addresses, self._network.domains)
         self._parts = SandboxParts(self.controller, self._vault, discovery, self._standby, places)
+
+    async def start(self) -> None:
+        """Take over what runs, and begin to keep it as its rows say."""
         await self._reconciler.start()
         await self._parts.start()
 

@@ -1,6 +1,5 @@
 """Every route that a server has, read from the application itself."""
 
-import inspect
 import tempfile
 import warnings
 from functools import cache
@@ -18,10 +17,10 @@ from serai.kernel.settings import Settings
 def templates() -> list[tuple[str, str]]:
     """Method and path template of each operation; nothing is started."""
     with tempfile.TemporaryDirectory() as directory, patch("serai.app.create_app") as create_app:
-        platform = Platform(Settings(data_dir=Path(directory)))
+        platform = Platform(Settings(data_dir=Path(directory)), own_mounts=False)
         platform.db.open()
-        needed = inspect.signature(platform._application).parameters
-        platform._application(*[MagicMock() for _ in needed])
+        platform.sandboxing.prepare(MagicMock(), platform.discovery)
+        platform._application()
         platform.db.close()
     handlers: list[Any] = create_app.call_args.args[0]
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
