@@ -317,7 +317,7 @@ def _registries(raw: Any) -> tuple[str, ...]:
 
 def _mirror(text: str) -> str:
     if urlsplit(text).scheme not in {"http", "https"} or not text.isprintable() or " " in text:
-        raise ValueError("must be a URL such as http://deb.debian.org/debian")
+        raise ValueError("must be a URL such as http://mirror.example.com/debian")
     return text
 
 
