@@ -46,7 +46,7 @@ def _definition(info: ImageInfo, recipes: Recipes) -> SandboxDefinition:
         display_name=recipe.title,
         description=text,
         memory=recipe.memory,
-        categories=list(recipe.categories),
+        categories=[{"name": name} for name in recipe.categories],
         ports=_ports(recipe) or None,
     )
 
