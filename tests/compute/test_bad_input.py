@@ -107,4 +107,7 @@ def test_queries(api: httpx.Client, path: str) -> None:
 )
 def test_bodies(api: httpx.Client, box: str, rest: str, body: bytes) -> None:
     response = api.post(f"/v0/sandboxes/{box}/{rest}", content=body)
+    if (rest, body) == ("snapshots", b""):
+        assert response.status_code == 200  # every field of a snapshot has a default
+        return
     assert 400 <= response.status_code < 500, response.text
