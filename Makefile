@@ -18,15 +18,25 @@ LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
 up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
 	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
 
 .PHONY: test
-test: .venv/.dev clients ## Run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/.dev clients ## Run all tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 --output-sync=line test-workloads test-platform)
+
+# Most of either half waits for something, so that two cores hold both.
+WORKLOADS := $(addprefix tests/,compute egress gateway hub kernel network redteam runtime sandboxd storage store)
+PLATFORM := $(filter-out $(WORKLOADS) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+
+.PHONY: test-workloads test-platform
+test-workloads: .venv/.dev clients ## Half of the tests: sandboxes, their network and disks, the gateway
+	@$(BIN)/python -m pytest -p no:cacheprovider $(WORKLOADS)
+test-platform: .venv/.dev clients ## The other half: clients, the management API, sign-in, billing
+	@$(BIN)/python -m pytest -p no:cacheprovider $(PLATFORM)
 
 .PHONY: test-redteam
 test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`)
