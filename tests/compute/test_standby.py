@@ -420,6 +420,7 @@ def test_a_stop_can_leave_them_suspended_for_the_next_start(
         for name in ("used", "slept"):
             assert state(api, name) == "STANDBY"
             assert api.get(f"/main/sandboxes/{name}/process/p").json()["status"] == "running"
+            assert api.delete(f"/v0/sandboxes/{name}").is_success  # or they outlive the test
 
 
 def test_a_stop_ends_sleeping_sandboxes_too_and_their_time_goes_on(
