@@ -26,7 +26,7 @@ up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERA
 
 .PHONY: test
 test: .venv/.dev clients ## Run all tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
-	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 --output-sync=line test-workloads test-platform)
+	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
 
 # Most of either half waits for something, so that two cores hold both.
 WORKLOADS := $(addprefix tests/,compute egress gateway hub kernel network redteam runtime sandboxd storage store)
