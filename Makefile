@@ -29,7 +29,7 @@ test: .venv/.dev clients ## Run all tests, in two halves at once; ARGS="-k gatew
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
 
 # Most of either half waits for something, so that two cores hold both.
-WORKLOADS := $(addprefix tests/,compute egress gateway hub kernel network redteam runtime sandboxd storage store)
+WORKLOADS := $(addprefix tests/,compute egress gateway hub kernel metering network redteam resources runtime sandboxd storage store)
 PLATFORM := $(filter-out $(WORKLOADS) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .PHONY: test-workloads test-platform
