@@ -52,12 +52,23 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("recipes") / "data"
 
 
-def _mirror() -> str:
-    """The host that this machine's own packages come from."""
+def _reach_a_mirror() -> None:
+    """Connect to a host that this machine's own packages come from.
+
+    Raises:
+        OSError: none answers.
+    """
     lists = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
     text = "\n".join(path.read_text() for path in lists if path.is_file())
-    found = re.search(r"^[^#\n]*https?://([^/\s]+)", text, re.MULTILINE)
-    return found[1] if found else "localhost"
+    problem = OSError("no package list names one")
+    for name in set(re.findall(r"^[^#\n]*?http://([^/\s:]+)", text, re.MULTILINE)):
+        try:
+            socket.create_connection((name, 80), timeout=10).close()
+        except OSError as error:
+            problem = error
+        else:
+            return
+    raise problem
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +76,7 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> Recipes:
     if shutil.which("mmdebstrap") is None:
         pytest.skip("NOT TESTED: needs mmdebstrap: apt-get install mmdebstrap")
     try:
-        socket.create_connection((_mirror(), 80), timeout=10).close()
+        _reach_a_mirror()
     except OSError as problem:
         pytest.skip(f"NOT TESTED: needs a Debian mirror: {problem}")
     folder = tmp_path_factory.mktemp("folder")
