@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from serai.api.scopes import ADMIN, WORKLOADS
 from serai.gateway.access import log_answer
+from serai.gateway.admission import demand_workload
 from serai.gateway.credentials import Credential, present
 from serai.gateway.error_pages import page, wants_page
 from serai.gateway.forwarding import DROPPED_ANSWER, copy_answer, status_start, valid_request_id
@@ -17,12 +17,10 @@ from serai.gateway.targets import Target
 from serai.gateway.upstream import Address, Answer, Headers, Upstream
 from serai.identity.caller import authenticate
 from serai.identity.principal import Principal
-from serai.identity.rights import demand_scopes
 from serai.kernel.errors import (
     AuthenticationFailed,
     AuthenticationRequired,
     BadGateway,
-    Forbidden,
     SeraiError,
 )
 
@@ -139,26 +137,8 @@ class Exchange:
 
     def _enter(self, principal: Principal) -> None:
         self.principal = principal
-        if principal.scopes is not None:
-            kind = self.target.kind.decode("ascii")
-            demand_scopes(principal, frozenset({WORKLOADS.get(kind, ADMIN)}))
+        demand_workload(principal, self.target)
         self.admitted()
-
-    def demand_access(self, account_id: str | None) -> None:
-        """Let pass only members of the workspace, and admins of the account that owns it.
-
-        Raises:
-            Forbidden: also for a workspace that does not exist, to tell nobody which do.
-        """
-        principal = self.principal
-        if self.target.workspace in principal.workspaces:
-            return
-        if principal.account_admin and account_id == principal.account_id:
-            return
-        raise Forbidden(
-            f"Your credential has no access to workspace '{self.target.workspace}'. Check the"
-            " workspace in the path, or ask its admin to add you."
-        )
 
     # -- background steps
     def spawn(self, step: Callable[[], Coroutine[Any, Any, None]]) -> None:

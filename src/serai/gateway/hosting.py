@@ -1,5 +1,6 @@
 """What has an address here and nothing behind it: workloads, and domains nobody has verified."""
 
+from serai.gateway.admission import demand_access
 from serai.gateway.exchange import Exchange
 from serai.gateway.problems import DomainNotVerified, WorkloadNotFound
 
@@ -10,7 +11,7 @@ class HostedExchange(Exchange):
     __slots__ = ()
 
     def admitted(self) -> None:
-        self.demand_access(None)
+        demand_access(self.principal, self.target, None)
         kind = self.target.kind.decode("ascii").removesuffix("s")
         raise WorkloadNotFound(
             f"No deployed {kind} '{self.target.name}' is running in workspace"

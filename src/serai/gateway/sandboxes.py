@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from serai import __version__
+from serai.gateway.admission import demand_access
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import (
     DROPPED_FOR_SANDBOX,
@@ -54,7 +55,7 @@ class SandboxExchange(Exchange):
     def admitted(self) -> None:
         target = self.target
         route = self.gateway.routes.sandboxes.get((target.workspace, target.name))
-        self.demand_access(route.account_id if route else None)
+        demand_access(self.principal, target, route.account_id if route else None)
         if route is None or route.asleep:
             self.spawn(self._find)
         else:

@@ -3,13 +3,14 @@
 import time
 from typing import TYPE_CHECKING
 
+from serai.gateway.admission import admit_call
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request, status_start
 from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.counts import Tally
 from serai.gateway.models.failures import Failure, error_event
 from serai.gateway.models.plans import Plan
-from serai.gateway.models.refusals import no_model, not_strict, refusal, too_large, unreadable
+from serai.gateway.models.refusals import not_strict, too_large, unreadable
 from serai.gateway.models.token_policies import Reservation, meter_call, most_tokens
 from serai.gateway.problems import (
     RequestTimeout,
@@ -83,19 +84,7 @@ class ModelExchange(Exchange):
 
     def admitted(self) -> None:
         target = self.target
-        route = self.gateway.routes.models.get((target.workspace, target.name))
-        self.demand_access(route.account_id if route else None)
-        if route is None:
-            raise no_model(target)
-        allowance = self.gateway.allowance
-        if allowance is not None and allowance.refusals:
-            spent = allowance.refusal(route.account_id, route.workspace)
-            if spent is not None:
-                raise spent
-        if route.disabled or route.unusable:
-            raise refusal(route)
-        if route.token_policies and not route.strict:
-            self.gateway.token_policies.admit(route.resource_id, route.token_policies)
+        route = admit_call(self.gateway, self.principal, target)
         self.route = route
         plan = self.plan = self.gateway.plans.find(route, target.rest)
         self.collects = (plan.rewrites or route.strict) and self._is_json()

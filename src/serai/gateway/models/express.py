@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
-from serai.api.scopes import WORKLOADS
+from serai.gateway.admission import admit_call, demand_workload
 from serai.gateway.credentials import Credential
 from serai.gateway.familiar import CREDENTIAL, HOST, LENGTH, ODD, TYPE, Familiar, of_request
 from serai.gateway.forwarding import status_start
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 _LARGEST_ANSWER = 1024 * 1024
 _OK = status_start(200)
 _NEEDED = HOST | LENGTH | CREDENTIAL
-_SCOPES = frozenset({WORKLOADS["models"]})
 _REMEMBERED = 1024
 _LONGEST_HEAD = 2048
 _FIRST_LINE = re.compile(rb"POST (/[!-~]{1,511}) HTTP/1\.1")
@@ -111,26 +110,19 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
 
 
 def _admit(gateway: "Gateway", head: Head) -> tuple[Principal, Plan] | None:
-    """Who calls which operation, if nothing speaks against it."""
-    target = head.target
+    """Who calls which operation; None where that needs the long way.
+
+    Raises:
+        SeraiError: the long way will refuse it too, and tell the caller.
+    """
     principal = gateway.authenticator.cached(head.token)
-    route = gateway.routes.models.get((target.workspace, target.name))
-    allowance = gateway.allowance
-    if (
-        principal is None
-        or route is None
-        or target.workspace not in principal.workspaces
-        or (principal.scopes is not None and principal.lacks(_SCOPES))
-        or route.disabled
-        or route.unusable
-        or route.api.service_account
-        or route.strict
-        or (allowance is not None and allowance.refusals)
-    ):
+    if principal is None:
         return None
-    if route.token_policies:
-        gateway.token_policies.admit(route.resource_id, route.token_policies)
-    return principal, gateway.plans.find(route, target.rest)
+    demand_workload(principal, head.target)
+    route = admit_call(gateway, principal, head.target)
+    if route.strict or route.api.service_account:
+        return None
+    return principal, gateway.plans.find(route, head.target.rest)
 
 
 def _send(client: "GatewayProtocol", head: Head, body: bytes) -> bool:

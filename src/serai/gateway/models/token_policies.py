@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from serai.gateway.routes import ModelRoute
 
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86400}
-GRANULARITIES = (*_SECONDS, "month")
 
 Used = Callable[[str, float], Awaitable[tuple[int, int]]]
 """``used(resource_id, since)``: input and output tokens counted before now."""
