@@ -18,7 +18,7 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from pathlib import Path
 from typing import NoReturn
@@ -178,6 +178,16 @@ def _accompany(
         privileges.map_range(pid, place.setup.uid_base)
     for hierarchy in place.setup.hierarchies:
         cgroups.limit_cpu(hierarchy, birth.id, birth.limits)
+    trace = keep_trace(place, birth, directory, pid, groups)
+    child.line.send(b"g")
+    expect(heard, b"r")
+    return connected(place, trace, birth)
+
+
+def keep_trace(
+    place: Place, birth: Birth, directory: Path, pid: int, groups: Iterable[Path]
+) -> Trace:
+    """Write down how to find the sandbox with this first process again."""
     trace = Trace(
         pid=pid,
         started=processes.start_time(pid) or 0,
@@ -190,9 +200,7 @@ def _accompany(
         masks=tuple(birth.masks.values()),
     )
     traces.write_trace(directory, trace)
-    child.line.send(b"g")
-    expect(heard, b"r")
-    return connected(place, trace, birth)
+    return trace
 
 
 def connected(place: Place, trace: Trace, birth: Birth) -> Trace:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from serai.runtime import birth as births
-from serai.runtime import processes, traces
+from serai.runtime import processes
 from serai.runtime.birth import TIMEOUT_SECONDS, Place
 from serai.runtime.guest import threshold
 from serai.runtime.messages import Birth, Trace
@@ -146,18 +146,7 @@ def trace_of(
     has_network: bool = True,
 ) -> Trace:
     """Write down how to find the sandbox again, and connect its network."""
-    trace = Trace(
-        pid=pid,
-        started=processes.start_time(pid) or 0,
-        boot=processes.boot_id(),
-        digest=birth.digest,
-        api_socket=birth.api_socket,
-        port_socket=birth.port_socket,
-        cgroups=tuple(str(group) for group in groups),
-        skeleton=place.setup.skeleton,
-        masks=tuple(birth.masks.values()),
-    )
-    traces.write_trace(directory, trace)
+    trace = births.keep_trace(place, birth, directory, pid, groups)
     return births.connected(place, trace, birth) if has_network else trace
 
 
