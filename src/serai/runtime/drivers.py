@@ -12,7 +12,6 @@ import structlog
 from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.disks import Disks
 from serai.runtime.embedded import EmbeddedRuntime
-from serai.runtime.engine.runtime import EngineRuntime
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.plans import check_id
@@ -50,12 +49,25 @@ class Make(Protocol):
         """The driver, not started."""
 
 
+def _engine(
+    engine: str,
+    data_dir: Path,
+    *,
+    pool: Pool | None = None,
+    egress: Path | None = None,
+    policy: Policy | None = None,
+) -> Runtime:
+    from serai.runtime.engine.runtime import EngineRuntime  # brings aiohttp: not at each start
+
+    return EngineRuntime(engine, data_dir, pool=pool, egress=egress, policy=policy)
+
+
 DRIVERS: Mapping[str, Make] = {
     "embedded": EmbeddedRuntime,
     **{program: partial(OciRuntime, program) for program in PROGRAMS},
     "bwrap": BubblewrapRuntime,
-    "docker": partial(EngineRuntime, "docker"),
-    "podman": partial(EngineRuntime, "podman"),
+    "docker": partial(_engine, "docker"),
+    "podman": partial(_engine, "podman"),
 }
 """Every driver by name, in the order in which they are told to people."""
 

@@ -21,7 +21,6 @@ from serai.runtime.roots.policy import Policy
 from serai.runtime.roots.problems import ImageProblem, UnknownImage
 from serai.runtime.roots.recipes import Recipes
 from serai.runtime.roots.records import Image
-from serai.runtime.roots.registry import Registry
 from serai.runtime.roots.store import Store, once
 
 log = structlog.get_logger("serai")
@@ -91,6 +90,8 @@ class Maker:
             )
 
         async def make(tell: Tell) -> Image:
+            from serai.runtime.roots.registry import Registry  # brings aiohttp: not at each start
+
             plain = f"http://{place.registry}" in self._policy.registries
             async with Registry(place, self._store.parts, self._logins, plain=plain) as registry:
                 with self._store.making():
