@@ -25,19 +25,26 @@ Change = Callable[[Connection], OAuthClient]
 
 def client_operations(context: IdentityContext) -> list[ControllerRouterHandler]:
     """List, get, create, update, delete, and another secret."""
+    return [*_reading(context), *_changing(context), *_ending(context)]
 
-    async def write(request: AnyRequest, action: str, change: Change) -> Response[bytes]:
-        caller = caller_of(request)
-        actor = actor_in(caller, workspace_or_none(caller))
 
-        def work(conn: Connection) -> OAuthClient:
-            client = change(conn)
-            target = Target(kind=KIND, name=client.name, id=client.client_id)
-            audit.record(conn, actor, action, target)
-            return client
+async def _write(
+    context: IdentityContext, request: AnyRequest, action: str, change: Change
+) -> Response[bytes]:
+    """Change one, with its entry in the audit log."""
+    caller = caller_of(request)
+    actor = actor_in(caller, workspace_or_none(caller))
 
-        return answer(await context.write(work))
+    def work(conn: Connection) -> OAuthClient:
+        client = change(conn)
+        target = Target(kind=KIND, name=client.name, id=client.client_id)
+        audit.record(conn, actor, action, target)
+        return client
 
+    return answer(await context.write(work))
+
+
+def _reading(context: IdentityContext) -> list[ControllerRouterHandler]:
     @get(ALL, operation_id="ListOAuthClients", opt={"answer": list[OAuthClient]})
     async def list_clients(request: AnyRequest) -> Response[bytes]:
         account = caller_of(request).principal.account_id
@@ -50,6 +57,10 @@ def client_operations(context: IdentityContext) -> list[ControllerRouterHandler]
             await context.db.read(lambda conn: registration.need(conn, account, client_id))
         )
 
+    return [list_clients, get_client]
+
+
+def _changing(context: IdentityContext) -> list[ControllerRouterHandler]:
     @post(
         ALL,
         status_code=200,
@@ -59,8 +70,11 @@ def client_operations(context: IdentityContext) -> list[ControllerRouterHandler]
     async def create_client(request: AnyRequest) -> Response[bytes]:
         maker = caller_of(request).principal
         body = await decode_body(request, CreateOAuthClientBody)
-        return await write(
-            request, "create", lambda conn: registration.create(conn, context.vault, body, maker)
+        return await _write(
+            context,
+            request,
+            "create",
+            lambda conn: registration.create(conn, context.vault, body, maker),
         )
 
     @put(
@@ -71,10 +85,17 @@ def client_operations(context: IdentityContext) -> list[ControllerRouterHandler]
     async def update_client(request: AnyRequest, client_id: str) -> Response[bytes]:
         account = caller_of(request).principal.account_id
         body = await decode_body(request, UpdateOAuthClientBody)
-        return await write(
-            request, "update", lambda conn: registration.change(conn, account, client_id, body)
+        return await _write(
+            context,
+            request,
+            "update",
+            lambda conn: registration.change(conn, account, client_id, body),
         )
 
+    return [create_client, update_client]
+
+
+def _ending(context: IdentityContext) -> list[ControllerRouterHandler]:
     @post(
         ONE + "/secret",
         status_code=200,
@@ -83,7 +104,8 @@ def client_operations(context: IdentityContext) -> list[ControllerRouterHandler]
     )
     async def rotate_secret(request: AnyRequest, client_id: str) -> Response[bytes]:
         account = caller_of(request).principal.account_id
-        return await write(
+        return await _write(
+            context,
             request,
             "rotate",
             lambda conn: registration.rotate(conn, context.vault, account, client_id),
@@ -92,8 +114,8 @@ def client_operations(context: IdentityContext) -> list[ControllerRouterHandler]
     @delete(ONE, status_code=200, operation_id="DeleteOAuthClient", opt={"answer": OAuthClient})
     async def delete_client(request: AnyRequest, client_id: str) -> Response[bytes]:
         account = caller_of(request).principal.account_id
-        return await write(
-            request, "delete", lambda conn: registration.remove(conn, account, client_id)
+        return await _write(
+            context, request, "delete", lambda conn: registration.remove(conn, account, client_id)
         )
 
-    return [list_clients, get_client, create_client, update_client, rotate_secret, delete_client]
+    return [rotate_secret, delete_client]

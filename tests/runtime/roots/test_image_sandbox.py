@@ -78,9 +78,9 @@ async def run(handle: SandboxHandle, command: str) -> str:
 
 async def test_an_image_of_one_static_binary(runtime: EmbeddedRuntime, add: Add) -> None:
     """No shell, no Python, no C library, no /tmp, no /etc: the sandbox API needs none of it."""
-    await add(busybox_image(WorkingDir="/work/here"), "tests/static:1")
+    await add(busybox_image(WorkingDir="/srv/here"), "tests/static:1")
     handle = await runtime.create(plan("tests/static:1"))
-    assert await run(handle, "/busybox pwd") == "/work/here"
+    assert await run(handle, "/busybox pwd") == "/srv/here"
     seen = (await run(handle, "/busybox ls /")).split()
     assert "busybox" in seen
     assert "bin" not in seen
