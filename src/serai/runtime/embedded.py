@@ -12,6 +12,7 @@ import msgspec
 from serai.runtime import cgroups, freezer, host, image, network, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
+from serai.runtime.guest.tree import Successors
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
 from serai.runtime.plans import check_id, check_plan, limits_of
@@ -61,6 +62,7 @@ class EmbeddedRuntime:
         self.sleepers = Sleepers(self._turn)
         self.library = Library(self._storage, policy or Policy())
         self._entry = entry
+        self._successors = Successors(self._storage.root / "guest", entry)
         self._max_processes = max_processes
         self._egress = str(egress or "")
         self._setup: Setup | None = None
@@ -69,7 +71,11 @@ class EmbeddedRuntime:
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.files: Files = SavedFiles(
-            self._storage, self._send, self._turn, self._end_run, self.library.pins
+            self._storage,
+            self._send,
+            self._turn,
+            lambda each: self._stop(each, None),
+            self.library.pins,
         )
 
     @property
@@ -206,6 +212,10 @@ class EmbeddedRuntime:
         async with self._turn(handle.id):
             await self._send("unmount", _trace_of(handle), {"path": path})
 
+    async def successor(self, handle: SandboxHandle) -> str:
+        """See Runtime.successor."""
+        return await self._successors.ready()
+
     async def leftovers(self) -> list[str]:
         """Ids with a directory, a socket or a control group here."""
         return await asyncio.to_thread(self._leftovers)
@@ -238,6 +248,7 @@ class EmbeddedRuntime:
             skeleton=skeleton,
             system=image.system_directories(),
             python_prefix=image.python_prefix(),
+            successors=self._successors.prepare(),
         )
         return setup, masks
 
@@ -336,9 +347,6 @@ class EmbeddedRuntime:
             self._remove_groups(sandbox_id, current or trace)
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
-
-    def _end_run(self, sandbox_id: str) -> None:
-        self._stop(sandbox_id, None)
 
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:

@@ -27,7 +27,8 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
     """Mount what the sandbox sees below a directory that root inside may reach; its path.
 
     The current directory is the sandbox's own one, and its mount namespace ours alone. The
-    directory gets ``rootfs``, the interpreter ``tree``, ``run``, the run directory, and ``more``.
+    directory gets ``rootfs``, the interpreter ``tree``, all trees as ``next``, ``run``, the run
+    directory, and ``more``.
     """
     user_xattr = not place.root_outside
     lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
@@ -40,7 +41,9 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
     mounting.put_all(birth.mounts, rootfs.ROOT, place.map_fd, place.setup.uid_base)
     spot = _spot(Path.cwd())
     linux.mount("tmpfs", spot, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
-    shown = {"rootfs": rootfs.ROOT, "tree": place.setup.tree, "run": str(run), **(more or {})}
+    setup = place.setup
+    shown = {"rootfs": rootfs.ROOT, "tree": setup.tree, "next": setup.successors, "run": str(run)}
+    shown |= more or {}
     for name, source in shown.items():
         os.mkdir(f"{spot}/{name}")
         linux.bind(source, f"{spot}/{name}", recursive=True)

@@ -38,9 +38,7 @@ class ProgramRuntime(EmbeddedRuntime):
     def _survey(self) -> tuple[Setup, Masks]:
         setup, masks = super()._survey()  # first: what ended sandboxes left is to be found
         program = self._program()
-        folder = self._storage.root / "guest"
-        folder.mkdir(exist_ok=True, mode=0o755)
-        built = tree.build(folder, self._entry)
+        built = tree.build(self._successors.folder, self._entry)
         if not self._storage.known():
             _keep_only(built)
         return msgspec.structs.replace(
@@ -55,7 +53,11 @@ class ProgramRuntime(EmbeddedRuntime):
 
 def _keep_only(built: Path) -> None:
     """Remove trees of earlier installations; no sandbox is there that could run from one."""
-    for path in built.parent.glob("guest-*"):
-        if path.is_dir() and path != built:
+    folder = built.parent.parent
+    for path in (*folder.glob("guest-*"), *built.parent.glob("guest-*")):
+        if path.stem == built.stem:
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import resource
 from typing import Any
 
 from serai.runtime import linux, privileges, rootfs, seccomp
-from serai.runtime.guest import PLACE, RUN
+from serai.runtime.guest import NEXT, PLACE, RUN
 from serai.runtime.guest.tree import command
 from serai.runtime.messages import Birth, Setup
 
@@ -95,6 +95,7 @@ def _mounts(setup: Setup, spot: str) -> list[Json]:
         _mount("/dev/shm", "tmpfs", "shm", ["nosuid", "nodev", "mode=1777", "size=64m"]),  # noqa: S108
         _mount("/sys", "tmpfs", "tmpfs", ["nosuid", "nodev", "ro", "mode=755", "size=4k"]),
         _mount(PLACE, "bind", f"{spot}/tree", ["bind", "ro", "nosuid", "nodev"]),
+        _mount(f"{PLACE}/{NEXT}", "bind", f"{spot}/next", ["bind", "ro", "nosuid", "nodev"]),
         _mount(f"{PLACE}/{RUN}", "bind", f"{spot}/run", ["bind", *_PLAIN]),
         # gVisor would put a file system of its own, in memory, on an empty /tmp.
         _mount("/tmp", "bind", f"{spot}/rootfs/tmp", ["bind", "nosuid", "nodev"]),  # noqa: S108

@@ -36,7 +36,7 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     else:
         privileges.enter_own_namespace(linux.CLONE_NEWNS)
     os.chdir(directory)
-    state = Path(setup.tree).parent.parent / "oci" / program.name
+    state = Path(setup.tree).parent.parent.parent / "oci" / program.name
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     groups.forget_run(state, birth.id)
     # By a short path, for the sockets that runsc makes there.
