@@ -43,7 +43,7 @@ test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (
 	@$(BIN)/python -m pytest tests/redteam $(ARGS)
 
 .PHONY: test-images
-test-images: .venv/.dev $(DEMO)/.ready ## Build the images of the hub's names, and run the SDK in each (needs mmdebstrap)
+test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
 .PHONY: test-drivers
