@@ -229,7 +229,6 @@ class Platform:
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.discovery.refresh_domains()
-        gc.collect()
         await runtime
         return booted
 
@@ -352,7 +351,7 @@ class Platform:
                 started_at=now(),
             ),
         )
-        gc.freeze()
+        gc.freeze()  # hardly anything of a start is garbage, and looking for it takes long
         gc.set_threshold(50_000, 20, 20)
         gc.enable()
         isolation = {
