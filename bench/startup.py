@@ -1,5 +1,6 @@
 """How soon `serai up` is ready, and how much memory it holds when idle."""
 
+import os
 import statistics
 import subprocess
 import sys
@@ -30,17 +31,21 @@ def run(rounds: int) -> list[Row]:
             resident.append(platform.resident_mb())
             platform.stop()
     ready, held = statistics.median(times), statistics.median(memory)
-    python = ("python -c pass", statistics.median(bare) * 1000)
+    python = ("python -c pass", statistics.median(wall for wall, _ in bare) * 1000)
+    python_cpu = ("python -c pass", statistics.median(cpu for _, cpu in bare) * 1000)
     twice = ("shared pages in each", statistics.median(resident))
     return [
         Row("ready, first start", first * 1000, "ms"),
         Row("ready, warm", ready * 1000, "ms", python, "2 s", ready <= 2),
-        Row("CPU until ready, warm", statistics.median(used) * 1000, "ms", python),
+        Row("CPU until ready, warm", statistics.median(used) * 1000, "ms", python_cpu),
         Row("memory, idle, all processes", held, "MB", twice, "150 MB", held <= 150),
     ]
 
 
-def _bare_python() -> float:
-    begin = time.perf_counter()
+def _bare_python() -> tuple[float, float]:
+    """Seconds on the clock, and of the processor."""
+    begin, before = time.perf_counter(), os.times()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
-    return time.perf_counter() - begin
+    taken, after = time.perf_counter() - begin, os.times()
+    used = after.children_user + after.children_system
+    return taken, used - before.children_user - before.children_system
