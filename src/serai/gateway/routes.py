@@ -47,8 +47,10 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         api: how the provider is called.
         disabled: its owner has switched it off.
         unusable: why it cannot be called, for people; empty when it can.
+        prohibited: why its policies do not let it be called here; empty when they do.
         token_policies: limits of its tokens.
         strict: one of them is strict.
+        blocked: it is disabled, unusable or prohibited; follows from these.
     """
 
     account_id: str
@@ -62,8 +64,14 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     api: ProviderApi = ProviderApi()
     disabled: bool = False
     unusable: str = ""
+    prohibited: str = ""
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
+    blocked: bool = False
+
+    def __post_init__(self) -> None:
+        blocked = self.disabled or bool(self.unusable) or bool(self.prohibited)
+        msgspec.structs.force_setattr(self, "blocked", blocked)
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):
