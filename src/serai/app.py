@@ -113,7 +113,9 @@ class Platform:
         self.settings = settings
         self.vault = Vault.open(settings.data_dir / "master.key")
         self.db = Database(settings.data_dir / "serai.db")
-        self.store = DocumentStore(self.vault, settings.origin)
+        recipes = Recipes()
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
+        self.store = DocumentStore(self.vault, settings.origin, self.catalog.placement.check)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -147,11 +149,9 @@ class Platform:
             settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
         )
         self.runtime = self.sandboxing.runtime
-        recipes = Recipes()
-        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
-            self.db, self.store, self.routes, self.catalog.providers, self.token_policies
+            self.db, self.store, self.routes, self.catalog, self.token_policies
         )
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
@@ -228,6 +228,7 @@ class Platform:
         self.listening.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
+        await self.token_policies.loaded()
         await self.discovery.refresh_domains()
         await runtime
         return booted
