@@ -115,10 +115,15 @@ class SandboxEgress(Wire):
 
 
 class SandboxSpec(Wire):
-    """What a client wants of a sandbox."""
+    """What a client wants of a sandbox.
+
+    ``policies`` stands nowhere in the contract's spec of sandboxes, which yet counts the sandboxes
+    that name a policy there.
+    """
 
     enabled: bool | None = None
     region: str | None = None
+    policies: list[str] | None = None
     runtime: SandboxRuntime | None = None
     lifecycle: SandboxLifecycle | None = None
     network: SandboxNetwork | None = None
