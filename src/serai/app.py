@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import structlog
@@ -213,6 +214,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
         booted = await self.db.write(
@@ -228,7 +230,7 @@ class Platform:
         await self.discovery.refresh_models()
         await self.token_policies.loaded()
         await self.discovery.refresh_domains()
-        await self.sandboxing.start_runtime()
+        await runtime
         return booted
 
     def _relocate(self, conn: Connection) -> None:
@@ -280,7 +282,7 @@ class Platform:
                 handlers += read_operations(context, kind)
             handlers += write_operations(context, kind)
         return create_app(
-            [Router("/", route_handlers=handlers, guards=[check_rights])],
+            [Management("/", route_handlers=handlers, guards=[check_rights])],
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
             [
                 lambda app: Guard(app, self.authenticator),
@@ -350,9 +352,9 @@ class Platform:
                 started_at=now(),
             ),
         )
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # hardly anything of a start is garbage, and looking for it takes long
         gc.set_threshold(50_000, 20, 20)
+        gc.enable()
         isolation = {
             "isolation_level": self.runtime.level,
             "isolation": self.runtime.isolation,
@@ -385,6 +387,14 @@ class Platform:
         self.usage.close()
         self.db.close()
         log.info("stopped")
+
+
+class Management(Router):
+    """The routes of one application, which need no copy of their own for it."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Registering copies what it registers, which took a third of making the application."""
+        return self
 
 
 def _prices_file(settings: Settings) -> Path | None:
