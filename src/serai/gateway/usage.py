@@ -23,6 +23,8 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
         counted: the server reported usage; otherwise the token numbers are 0 or incomplete.
         estimated: the stream ended before its last report, so the output is at least one token
             for each event that passed.
+        attempts: how often it was sent to a provider; 0 when the cache answered.
+        cache: ``hit`` or ``miss`` of a model with a cache, else empty.
     """
 
     request_id: str
@@ -35,6 +37,12 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     streamed: bool
     counted: bool
     estimated: bool = False
+    attempts: int = 1
+    cache: str = ""
+
+    def untold(self) -> bool:
+        """Whether a provider may have used tokens that it did not tell."""
+        return (self.estimated or not self.counted) and (self.status < 400 or self.status == 499)
 
     def written(self) -> int:
         """Tokens of the answer, with those that only the total tells (hidden reasoning)."""
