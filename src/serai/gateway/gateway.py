@@ -13,6 +13,7 @@ from serai.gateway.limits import Limits
 from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.plans import Plans
+from serai.gateway.models.timing import Timings
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
@@ -60,6 +61,9 @@ async def _none_found(workspace: str, name: str) -> SandboxRoute | None:
     return None
 
 
+def _unheard(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None: ...
+
+
 class Gateway:
     """The data plane's state, shared by the connections of one event loop.
 
@@ -68,6 +72,8 @@ class Gateway:
         authenticator: turns secrets into callers.
         on_model_usage: called once for every model call that was sent to a provider, whatever
             its outcome. Runs on the event loop: it must only append to something.
+        on_model_refusal: called, like it, for every call of a model that was refused before it was
+            sent, by somebody who may call it.
         on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
             every ten seconds in between (with 0), of a WebSocket only when something was sent.
             Runs on the event loop: it must be cheap.
@@ -92,6 +98,7 @@ class Gateway:
         *,
         on_model_usage: Callable[[ModelRoute, Principal, ModelUsage], None],
         on_sandbox_activity: Callable[[SandboxRoute, int], None],
+        on_model_refusal: Callable[[ModelRoute, Principal, ModelUsage], None] | None = None,
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
         drives: "Drives | None" = None,
@@ -106,6 +113,7 @@ class Gateway:
         self.routes = routes
         self.authenticator = authenticator
         self.on_model_usage = on_model_usage
+        self.on_model_refusal = on_model_refusal or _unheard
         self.on_sandbox_activity = on_sandbox_activity
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
@@ -121,6 +129,7 @@ class Gateway:
         self.google_tokens = GoogleTokens()
         self.heads = Heads(self)
         self.familiar_answers = Familiar(of_answer)
+        self.timings = Timings()
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)

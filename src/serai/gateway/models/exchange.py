@@ -7,11 +7,12 @@ from serai.gateway.admission import admit_call
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request, status_start
 from serai.gateway.models.bodies import rewrite
-from serai.gateway.models.counts import Tally
 from serai.gateway.models.failures import Failure, error_event
+from serai.gateway.models.outcome import conclude
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.refusals import not_strict, too_large, unreadable
-from serai.gateway.models.token_policies import Reservation, meter_call, most_tokens
+from serai.gateway.models.timing import timing_key
+from serai.gateway.models.token_policies import Reservation, most_tokens
 from serai.gateway.problems import (
     RequestTimeout,
     UpstreamSlow,
@@ -21,14 +22,13 @@ from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
-from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
+from serai.gateway.usage import AnswerMeter, LineMeter, Meter, StreamMeter, meter_for
 from serai.kernel.errors import BadRequest, SeraiError
 
 if TYPE_CHECKING:
     from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
-_STREAM_METERS = (StreamMeter, LineMeter)
 _BACKLOG = 64 * 1024
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
 
@@ -43,13 +43,17 @@ class ModelExchange(Exchange):
         "collects",
         "ended",
         "failure",
+        "first",
+        "headed",
         "heard",
         "meter",
         "plan",
+        "problem",
         "reserved",
         "route",
         "secret",
         "sent",
+        "sent_at",
         "size",
         "streamed",
         "strip",
@@ -70,13 +74,16 @@ class ModelExchange(Exchange):
         self.meter: Meter | None = None
         self.failure: Failure | None = None
         self.reserved: Reservation | None = None
+        self.problem: SeraiError | None = None
+        self.sent_at = self.headed = self.first = 0.0
+        """When it was sent for the first time, and when head and body of the answer began."""
 
     def resume(self, call: "Express") -> None:
         """Take over a call that is on its way already."""
         self.plan, self.route = call.plan, call.plan.route
         self.principal, self.credential = call.principal, call.credential()
         self.request_id = call.request_id.decode("ascii")
-        self.started, self.strip = call.started, call.strip
+        self.started, self.strip, self.sent_at = call.started, call.strip, call.sent
         self.address, self.secret = call.plan.address, call.plan.secret
         self.collects, self.sent = call.plan.rewrites, True
         self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
@@ -216,6 +223,7 @@ class ModelExchange(Exchange):
             head += (b"authorization: Bearer ", token, b"\r\n")
         head += (b"\r\n", body)
         self.sent = True
+        self.sent_at = self.sent_at or time.time()
         self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
         self.dispatch(plan.address, b"".join(head), chunked=chunked)
 
@@ -244,6 +252,7 @@ class ModelExchange(Exchange):
 
     # -- the answer
     def answered(self, answer: Answer) -> None:
+        self.headed = time.time()
         index = answer.index
         kind = index.get(b"content-type", b"")
         if kind != b"application/json":
@@ -258,7 +267,13 @@ class ModelExchange(Exchange):
         if not answer.empty:
             coding = index.get(b"content-encoding", b"")
             self.meter = meter_for(kind, coding, strip=self.strip)
+        self._begin_answer(answer)
+
+    def _begin_answer(self, answer: Answer) -> None:
         Exchange.answered(self, answer)
+        before = self.sent_at - self.started
+        timing = self.gateway.timings[timing_key(before, self.headed - self.sent_at)]
+        self.out.insert(-1, timing)  # before the empty line
 
     def _expects_json(self) -> bool:
         """Whether it is a question to a model, and not, say, the download of a file."""
@@ -280,6 +295,8 @@ class ModelExchange(Exchange):
         if self.failure is not None:
             self._failing(self.failure, data)
             return
+        if not self.first:
+            self.first = time.time()
         if self.meter is not None:
             data = self.meter.feed(data)
         if self.chunked_out:
@@ -330,7 +347,7 @@ class ModelExchange(Exchange):
 
     def _pass_head(self, answer: Answer) -> None:
         """Pass on the head of the provider's own error, marked as such."""
-        Exchange.answered(self, answer)
+        self._begin_answer(answer)
         self.out.insert(-1, b"x-blaxel-source: provider\r\n")  # before the empty line
 
     def _can_still_refuse(self) -> bool:
@@ -346,9 +363,11 @@ class ModelExchange(Exchange):
         self.fail(unreadable(self.status, b"".join(meter.parts)))
 
     def fail(self, problem: SeraiError) -> None:
+        self.problem = self.problem or problem
         super().fail(of_provider(problem))
 
     def cut(self, problem: SeraiError) -> None:
+        self.problem = problem
         if self.streamed and (self.chunked_out or not self.request.http11):
             family = self.plan.route.api.family if self.plan else "openai"
             last = error_event(family, problem, self.request_id)
@@ -364,26 +383,4 @@ class ModelExchange(Exchange):
     def closed(self) -> None:
         if self.reserved is not None:
             self.gateway.token_policies.release(self.reserved)
-        if self.route is not None and self.sent:
-            usage = self._usage()
-            meter_call(self.gateway, self.route, self.principal, usage)
-
-    def _usage(self) -> ModelUsage:
-        meter = self.meter
-        tally = Tally() if meter is None else meter.tally
-        estimated = False
-        if not self.ended and isinstance(meter, _STREAM_METERS) and meter.events > tally.output:
-            tally.note(None, meter.events)
-            estimated = True
-        return ModelUsage(
-            request_id=self.request_id,
-            status=self.status,
-            input_tokens=tally.input,
-            output_tokens=tally.output,
-            total_tokens=tally.total,
-            started=self.started,
-            duration=max(0.0, time.time() - self.started),
-            streamed=self.streamed,
-            counted=tally.counted,
-            estimated=estimated,
-        )
+        conclude(self)
