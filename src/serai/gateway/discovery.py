@@ -22,6 +22,7 @@ from serai.resources.kinds import CONNECTIONS, MODELS, POLICIES
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.store.reach import unbounded
+from serai.wire.model_gateway import ModelGateway
 
 REPAIR_SECONDS = 30.0
 log = structlog.get_logger(__name__)
@@ -149,6 +150,7 @@ class Discovery:
             api_key="",
             model=runtime.get("model") or None,
             disabled=not spec["enabled"],
+            gateway=msgspec.convert(spec.get("gateway") or {}, ModelGateway),
         )
         names = spec.get("integrationConnections") or []
         document = connections.get((model.workspace, names[0])) if names else None

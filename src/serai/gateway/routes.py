@@ -8,6 +8,7 @@ import msgspec
 
 from serai.catalog.provider_api import ProviderApi
 from serai.gateway.models.token_policies import TokenPolicy
+from serai.wire.model_gateway import ModelGateway
 
 
 class SandboxRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,9 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         unusable: why it cannot be called, for people; empty when it can.
         token_policies: limits of its tokens.
         strict: one of them is strict.
+        gateway: the model's extra settings.
+        plain: none of these needs more than one attempt at one place, so that a call may go the
+            short way (``serai.gateway.models.express``).
     """
 
     account_id: str
@@ -64,6 +68,13 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     unusable: str = ""
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
+    gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
+    plain: bool = True
+
+    def __post_init__(self) -> None:
+        extra = self.gateway
+        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache)
+        msgspec.structs.force_setattr(self, "plain", not any(needs))
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
 from serai.resources.kind import Body, Kind, Operations
 from serai.resources.masking import env_slots, map_slots
+from serai.resources.model_gateway import check_gateway
 from serai.wire.models import IntegrationConnection, Model, Policy
 from serai.wire.workloads import Agent, Function
 
@@ -54,6 +55,7 @@ def prepare_model(body: Body) -> None:
     spec.setdefault("enabled", True)
     _names(spec.get("policies"), "spec.policies")
     _names(spec.get("integrationConnections"), "spec.integrationConnections")
+    check_gateway(body)
 
 
 def prepare_connection(body: Body) -> None:

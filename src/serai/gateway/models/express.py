@@ -121,7 +121,7 @@ def _admit(gateway: "Gateway", head: Head) -> tuple[Principal, Plan] | None:
         return None
     demand_workload(principal, head.target)
     route = admit_call(gateway, principal, head.target)
-    if route.strict or route.api.service_account:
+    if not route.plain or route.strict or route.api.service_account:
         return None
     return principal, gateway.plans.find(route, head.target.rest)
 
