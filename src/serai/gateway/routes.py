@@ -53,6 +53,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         gateway: the model's extra settings.
         plain: none of these needs more than one attempt at one place, so that a call may go the
             short way (``serai.gateway.models.express``).
+        labels: those of the model, as JSON.
+        logged: something of its calls' content is kept.
     """
 
     account_id: str
@@ -69,12 +71,16 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
+    labels: str = "{}"
     plain: bool = True
+    logged: bool = False
 
     def __post_init__(self) -> None:
         extra = self.gateway
-        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache)
+        logged = extra.request_log is not None and bool(extra.request_log.enabled)
+        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, logged)
         msgspec.structs.force_setattr(self, "plain", not any(needs))
+        msgspec.structs.force_setattr(self, "logged", logged)
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ def check_gateway(body: Body) -> None:
     _check_fallbacks(gateway.get("fallbacks"), body["metadata"]["name"])
     _check_balance(gateway.get("balance"), spec.get("integrationConnections") or [])
     _check_cache(gateway.get("cache"))
+    _check_request_log(gateway.get("requestLog"))
 
 
 def _whole(holder: Body, name: str, low: int, high: int, where: str) -> None:
@@ -93,6 +94,14 @@ def _check_balance(balance: Body | None, connections: list[str]) -> None:
             raise BadRequest(f"{where}.weights.{name} {weight} is outside 0 to 1000.")
     if connections and all(weights.get(name, 1) == 0 for name in connections):
         raise BadRequest(f"{where}.weights are all 0: give one connection a weight of 1 or more.")
+
+
+def _check_request_log(wanted: Body | None) -> None:
+    if wanted is None:
+        return
+    where = "spec.gateway.requestLog"
+    _needed(wanted, "enabled", where, "say true to keep something of each call")
+    _whole(wanted, "retentionDays", 1, 365, where)
 
 
 def _check_cache(cache: Body | None) -> None:

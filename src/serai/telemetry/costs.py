@@ -1,10 +1,9 @@
 """What one model call costs, at the same prices as the bill."""
 
 from datetime import date
-from decimal import Decimal
 
 from serai.metering.dimensions import MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, MODEL_REQUESTS
-from serai.metering.money import published
+from serai.metering.money import plain, published
 from serai.metering.prices import PriceList
 
 
@@ -16,8 +15,8 @@ def cost_of(
     day: date,
     status: int,
     tokens: tuple[int, int],
-) -> Decimal | None:
-    """The cost of a call in the list's currency; ``None`` where the list has no price for it.
+) -> str | None:
+    """The exact cost of a call in the list's currency; ``None`` where the list has no price for it.
 
     Args:
         prices: those of the account.
@@ -39,4 +38,4 @@ def cost_of(
     ]
     if not found:
         return None
-    return published(sum(rate * amount for rate, amount in found)).normalize()
+    return plain(published(sum(rate * amount for rate, amount in found)))

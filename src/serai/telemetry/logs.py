@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -96,8 +97,8 @@ class RequestLogs:
         done = 0
         while self._waiting:
             batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
-            rows = await asyncio.to_thread(lambda batch=batch: [self._row(each) for each in batch])
-            await store.write(lambda conn, rows=rows: _write(conn, rows))
+            rows = await asyncio.to_thread(self._rows, batch)
+            await store.write(partial(_write, rows))
             for kept in batch:
                 self._waiting.popleft()
                 self._held -= kept.size
@@ -120,6 +121,9 @@ class RequestLogs:
             log.warning("request_logs_wait", calls=len(self._waiting), problem=problem.message)
         except Exception:
             log.exception("request_logs_wait", calls=len(self._waiting))
+
+    def _rows(self, batch: list[Kept]) -> list[tuple[Any, ...]]:
+        return [self._row(kept) for kept in batch]
 
     def _row(self, kept: Kept) -> tuple[Any, ...]:
         told = put_together(kept.answer) if kept.streamed else None
@@ -196,5 +200,5 @@ def _encoded(redactor: Redactor, value: Any) -> str:
         return ""
 
 
-def _write(conn: Connection, rows: list[tuple[Any, ...]]) -> None:
+def _write(rows: list[tuple[Any, ...]], conn: Connection) -> None:
     upsert_many(conn, model_request_logs, rows, "set")

@@ -81,6 +81,11 @@ class ModelSeries:
         self.output = Distribution(TOKENS)
         self.cached_tokens = self.reasoning_tokens = self.attempts = 0
 
+    def refused(self, code: str) -> None:
+        """A call was refused before it was sent."""
+        known = code in self.refusals or len(self.refusals) < MOST_CODES
+        self.refusals[code if known else OTHER] += 1
+
     def failed(self, code: str, origin: str) -> None:
         """A call that was sent ended with an error."""
         key = (code, origin)

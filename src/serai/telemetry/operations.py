@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -213,7 +212,7 @@ def shown(row: Row[Any], prices: PriceList) -> ModelRequest:
     )
 
 
-def _money(cost: Decimal | None, prices: PriceList) -> dict[str, Any]:
+def _money(cost: str | None, prices: PriceList) -> dict[str, Any]:
     return {} if cost is None else {"cost": cost, "currency": prices.currency}
 
 

@@ -125,12 +125,16 @@ def prune_logs(conn: Connection, now_ms: int) -> int:
         return conn.execute(query).rowcount
 
 
-@unbounded("a model that is gone takes along what was kept of its calls")
-def forget_models(conn: Connection, living: frozenset[str]) -> int:
-    """Delete what was kept of the contents of calls of all models but the living ones, by id."""
+@unbounded("models of all workspaces are looked at alike")
+def logged_models(conn: Connection) -> frozenset[str]:
+    """Ids of the models of whose calls some content is kept."""
     column = model_request_logs.c.resource_id
-    known = {str(found) for found in conn.execute(select(column).distinct()).scalars()}
-    gone = sorted(known - living)
-    for resource_id in gone:
-        conn.execute(delete(model_request_logs).where(column == resource_id))
-    return len(gone)
+    return frozenset(map(str, conn.execute(select(column).distinct()).scalars()))
+
+
+@unbounded("a model that is gone takes along what was kept of its calls")
+def forget_logs(conn: Connection, models: frozenset[str]) -> None:
+    """Delete what was kept of the contents of calls of these models, by id."""
+    for resource_id in sorted(models):
+        found = model_request_logs.c.resource_id == resource_id
+        conn.execute(delete(model_request_logs).where(found))

@@ -1,6 +1,5 @@
 """Calls of models as the platform saw them: shapes of our own, beside the contract."""
 
-from decimal import Decimal
 from typing import Any
 
 from serai.wire.common import Wire
@@ -53,7 +52,7 @@ class ModelRequest(Wire):
         first_byte_ms: until the answer began: of a stream, its first event.
         duration_ms: until it ended.
         tokens: only where the provider told them.
-        cost: at the prices of the account; left out where none is set for this model.
+        cost: a decimal, at the prices of the account; left out where none is set for this model.
         currency: of ``cost``.
         attempts: how often it was sent; 0 for none.
         cache: ``hit`` or ``miss``, of a model with a cache.
@@ -78,7 +77,7 @@ class ModelRequest(Wire):
     error: ModelRequestError | None = None
     first_byte_ms: float | None = None
     tokens: ModelRequestTokens | None = None
-    cost: Decimal | None = None
+    cost: str | None = None
     currency: str | None = None
     cache: str | None = None
     credential_id: str | None = None

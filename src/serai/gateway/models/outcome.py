@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from serai.gateway.models.counts import Tally, model_named
 from serai.gateway.models.failures import blame
 from serai.gateway.models.naming import operation_of
@@ -15,11 +17,38 @@ if TYPE_CHECKING:
 _STREAM_METERS = (StreamMeter, LineMeter)
 
 
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a call said, of a model whose calls are logged.
+
+    Attributes:
+        request: the body that was sent; empty for one that streamed.
+        answer: the beginning of the answer's body, without the provider's key.
+        length: of the whole answer, in bytes.
+    """
+
+    request: bytes
+    answer: bytes
+    length: int
+
+    @classmethod
+    def of(cls, call: "ModelExchange") -> "Content":
+        """That of a call that has ended."""
+        if call.failure is not None:
+            told = call.failure.hidden(bytes(call.failure.body))
+            return cls(call.asked, told, len(told))
+        return cls(call.asked, b"".join(call.told or ()), call.length)
+
+
 def conclude(call: "ModelExchange") -> None:
     """Tell of a call that has ended: sent or refused."""
     gateway = call.gateway
     if call.route is not None and call.sent:
-        meter_call(gateway, call.route, call.principal, usage_of(call))
+        usage = usage_of(call)
+        if call.route.logged:
+            gateway.on_model_content(call.route, usage, Content.of(call))
+        if call.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(call.span, call.route, usage)
+        meter_call(gateway, call.route, call.principal, usage)
         return
     target, principal = call.target, call.principal
     route = gateway.routes.models.get((target.workspace, target.name))
@@ -27,7 +56,10 @@ def conclude(call: "ModelExchange") -> None:
         return
     owns = principal.account_admin and principal.account_id == route.account_id
     if owns or target.workspace in principal.workspaces:  # strangers write nothing into others' log
-        gateway.on_model_refusal(route, principal, usage_of(call))
+        usage = usage_of(call)
+        if call.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(call.span, route, usage)
+        gateway.on_model_refusal(route, principal, usage)
 
 
 def usage_of(call: "ModelExchange") -> ModelUsage:
