@@ -123,7 +123,13 @@ class RequestLogs:
             log.exception("request_logs_wait", calls=len(self._waiting))
 
     def _rows(self, batch: list[Kept]) -> list[tuple[Any, ...]]:
-        return [self._row(kept) for kept in batch]
+        rows = []
+        for kept in batch:
+            try:
+                rows.append(self._row(kept))
+            except RecursionError:
+                self.lost += 1  # nested deeper than anybody's messages; it must not hold up others
+        return rows
 
     def _row(self, kept: Kept) -> tuple[Any, ...]:
         told = put_together(kept.answer) if kept.streamed else None
@@ -194,10 +200,7 @@ def _redacted(redactor: Redactor, body: bytes) -> str:
 
 
 def _encoded(redactor: Redactor, value: Any) -> str:
-    try:
-        return msgspec.json.encode(redactor.value(value)).decode()
-    except RecursionError:
-        return ""
+    return msgspec.json.encode(redactor.value(value)).decode()
 
 
 def _write(rows: list[tuple[Any, ...]], conn: Connection) -> None:

@@ -35,7 +35,7 @@ class Distribution:
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
+        self.bounds = tuple(map(float, bounds))
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 

@@ -90,7 +90,7 @@ def _called(value: Any) -> Iterable[str]:
             yield from _called(each)
     elif isinstance(value, dict):
         kind, name = value.get("type"), value.get("name")
-        if kind in {"tool_use", "function_call"} and isinstance(name, str):
+        if kind in ("tool_use", "function_call") and isinstance(name, str):
             yield name
         for key in ("function", "functionCall"):
             if isinstance(_field(value.get(key), "name"), str):
