@@ -6,6 +6,7 @@ from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
 from serai.resources.kind import Body, Kind, Operations
 from serai.resources.masking import env_slots, map_slots
+from serai.resources.model_gateway import check_gateway
 from serai.wire.models import IntegrationConnection, Model, Policy
 from serai.wire.workloads import Agent, Function
 
@@ -54,6 +55,7 @@ def prepare_model(body: Body) -> None:
     spec.setdefault("enabled", True)
     _names(spec.get("policies"), "spec.policies")
     _names(spec.get("integrationConnections"), "spec.integrationConnections")
+    check_gateway(body)
 
 
 def prepare_connection(body: Body) -> None:
@@ -95,10 +97,12 @@ def _check_max_tokens(limits: Body) -> None:
         )
     if not 1 <= limits.get("step", 1) <= 10_000:
         raise BadRequest("spec.maxTokens.step must be a whole number from 1 to 10000.")
-    numbers = [limits.get(name) or 0 for name in ("input", "output", "total")]
+    names = ("input", "output", "total", "ratioInputOverOutput")
+    numbers = [limits.get(name) or 0 for name in names]
     if min(numbers) < 0 or not any(numbers):
         raise BadRequest(
-            "spec.maxTokens needs a limit above 0 in input, output or total; 0 sets none."
+            "spec.maxTokens needs a limit above 0 in input, output or total (or a"
+            " ratioInputOverOutput); 0 sets none."
         )
 
 

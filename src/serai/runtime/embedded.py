@@ -15,7 +15,7 @@ from serai.runtime.disks import Disks
 from serai.runtime.guest.tree import Successors
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
-from serai.runtime.plans import check_id, check_plan, limits_of
+from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
 from serai.runtime.pool import Pool
 from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.roots.library import Library
@@ -23,7 +23,7 @@ from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
 from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked_if_there, read_trace
+from serai.runtime.traces import is_running, locked_if_there, of_handle, read_trace
 
 _TRIAL = "trial"
 _KILL_SECONDS = 10.0
@@ -71,11 +71,7 @@ class EmbeddedRuntime:
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.files: Files = SavedFiles(
-            self._storage,
-            self._send,
-            self._turn,
-            lambda each: self._stop(each, None),
-            self.library.pins,
+            self._storage, self._send, self._turn, self._stop, self.library.pins
         )
 
     @property
@@ -168,49 +164,49 @@ class EmbeddedRuntime:
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
-        return is_running(_trace_of(handle))
+        return is_running(of_handle(handle))
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend."""
-        await self.sleepers.suspend(handle.id, _trace_of(handle))
+        await self.sleepers.suspend(handle.id, of_handle(handle))
 
     async def resume(self, handle: SandboxHandle) -> None:
         """See Runtime.resume."""
-        await self.sleepers.resume(handle.id, _trace_of(handle))
+        await self.sleepers.resume(handle.id, of_handle(handle))
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """See Runtime.suspended."""
-        return freezer.is_frozen(_trace_of(handle))
+        return freezer.is_frozen(of_handle(handle))
 
     async def attach(self, handle: SandboxHandle) -> None:
         """Connect the network of a running sandbox with a new egress process."""
         if self._egress:
             details = {"id": handle.id, "egress": self._egress}
-            await self._send("network", _trace_of(handle), details)
+            await self._send("network", of_handle(handle), details)
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
         check_id(handle.id)
-        trace = _trace_of(handle)
+        trace = of_handle(handle)
         async with self._turn(handle.id):
             await asyncio.to_thread(self._stop, handle.id, trace)
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End the sandbox in every run we know of and remove all there is of it."""
         check_id(sandbox_id)
-        trace = _trace_of(handle) if handle is not None else None
+        trace = of_handle(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
 
     async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
         """See Runtime.mount."""
         async with self._turn(handle.id):
-            await self.disks.mount(mount, _trace_of(handle), self._send)
+            await self.disks.mount(mount, of_handle(handle), self._send)
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """See Runtime.unmount."""
         async with self._turn(handle.id):
-            await self._send("unmount", _trace_of(handle), {"path": path})
+            await self._send("unmount", of_handle(handle), {"path": path})
 
     async def successor(self, handle: SandboxHandle) -> str:
         """See Runtime.successor."""
@@ -275,9 +271,15 @@ class EmbeddedRuntime:
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
-        return _trace_of(handle).network
+        return of_handle(handle).network
+
+    def _checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
+        """The directory of the checkpoint that it goes on with, and the tree that this is of."""
+        refuse_memory(plan, self.name)
+        return "", ""
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
+        memory, tree = self._checkpoint_of(plan)
         api_socket, port_socket = self._storage.sockets(plan.id)
         defaults = choice.environment(plan.hostname)
         return Birth(
@@ -303,6 +305,8 @@ class EmbeddedRuntime:
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
             saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
+            memory=memory,
+            tree=tree,
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -336,7 +340,7 @@ class EmbeddedRuntime:
                 "SIGKILL; it is most likely waiting for a disk"
             )
 
-    def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
+    def _stop(self, sandbox_id: str, trace: Trace | None = None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
         with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
@@ -392,10 +396,3 @@ class EmbeddedRuntime:
 
 def _not_started() -> RuntimeProblem:
     return RuntimeProblem("the embedded runtime was not started: call start() first")
-
-
-def _trace_of(handle: SandboxHandle) -> Trace:
-    try:
-        return msgspec.json.decode(handle.state, type=Trace)
-    except msgspec.DecodeError as error:
-        raise RuntimeProblem(f"the handle of sandbox {handle.id} is not of this runtime") from error

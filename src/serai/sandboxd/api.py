@@ -80,12 +80,15 @@ class Api:
         ):
             routes.add_to(self.router)
 
+    def become(self, config: Mapping[str, object]) -> None:
+        """Be the API of a copy of the sandbox: its processes run on, later ones are the copy's."""
+        home, variables = _surroundings(config)
+        self.surroundings.settle(variables, home)
+
     def settle(self, config: Mapping[str, object]) -> None:
         """Become the API of the one sandbox that a configuration tells about."""
-        home, workdir = text_of(config, "home", "/root"), text_of(config, "workdir", "/")
-        environment = config.get("environment")
-        variables = dict(environment) if isinstance(environment, Mapping) else {}
-        variables.setdefault("HOSTNAME", text_of(config, "hostname", "sandbox"))
+        home, variables = _surroundings(config)
+        workdir = text_of(config, "workdir", "/")
         self.paths.home, self.paths.workdir = home, workdir
         self.surroundings.settle(variables, home)
         proc = config.get("proc")
@@ -172,3 +175,11 @@ async def accepted(fd: int, protocol: asyncio.Protocol) -> asyncio.Transport:
 def text_of(config: Mapping[str, object], key: str, default: str) -> str:
     """A value as text."""
     return str(config.get(key) or default)
+
+
+def _surroundings(config: Mapping[str, object]) -> tuple[str, dict[str, str]]:
+    """Home directory and environment of processes."""
+    environment = config.get("environment")
+    variables = dict(environment) if isinstance(environment, Mapping) else {}
+    variables.setdefault("HOSTNAME", text_of(config, "hostname", "sandbox"))
+    return text_of(config, "home", "/root"), variables

@@ -84,10 +84,11 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
         config: ``id``, ``hostname``, ``environment`` (a map), ``home`` and ``workdir``;
             optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`; ``services``,
             processes to start at once: maps with ``name``, ``command``, ``working_dir``,
-            ``ports`` and ``restarts``; ``proc``, a descriptor of a ``/proc`` that can be
-            written to where the visible one cannot; ``successors``, the directory of later
-            versions (see :mod:`serai.sandboxd.succession`), and ``kept``, descriptors that they
-            need.
+            ``ports`` and ``restarts``; ``changes``, called with what takes such a map, in any
+            thread, once this has become a copy of the sandbox; ``proc``, a descriptor of a
+            ``/proc`` that can be written to where the visible one cannot; ``successors``, the
+            directory of later versions (see :mod:`serai.sandboxd.succession`), and ``kept``,
+            descriptors that they need.
     """
     code = 1
     try:
@@ -188,6 +189,9 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
+    subscribe = config.get("changes")
+    if callable(subscribe):
+        subscribe(lambda told: loop.call_soon_threadsafe(api.become, told))
     await _serve(api, listener, port)
 
 

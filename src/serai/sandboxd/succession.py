@@ -87,8 +87,8 @@ class Succession:
     def _start_of(self, tree: str) -> list[str]:
         if not self.place:
             raise SuccessionProblem(
-                "this sandbox was started by a version that could not be replaced while it runs;"
-                " start the sandbox anew"
+                "the API of this sandbox cannot be replaced while it runs, as it was started by an"
+                " earlier version or with gVisor: start the sandbox anew"
             )
         if not _NAME.fullmatch(tree):
             raise SuccessionProblem(

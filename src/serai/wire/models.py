@@ -3,6 +3,7 @@
 from typing import Literal
 
 from serai.wire.common import CoreEvent, Flavor, Metadata, Status, Wire
+from serai.wire.model_gateway import ModelGateway
 
 
 class ModelRuntime(Wire):
@@ -38,7 +39,10 @@ class ModelRuntime(Wire):
 
 
 class ModelSpec(Wire):
-    """What a client wants of a model; the first integration connection serves it."""
+    """What a client wants of a model; of several integration connections each serves a share.
+
+    ``gateway`` is our extension.
+    """
 
     enabled: bool | None = None
     sandbox: bool | None = None
@@ -46,6 +50,7 @@ class ModelSpec(Wire):
     policies: list[str] | None = None
     integration_connections: list[str] | None = None
     runtime: ModelRuntime | None = None
+    gateway: ModelGateway | None = None
 
 
 class Model(Wire):

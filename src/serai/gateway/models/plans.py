@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serai.catalog.provider_api import place_of
+from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
 from serai.gateway.upstream import Address
@@ -56,6 +57,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
+        operation: what OpenTelemetry calls it.
     """
 
     route: ModelRoute
@@ -71,6 +73,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
+    operation: str
 
     def start(self, query: bytes | None) -> bytes:
         """The rest of the first line and the ``Host`` field, for a client's query."""
@@ -160,6 +163,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
+        operation_of(rest),
     )
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.guest import tree
+from serai.runtime.guest.records import read_record
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Setup
 from serai.runtime.port import NotInstalled, RuntimeProblem
@@ -40,7 +41,9 @@ class ProgramRuntime(EmbeddedRuntime):
         program = self._program()
         built = tree.build(self._successors.folder, self._entry)
         if not self._storage.known():
-            _keep_only(built)
+            saved = map(self._storage.saved_files, self._storage.known_saved())
+            records = [record for path in saved if (record := read_record(path))]
+            _keep_only({built.name, *(record.tree for record in records)}, self._successors.folder)
         return msgspec.structs.replace(
             setup, starter=self.starter, program=program, tree=str(built)
         ), masks
@@ -51,11 +54,10 @@ class ProgramRuntime(EmbeddedRuntime):
         return RuntimeProblem(f"the runtime {self.name} cannot be used on this host: {problem}")
 
 
-def _keep_only(built: Path) -> None:
-    """Remove trees of earlier installations; no sandbox is there that could run from one."""
-    folder = built.parent.parent
-    for path in (*folder.glob("guest-*"), *built.parent.glob("guest-*")):
-        if path.stem == built.stem:
+def _keep_only(names: set[str], folder: Path) -> None:
+    """Remove trees of earlier installations that no sandbox runs from, and no saved process."""
+    for path in (*folder.glob("guest-*"), *tree.trees_in(folder).glob("guest-*")):
+        if path.stem in names:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,97 @@
+"""The extra settings of a model: what is kept, and what is refused in which words."""
+
+from typing import Any
+
+import pytest
+
+
+def model(name: str, gateway: Any, **spec: Any) -> dict[str, Any]:
+    runtime = {"type": "openai", "model": "m"}
+    return {"metadata": {"name": name}, "spec": {"runtime": runtime, "gateway": gateway} | spec}
+
+
+FULL = {
+    "timeoutMs": 2000,
+    "retries": {"attempts": 3, "backoffMs": 100, "maxBackoffMs": 2000, "on": [429, 503]},
+    "balance": {"weights": {"one": 3, "two": 0}, "coolDownSeconds": 10, "failures": 2},
+    "cache": {"ttlSeconds": 60, "maxEntryKb": 64},
+}
+
+
+def test_settings_are_kept_and_answered(api) -> None:
+    connections = {"integrationConnections": ["one", "two"]}
+    sent = model("settled", FULL, **connections)
+    assert api.post("/v0/models", json=sent).json()["spec"]["gateway"] == FULL
+    assert api.get("/v0/models/settled").json()["spec"]["gateway"] == FULL
+    without = model("settled", None, **connections)
+    del without["spec"]["gateway"]
+    assert "gateway" not in api.put("/v0/models/settled", json=without).json()["spec"]
+
+
+@pytest.mark.parametrize(
+    ("gateway", "words"),
+    [
+        ("fast", "spec.gateway"),
+        ({"retires": {"attempts": 1}}, "retires"),
+        ({"timeoutMs": 0}, "spec.gateway.timeoutMs 0 is outside 1 to 3600000"),
+        ({"timeoutMs": "1s"}, "spec.gateway.timeoutMs"),
+        ({"timeoutMs": 10**7}, "spec.gateway.timeoutMs"),
+        ({"retries": {}}, "spec.gateway.retries.attempts is missing"),
+        ({"retries": {"attempts": 0}}, "spec.gateway.retries.attempts 0 is outside 1 to 10"),
+        ({"retries": {"attempts": 11}}, "spec.gateway.retries.attempts 11"),
+        ({"retries": {"attempts": 1, "backoffMs": 0}}, "spec.gateway.retries.backoffMs 0"),
+        ({"retries": {"attempts": 1, "maxBackoffMs": -5}}, "spec.gateway.retries.maxBackoffMs -5"),
+        (
+            {"retries": {"attempts": 1, "backoffMs": 500, "maxBackoffMs": 100}},
+            "backoffMs 500 is above spec.gateway.retries.maxBackoffMs 100",
+        ),
+        ({"retries": {"attempts": 1, "on": []}}, "spec.gateway.retries.on is empty"),
+        ({"retries": {"attempts": 1, "on": [200]}}, "200, which is no error status"),
+        ({"retries": {"attempts": 1, "on": ["5xx"]}}, "spec.gateway.retries.on"),
+        ({"fallbacks": "other"}, "spec.gateway.fallbacks"),
+        ({"fallbacks": ["senseless"]}, "the model 'senseless' itself"),
+        ({"fallbacks": ["a", "a"]}, "'a' twice"),
+        ({"fallbacks": ["Not A Name"]}, "spec.gateway.fallbacks"),
+        ({"fallbacks": list("abcdef")}, "at most 5"),
+        ({"balance": {"weights": {"nope": 1}}}, "'nope', which is not in"),
+        ({"balance": {"weights": {"one": -1}}}, "spec.gateway.balance.weights.one -1"),
+        ({"balance": {"weights": {"one": 1.5}}}, "spec.gateway.balance.weights"),
+        ({"balance": {"weights": {"one": 0, "two": 0}}}, "are all 0"),
+        ({"balance": {"coolDownSeconds": 0}}, "spec.gateway.balance.coolDownSeconds 0"),
+        ({"balance": {"failures": 0}}, "spec.gateway.balance.failures 0"),
+        ({"cache": {}}, "spec.gateway.cache.ttlSeconds is missing"),
+        ({"cache": {"ttlSeconds": 0}}, "leave spec.gateway.cache out"),
+        ({"cache": {"ttlSeconds": -1}}, "spec.gateway.cache.ttlSeconds -1"),
+        ({"cache": {"ttlSeconds": 1, "maxEntryKb": 0}}, "spec.gateway.cache.maxEntryKb 0"),
+    ],
+)
+def test_senseless_settings_are_refused_by_name(api, gateway: Any, words: str) -> None:
+    sent = model("senseless", gateway, integrationConnections=["one", "two"])
+    answer = api.post("/v0/models", json=sent)
+    assert answer.status_code == 400
+    assert words in answer.json()["message"]
+    assert api.get("/v0/models/senseless").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"per": "minute"}, "rateLimits[0] limits nothing"),
+        ({"requests": 0, "per": "minute"}, "rateLimits[0].requests 0 is outside"),
+        ({"tokens": -5, "per": "minute"}, "rateLimits[0].tokens -5 is outside"),
+        ({"requests": 1}, "rateLimits[0].per is missing"),
+        ({"requests": 1, "per": "day", "by": "moon"}, "by 'moon' is not one of model, workspace"),
+        ({"requests": 1, "per": "day", "by": "label:team"}, "the label 'team', which the model"),
+    ],
+)
+def test_a_rate_limit_without_sense_is_refused(api, limit: dict, words: str) -> None:
+    spec = {"gateway": {"rateLimits": [limit]}}
+    answer = api.post("/v0/models", json={"metadata": {"name": "senseless"}, "spec": spec})
+    assert (answer.status_code, words in answer.json()["message"]) == (400, True), answer.text
+
+
+def test_the_same_rate_limit_stands_once(api) -> None:
+    limits = [{"requests": 1, "per": "day"}, {"tokens": 9, "per": "day", "by": "model"}]
+    spec = {"gateway": {"rateLimits": limits}}
+    answer = api.post("/v0/models", json={"metadata": {"name": "twice"}, "spec": spec})
+    assert "rateLimits[1]: there is a limit per day by model already" in answer.json()["message"]
