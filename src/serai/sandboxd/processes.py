@@ -1,6 +1,7 @@
 """Processes: their life, and what is kept of them."""
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -175,6 +176,22 @@ class Process:
             killed_in=self._left(_KILL),
             restarts_in=self._left(_RESTART),
             **carried,
+        )
+
+    def again(self) -> ProcessRequest:
+        """What starts the same once more, with the life time that it has left."""
+        usual = self._table.surroundings.variables(None)
+        left = self._left(_EXPIRE)
+        return ProcessRequest(
+            command=self.command,
+            name=self.name,
+            working_dir=self._cwd,
+            env={name: value for name, value in self._env.items() if usual.get(name) != value},
+            timeout=max(1, math.ceil(left)) if left is not None else 0,
+            restart_on_failure=self.restart_on_failure or None,
+            max_restarts=self.max_restarts or None,
+            keep_alive=self.keep_alive or None,
+            stdin=self._wants_input or None,
         )
 
     def _after(self, name: str, seconds: float, action: Callable[[], object]) -> None:

@@ -91,6 +91,7 @@ class SystemRoutes:
         router.add("GET", "/health", self.health)
         router.add("POST", "/upgrade", self.upgrade)
         router.add("POST", "/environment/reload", self.reload)
+        router.add("GET", "/archive/processes", self.processes)
         router.add("GET", "/archive/status", self.archive_status)
         router.add("POST", "/archive/resume", self.archive_status)
         router.add("POST", "/archive/export", self.export)
@@ -192,6 +193,10 @@ class SystemRoutes:
         return json_answer(
             ReloadAnswer(generation=found.generation, applied=applied, removed=removed)
         )
+
+    async def processes(self, request: Request) -> Answer:
+        """What would have to be started again, for the platform, which archives sandboxes."""
+        return json_answer([each.again() for each in self._table if not each.ended.is_set()])
 
     async def archive_status(self, request: Request) -> Answer:
         """The sandbox is never frozen."""
