@@ -28,6 +28,7 @@ from serai.provided import image_policy, provided, resolve_for_sandbox
 from serai.resources.operations import ResourceContext
 from serai.resources.store import DocumentStore
 from serai.runtime.drivers import Drivers
+from serai.runtime.instances import end_orphans
 from serai.runtime.pool import Pool
 from serai.runtime.port import RuntimeProblem
 from serai.storage.drive_sizes import DriveSizes
@@ -93,7 +94,8 @@ class Sandboxing:
         Raises:
             RuntimeProblem: the driver that the settings ask for does not work here.
         """
-        await asyncio.gather(start_egress(self.egress), self.runtime.start())
+        tidied = asyncio.to_thread(end_orphans)
+        await asyncio.gather(start_egress(self.egress), self.runtime.start(), tidied)
 
     def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
         """Put together what keeps sandboxes, which nothing but ``start`` begins."""

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from serai.runtime import cgroups, freezer, host, image, network, processes
+from serai.runtime import cgroups, freezer, host, image, instances, network, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.guest.tree import Successors
@@ -116,7 +116,7 @@ class EmbeddedRuntime:
             if channel is not None:
                 await channel.close()
         if self._setup is not None:
-            await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
+            await asyncio.to_thread(instances.forget, self._storage.key, self._setup.hierarchies)
 
     def images(self) -> list[str]:
         """The image references this host can provide, some after building them first."""
@@ -235,6 +235,7 @@ class EmbeddedRuntime:
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
             hierarchies = tuple(cgroups.discover(f"serai-{storage.key}"))
+            instances.note(storage.root, storage.key, hierarchies)
         except OSError as error:
             raise RuntimeProblem(f"{storage.root}: {error}") from error
         setup = Setup(
