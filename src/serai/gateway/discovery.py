@@ -11,6 +11,7 @@ from serai.catalog.assembly import Catalog
 from serai.catalog.placement import Attached, PolicyProhibits
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
+from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
@@ -115,9 +116,12 @@ class Discovery:
                 self._token_policies.watch(route.resource_id, route.token_policies)
 
     def _governed(
-        self, route: ModelRoute, spec: dict[str, Any], policies: dict[tuple[str, str], Document]
+        self, route: ModelRoute, body: dict[str, Any], policies: dict[tuple[str, str], Document]
     ) -> ModelRoute:
-        """The route with what the policies that the model's spec names have to say."""
+        """The route with its limits, and what the policies that it names have to say."""
+        spec, labels = body["spec"], body["metadata"].get("labels") or {}
+        rates = rate_limits_of(route.gateway, route.workspace, route.resource_id, labels)
+        route = msgspec.structs.replace(route, rate_limits=rates)
         named = spec.get("policies") or []
         found = [policies.get((route.workspace, name)) for name in named]
         if None in found:
@@ -151,7 +155,7 @@ class Discovery:
         routes = {}
         for document in documents.every(conn, MODELS.name):
             route = self._model_route(conn, document, connections)
-            route = self._governed(route, msgspec.json.decode(document.body)["spec"], policies)
+            route = self._governed(route, msgspec.json.decode(document.body), policies)
             # the same object as before, so that what is remembered of it stays
             before = self._routes.models.get((document.workspace, document.name))
             routes[document.workspace, document.name] = before if before == route else route

@@ -7,6 +7,7 @@ gateway only reads it.
 import msgspec
 
 from serai.catalog.provider_api import ProviderApi
+from serai.gateway.models.rate_limits import RateLimit
 from serai.gateway.models.token_policies import TokenPolicy
 from serai.wire.model_gateway import ModelGateway
 
@@ -51,9 +52,12 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         prohibited: why its policies do not let it be called here; empty when they do.
         token_policies: limits of its tokens.
         strict: one of them is strict.
+        rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
         blocked: it is disabled, unusable or prohibited; follows from these.
-        plain: nothing here needs more than one attempt at one place, so that it may go the short way (``serai.gateway.models.express``).
+        reserves: the body of a call says what it may use, which is set aside; follows too.
+        plain: nothing here needs more than one attempt at one place, or a look at a call's body,
+            so that it may go the short way (``serai.gateway.models.express``).
     """
 
     account_id: str
@@ -70,15 +74,18 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     prohibited: str = ""
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
+    rate_limits: tuple[RateLimit, ...] = ()
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
     blocked: bool = False
+    reserves: bool = False
     plain: bool = True
 
     def __post_init__(self) -> None:
         extra = self.gateway
-        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache)
+        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.rate_limits)
         follows = {
             "blocked": self.disabled or bool(self.unusable) or bool(self.prohibited),
+            "reserves": self.strict or any(limit.tokens for limit in self.rate_limits),
             "plain": not any(needs),
         }
         for name, value in follows.items():

@@ -239,13 +239,21 @@ def _violated(
 
 
 def meter_call(
-    gateway: "Gateway", route: "ModelRoute", principal: Principal, usage: ModelUsage
+    gateway: "Gateway",
+    route: "ModelRoute",
+    principal: Principal,
+    usage: ModelUsage,
+    held: Reservation | None = None,
 ) -> None:
-    """A call has ended: count it for the model's policies and tell its usage."""
+    """A call has ended: count it for the model's policies and tell its usage.
+
+    Of a call whose tokens nobody told, all that was ``held`` for it counts.
+    """
     if route.token_policies:
-        gateway.token_policies.note(
-            route.resource_id, route.token_policies, usage.input_tokens, usage.written()
-        )
+        received, sent = usage.input_tokens, usage.written()
+        if held is not None and usage.untold():
+            received, sent = max(received, held.input), max(sent, held.output)
+        gateway.token_policies.note(route.resource_id, route.token_policies, received, sent)
     gateway.on_model_usage(route, principal, usage)
 
 
@@ -275,3 +283,12 @@ def most_tokens(resource_id: str, rest: bytes, body: bytes) -> Reservation:
             " whole number, for example with max_tokens."
         ) from error
     return Reservation(resource_id, len(body), max(0, output) * max(1, choices))
+
+
+def asked_tokens(rest: bytes, body: bytes) -> tuple[int, int | None]:
+    """The most tokens of a call's prompt and of its answer; None when it does not limit that."""
+    try:
+        most = most_tokens("", rest, body)
+    except BadRequest:
+        return len(body), None
+    return most.input, most.output
