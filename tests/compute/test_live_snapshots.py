@@ -317,3 +317,24 @@ def checkpointing(server: Server) -> list[int]:
                     stat = path.with_name("stat").read_text()
                     return [int(stat.rpartition(")")[2].split()[1]), int(path.parent.name)]
     raise AssertionError("no checkpoint is made")
+
+
+def test_connections_to_the_world_end_and_new_ones_are_made(api: httpx.Client, name: str) -> None:
+    """The egress process is where the world begins."""
+    create(api, name)
+    held = (
+        "import socket; s = socket.create_connection(('192.0.0.9', 3128), 10);"
+        "open('/tmp/open', 'w').close()\n"
+        "try: print('ended', s.recv(1) == b'')\n"
+        "except OSError: print('ended', True)"
+    )
+    path = f"/main/sandboxes/{name}/filesystem/%2Ftmp%2Fheld.py"
+    assert api.put(path, json={"content": held.replace(", 10)", ")")}).status_code == 200
+    start(api, name, "python3 /tmp/held.py", "held")
+    until(lambda: "yes" in run(api, name, "test -e /tmp/open && echo yes || true"))
+    assert snapshot(api, name)["contents"] == "memory"
+    until(lambda: "ended True" in api.get(f"/main/sandboxes/{name}/process/held/logs").text)
+    assert fork(api, f"sandboxes/{name}", "away").json()["contents"] == "memory"
+    connect = "import socket; socket.create_connection(('192.0.0.9', 3128), 10); print('there')"
+    for sandbox in (name, "away"):
+        assert run(api, sandbox, f'python3 -c "{connect}"') == "there"
