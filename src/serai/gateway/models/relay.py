@@ -8,13 +8,14 @@ it stands for, whose parser is told the head and reads on from there.
 """
 
 import time
+from itertools import repeat
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import httptools
 import msgspec
 
 from serai.gateway.upstream import Caller, Upstream
-from serai.gateway.usage import StreamMeter
+from serai.gateway.usage import GAP, StreamMeter
 
 if TYPE_CHECKING:
     from serai.gateway.models.exchange import ModelExchange
@@ -156,8 +157,7 @@ class Relay(msgspec.Struct):
         text = payloads[0] if len(payloads) == 1 else b"".join(payloads)
         at = _usage(text, 0)
         if at < 0 or not meter.strip:
-            few = len(text) < _ONE_EVENT * len(payloads)
-            meter.events += len(payloads) if few else text.count(b"\n\n")
+            meter.events += _events(payloads, text)
             while at >= 0:
                 at = self._read(text, at)
             return data
@@ -214,6 +214,16 @@ class Relay(msgspec.Struct):
         exchange.meter = self.meter
         exchange.headed, exchange.first = self.headed, self.first
         return exchange
+
+
+def _events(payloads: list[bytes], text: bytes) -> int:
+    """How many events ``text`` has, which are the payloads: nearly always one in each."""
+    count = len(payloads)
+    if len(text) < _ONE_EVENT * count and (
+        count == 1 or all(map(bytes.endswith, payloads, repeat(b"\n\n")))
+    ):
+        return count
+    return len(GAP.findall(text))
 
 
 def _usage(text: bytes, start: int) -> int:
