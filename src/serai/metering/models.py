@@ -74,7 +74,6 @@ class UsageBuffer:
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
         self._seconds: dict[tuple[str, int], _Second] = {}
-        self._latest: dict[str, _Second] = {}
         self.waiting: list[UsageEvent] = []
         """Events whose write failed and will be tried again."""
         self._max_waiting = max_waiting
@@ -84,36 +83,17 @@ class UsageBuffer:
     def add(self, call: ModelCall) -> None:
         """Count a call; it never blocks."""
         started = call.started
-        second = self._latest.get(call.resource_id)
-        if second is None or not second.begin <= started < second.begin + 1:
-            second = self._second(call)
-            if second is None:
-                return
-        elif started < second.started:
-            second.started = started
-        if call.status < 400:
-            second.requests += 1
-        if call.counted:
-            received, sent = call.input_tokens, call.output_tokens
-            hidden = call.total_tokens - received
-            sent = hidden if hidden > sent else sent
-            second.input += received if 0 <= received <= MAX_TOKENS else _believed(received)
-            second.output += sent if 0 <= sent <= MAX_TOKENS else _believed(sent)
-
-    def _second(self, call: ModelCall) -> "_Second | None":
-        """The second that a call began in, where the calls after it will be looked for first."""
-        if not call.resource_id or not 0 <= call.started < MAX_STARTED:
+        if not call.resource_id or not 0 <= started < MAX_STARTED:
             reason = "no resource or bad time"
             log.error("usage_dropped", request_id=call.request_id, reason=reason)
-            return None
-        key = call.resource_id, int(call.started)
+            return
+        key = call.resource_id, int(started)
         second = self._seconds.get(key)
         if second is None:
             second = self._seconds[key] = _Second(call)
-        elif call.started < second.started:
-            second.started = call.started
-        self._latest[call.resource_id] = second
-        return second
+        elif started < second.started:
+            second.started = started
+        second.add(call)
 
     def flush(self) -> list[UsageEvent]:
         """Everything added since the last flush, summed per resource, dimension and second.
@@ -121,7 +101,6 @@ class UsageBuffer:
         An event starts with the first of its calls.
         """
         seconds, self._seconds = self._seconds, {}
-        self._latest.clear()
         return self._events(
             {
                 (_series(second.call, dimension), int(second.started * SECOND)): amount
@@ -193,13 +172,20 @@ class UsageBuffer:
 class _Second:
     """The calls of one model in one second, added up."""
 
-    __slots__ = ("begin", "call", "input", "output", "requests", "started")
+    __slots__ = ("call", "input", "output", "requests", "started")
 
     def __init__(self, call: ModelCall) -> None:
         self.call = call
-        self.begin = int(call.started)
         self.started = call.started
         self.requests = self.input = self.output = 0
+
+    def add(self, call: ModelCall) -> None:
+        if call.status < 400:
+            self.requests += 1
+        if call.counted:
+            output = max(call.output_tokens, call.total_tokens - call.input_tokens)
+            self.input += min(max(call.input_tokens, 0), MAX_TOKENS)
+            self.output += min(max(output, 0), MAX_TOKENS)
 
     def amounts(self) -> Iterable[tuple[str, int]]:
         """What was used of each dimension; zeros left out."""
@@ -210,10 +196,6 @@ class _Second:
         ):
             if amount:
                 yield dimension, amount
-
-
-def _believed(tokens: int) -> int:
-    return min(max(tokens, 0), MAX_TOKENS)
 
 
 def _series(call: ModelCall, dimension: str) -> Series:
