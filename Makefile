@@ -82,6 +82,10 @@ bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway, the sandboxes and the b
 bench-usage: .venv/.dev ## Measure recording usage, and a year of 100 million events answered
 	@$(BIN)/python -m bench usage $(ARGS)
 
+.PHONY: bench-gateway
+bench-gateway: .venv/.dev ## Compare the model gateway with nginx, TensorZero, Portkey and LiteLLM (15 minutes); ARGS=--quick shows that it runs
+	@$(BIN)/python -m bench.gateway $(ARGS)
+
 .PHONY: demo
 demo: .venv/.runtime $(DEMO)/.ready ## Run the official Python SDK against a server of its own
 	@$(BIN)/python -m examples.demo $(ARGS)
@@ -100,6 +104,8 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
+	@$(LOCK) requirements/bench-litellm.in -o requirements/bench-litellm.lock
+	@$(LOCK) requirements/bench-tensorzero.in -o requirements/bench-tensorzero.lock
 
 .PHONY: clean
 clean: ## Remove environments and caches; state in .serai stays
