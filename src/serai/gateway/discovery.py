@@ -164,7 +164,8 @@ class Discovery:
     def _model_route(
         self, conn: Connection, model: Document, connections: dict[tuple[str, str], Document]
     ) -> ModelRoute:
-        spec = self._store.reveal(MODELS, model)["spec"]
+        body = self._store.reveal(MODELS, model)
+        spec, labels = body["spec"], body["metadata"].get("labels") or {}
         runtime = spec.get("runtime") or {}
         route = ModelRoute(
             account_id=account_of_workspace(conn, model.workspace),
@@ -176,6 +177,7 @@ class Discovery:
             api_key="",
             model=runtime.get("model") or None,
             disabled=not spec["enabled"],
+            labels=msgspec.json.encode(labels).decode(),
             gateway=msgspec.convert(spec.get("gateway") or {}, ModelGateway),
         )
         names = spec.get("integrationConnections") or []
