@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from bench.gateway.goals import GOALS, Goal
 from bench.gateway.lasting import Loss
 from bench.gateway.load import Failed, Sample, load

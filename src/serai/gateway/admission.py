@@ -56,7 +56,7 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         spent = allowance.refusal(route.account_id, route.workspace)
         if spent is not None:
             raise spent
-    if route.disabled or route.unusable:
+    if route.blocked:
         raise refusal(route)
     if route.token_policies and not route.strict:
         gateway.token_policies.admit(route.resource_id, route.token_policies)

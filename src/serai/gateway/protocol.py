@@ -396,6 +396,13 @@ class GatewayProtocol(ReadingProtocol):
         elif waited > (limits.header_timeout if self._fresh else limits.keep_alive):
             self.transport.close()
 
+    def model_called(self) -> Target | None:
+        """The model that is called through this connection right now."""
+        sink = None if self._active is None else self._active.sink
+        if isinstance(sink, Express):
+            return sink.head.target
+        return sink.target if isinstance(sink, ModelExchange) else None
+
     def shutdown(self) -> None:
         """Close when idle; else finish the current request first.
 

@@ -1,82 +1,61 @@
-"""A model call on its way: collected or streamed to the provider, and metered on the way back."""
+"""The answer to a model call: passed on and metered, or told as an error."""
 
 import time
 from typing import TYPE_CHECKING
 
-from serai.gateway.admission import admit_call
+import msgspec
+
 from serai.gateway.exchange import Exchange
-from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request, status_start
-from serai.gateway.models.bodies import rewrite
+from serai.gateway.forwarding import status_start
 from serai.gateway.models.failures import Failure, error_event
 from serai.gateway.models.outcome import conclude
-from serai.gateway.models.plans import Plan
-from serai.gateway.models.refusals import not_strict, too_large, unreadable
+from serai.gateway.models.question import Question
+from serai.gateway.models.rate_limits import without_rate_fields
+from serai.gateway.models.refusals import unreadable
 from serai.gateway.models.timing import timing_key
-from serai.gateway.models.token_policies import Reservation, most_tokens
-from serai.gateway.problems import (
-    RequestTimeout,
-    UpstreamSlow,
-    of_provider,
-)
+from serai.gateway.problems import of_provider
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
 from serai.gateway.usage import AnswerMeter, LineMeter, Meter, StreamMeter, meter_for
-from serai.kernel.errors import BadRequest, SeraiError
+from serai.kernel.errors import SeraiError
 
 if TYPE_CHECKING:
     from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
-_BACKLOG = 64 * 1024
+_HELD_FOR_LOG = 256 * 1024
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
 
 
-class ModelExchange(Exchange):
-    """One model call.
-
-    A JSON body that names the model is collected and rewritten; every other body streams.
-    """
+class ModelExchange(Question):
+    """One model call, from its request to the end of its answer."""
 
     __slots__ = (
-        "collects",
         "ended",
         "failure",
         "first",
         "headed",
-        "heard",
+        "length",
         "meter",
-        "plan",
         "problem",
-        "reserved",
-        "route",
-        "secret",
-        "sent",
-        "sent_at",
-        "size",
         "streamed",
-        "strip",
+        "told",
     )
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
-        Exchange.__init__(self, client, request, target)
-        self.route: ModelRoute | None = None
-        self.plan: Plan | None = None
-        self.collects = True
-        self.size = 0
-        self.heard = 0.0
-        self.secret = b""
-        self.sent = False
-        self.strip = False
+        Question.__init__(self, client, request, target)
         self.streamed = False
         self.ended = False
         self.meter: Meter | None = None
         self.failure: Failure | None = None
-        self.reserved: Reservation | None = None
         self.problem: SeraiError | None = None
-        self.sent_at = self.headed = self.first = 0.0
-        """When it was sent for the first time, and when head and body of the answer began."""
+        self.headed = self.first = 0.0
+        """When head and body of the answer began, in seconds since 1970."""
+        self.told: list[bytes] | None = None
+        """The beginning of the answer, of a model whose calls are logged; and its length."""
+        self.length = 0
 
     def resume(self, call: "Express") -> None:
         """Take over a call that is on its way already."""
@@ -88,167 +67,6 @@ class ModelExchange(Exchange):
         self.collects, self.sent = call.plan.rewrites, True
         self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
         self.deadline = self.heard + self.gateway.limits.model_response_timeout
-
-    def admitted(self) -> None:
-        target = self.target
-        route = admit_call(self.gateway, self.principal, target)
-        self.route = route
-        plan = self.plan = self.gateway.plans.find(route, target.rest)
-        self.collects = (plan.rewrites or route.strict) and self._is_json()
-        if route.strict and not self.collects:
-            raise not_strict()
-        self.heard = self.client.loop.time()
-        if self.request.complete:
-            self._send(plan)
-            return
-        if not self.collects:
-            self._begin_stream(plan)
-            return
-        self._check_announced()
-        if self.size > _BACKLOG:
-            self.client.resume_request()
-        if self.request.expects:
-            self.invite_body()
-
-    def _is_json(self) -> bool:
-        kind = self.request.index.get(b"content-type", b"application/json")
-        return kind == b"application/json" or b"json" in kind.lower()
-
-    def _check_announced(self) -> None:
-        length = self.request.index.get(b"content-length")
-        if length is not None and int(length) > self.gateway.limits.model_body_bytes:
-            raise self._too_large()
-
-    def _too_large(self) -> SeraiError:
-        return too_large(self.gateway.limits.model_body_bytes)
-
-    # -- the request
-    def body(self, data: bytes) -> None:
-        if self.done:
-            return
-        self.size += len(data)
-        if self.plan is None:
-            self.backlog.append(data)
-            if self.size > _BACKLOG:
-                self.client.hold_request()  # until the caller is known
-            return
-        if not self.collects:
-            self._expect_answer()
-            Exchange.body(self, data)
-            return
-        self.backlog.append(data)
-        self.heard = self.client.loop.time() if self.size > 65536 else self.heard
-        if self.size > self.gateway.limits.model_body_bytes:
-            self.fail(self._too_large())
-
-    def end(self) -> None:
-        plan = self.plan
-        if plan is None or self.done:
-            return
-        if not self.collects:
-            self._expect_answer()
-            Exchange.end(self)
-            return
-        try:
-            self._send(plan)
-        except Exception as error:
-            self.fail(self._as_problem(error))
-
-    def _expect_answer(self) -> None:
-        self.heard = self.client.loop.time()
-        if not self.head_sent:
-            self.deadline = self.heard + self.gateway.limits.model_response_timeout
-
-    def _copied(self) -> Copied:
-        copied = copy_request(self.request.headers, DROPPED_FOR_MODEL)
-        if copied.host is None and self.request.http11:
-            raise BadRequest("An HTTP/1.1 request needs a Host header.")
-        return copied
-
-    def _begin_stream(self, plan: Plan) -> None:
-        copied = self._copied()
-        head = self._head(plan, copied)
-        if copied.chunked:
-            head.append(b"transfer-encoding: chunked\r\n")
-        elif copied.length is not None:
-            head += (b"content-length: ", copied.length, b"\r\n")
-        self.framed = copied.chunked
-        if self.framed:
-            self.backlog = [b"%x\r\n%b\r\n" % (len(data), data) for data in self.backlog]
-        self.backlog_size = self.size
-        self._go(plan, head, b"", chunked=copied.chunked)
-
-    def _send(self, plan: Plan) -> None:
-        body = self.backlog[0] if len(self.backlog) == 1 else b"".join(self.backlog)
-        self.backlog = []
-        copied = self._copied()
-        if plan.route.strict:
-            self._reserve(plan.route, body)
-        if body and self.collects and plan.rewrites:
-            rewritten = rewrite(
-                body, plan.model, adds=plan.adds_model, completions=plan.completions
-            )
-            body, self.strip = rewritten.body, rewritten.strip
-        head = self._head(plan, copied)
-        if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
-            head.append(b"content-length: %d\r\n" % len(body))
-        self._go(plan, head, body, chunked=False)
-
-    def _reserve(self, route: ModelRoute, body: bytes) -> None:
-        if self.request.method != b"POST":
-            return
-        need = most_tokens(route.resource_id, self.target.rest, body)
-        policies = self.gateway.token_policies
-        self.reserved = policies.admit(route.resource_id, route.token_policies, need)
-
-    def _head(self, plan: Plan, copied: Copied) -> list[bytes]:
-        lines = [self.request.method, plan.start(self.credential.query), *copied.lines]
-        if plan.defaults:
-            index = self.request.index
-            lines += [line for name, line in plan.defaults if name not in index]
-        lines += (plan.fields, b"accept-encoding: identity\r\nx-request-id: ")
-        lines += (self.request_id.encode("ascii"), b"\r\n")
-        return lines
-
-    def _go(self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool) -> None:
-        """Send it, with an access token first fetched where the provider wants one."""
-        account = plan.route.api.service_account
-        self.secret = plan.secret
-        if account:
-            token = self.gateway.google_tokens.cached(account)
-            if token is None:
-                self.spawn(lambda: self._fetch_token(plan, head, body, chunked=chunked))
-                return
-            self.secret = token
-            head += (b"authorization: Bearer ", token, b"\r\n")
-        head += (b"\r\n", body)
-        self.sent = True
-        self.sent_at = self.sent_at or time.time()
-        self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
-        self.dispatch(plan.address, b"".join(head), chunked=chunked)
-
-    async def _fetch_token(
-        self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool
-    ) -> None:
-        await self.gateway.google_tokens.fetch(plan.route.api.service_account)
-        if not self.done:
-            self._go(plan, head, body, chunked=chunked)
-
-    def tick(self, now: float) -> None:
-        super().tick(now)
-        if self.done or self.plan is None or self.request.complete:
-            return
-        limit = self.gateway.limits.model_body_timeout
-        if now - self.heard > limit and not self.client.flow.read_paused and not self.head_sent:
-            self.request.keep_alive = False
-            self.fail(RequestTimeout(f"Nothing of the body arrived for {limit:g} s."))
-
-    def timed_out(self) -> None:
-        limit = self.gateway.limits.model_response_timeout
-        self.fail(UpstreamSlow(f"The model server did not start to answer within {limit:g} s."))
-
-    def label(self) -> str:
-        return "model server"
 
     # -- the answer
     def answered(self, answer: Answer) -> None:
@@ -267,13 +85,25 @@ class ModelExchange(Exchange):
         if not answer.empty:
             coding = index.get(b"content-encoding", b"")
             self.meter = meter_for(kind, coding, strip=self.strip)
-        self._begin_answer(answer)
+        if self.route is not None and self.route.logged:
+            self.told = []
+        if self.granted is not None and self.route is not None:
+            self._begin_limited(self.route, answer)
+        else:
+            self._begin_answer(answer)
 
     def _begin_answer(self, answer: Answer) -> None:
         Exchange.answered(self, answer)
         before = self.sent_at - self.started
         timing = self.gateway.timings[timing_key(before, self.headed - self.sent_at)]
         self.out.insert(-1, timing)  # before the empty line
+
+    def _begin_limited(self, route: ModelRoute, answer: Answer) -> None:
+        """Pass the head on with our own limits in it in place of the provider's."""
+        headers = without_rate_fields(answer.headers)
+        self._begin_answer(msgspec.structs.replace(answer, headers=headers))
+        for name, value in self.rate_fields(route).items():
+            self.out.insert(-1, f"{name}: {value}\r\n".encode("ascii"))
 
     def _expects_json(self) -> bool:
         """Whether it is a question to a model, and not, say, the download of a file."""
@@ -297,12 +127,19 @@ class ModelExchange(Exchange):
             return
         if not self.first:
             self.first = time.time()
+        if self.told is not None:
+            self._keep(self.told, data)
         if self.meter is not None:
             data = self.meter.feed(data)
         if self.chunked_out:
             Exchange.received(self, data)
         else:
             self.out.append(data)
+
+    def _keep(self, told: list[bytes], data: bytes) -> None:
+        if self.length < _HELD_FOR_LOG:
+            told.append(data)
+        self.length += len(data)
 
     def _failing(self, failure: Failure, data: bytes) -> None:
         """Hold an error answer while it is short; pass a long one on in pieces."""

@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from serai.gateway.models.counts import Tally, model_named
 from serai.gateway.models.failures import blame
 from serai.gateway.models.naming import operation_of
@@ -15,19 +17,59 @@ if TYPE_CHECKING:
 _STREAM_METERS = (StreamMeter, LineMeter)
 
 
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a call said, of a model whose calls are logged.
+
+    Attributes:
+        request: the body that was sent; empty for one that streamed.
+        answer: the beginning of the answer's body, without the provider's key.
+        length: of the whole answer, in bytes.
+    """
+
+    request: bytes
+    answer: bytes
+    length: int
+
+    @classmethod
+    def of(cls, call: "ModelExchange") -> "Content":
+        """That of a call that has ended."""
+        if call.failure is not None:
+            told = call.failure.hidden(bytes(call.failure.body))
+            return cls(call.asked, told, len(told))
+        return cls(call.asked, b"".join(call.told or ()), call.length)
+
+
 def conclude(call: "ModelExchange") -> None:
     """Tell of a call that has ended: sent or refused."""
     gateway = call.gateway
     if call.route is not None and call.sent:
-        meter_call(gateway, call.route, call.principal, usage_of(call))
+        usage = usage_of(call)
+        if call.route.logged:
+            gateway.on_model_content(call.route, usage, Content.of(call))
+        if call.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(call.span, call.route, usage)
+        meter_call(gateway, call.route, call.principal, usage, call.reserved)
+        _settle(call, usage)
         return
+    _settle(call, None)
     target, principal = call.target, call.principal
     route = gateway.routes.models.get((target.workspace, target.name))
     if route is None or call.problem is None:
         return
     owns = principal.account_admin and principal.account_id == route.account_id
     if owns or target.workspace in principal.workspaces:  # strangers write nothing into others' log
-        gateway.on_model_refusal(route, principal, usage_of(call))
+        usage = usage_of(call)
+        if call.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(call.span, route, usage)
+        gateway.on_model_refusal(route, principal, usage)
+
+
+def _settle(call: "ModelExchange", usage: ModelUsage | None) -> None:
+    if call.granted is None:
+        return
+    used = usage.input_tokens + usage.written() if usage is not None else 0
+    untold = usage is not None and usage.untold()
+    call.gateway.rate_limits.settle(call.granted, None if untold else used)
 
 
 def usage_of(call: "ModelExchange") -> ModelUsage:
