@@ -84,11 +84,11 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
         config: ``id``, ``hostname``, ``environment`` (a map), ``home`` and ``workdir``;
             optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`; ``services``,
             processes to start at once: maps with ``name``, ``command``, ``working_dir``,
-            ``ports`` and ``restarts``; ``changes``, called with what takes such a map, in any
-            thread, once this has become a copy of the sandbox; ``proc``, a descriptor of a
-            ``/proc`` that can be written to where the visible one cannot; ``successors``, the
-            directory of later versions (see :mod:`serai.sandboxd.succession`), and ``kept``,
-            descriptors that they need.
+            ``ports`` and ``restarts``; ``follow``, called with what to do, in any thread, when this
+            has become a copy of the sandbox (a function of such a map), and when connections are
+            about to be cut (of nothing); ``proc``, a descriptor of a ``/proc`` that can be written
+            to where the visible one cannot; ``successors``, the directory of later versions (see
+            :mod:`serai.sandboxd.succession`), and ``kept``, descriptors that they need.
     """
     code = 1
     try:
@@ -181,6 +181,22 @@ def _prepared() -> Api:
     return Api()
 
 
+def _follow(config: Mapping[str, object], api: Api) -> None:
+    follow, loop = config.get("follow"), asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        for transport in list(api.known):
+            connection = transport.get_protocol()
+            if isinstance(connection, Connection):
+                connection.interrupt("a snapshot of the sandbox is being taken: ask again")
+
+    if callable(follow):
+        follow(
+            lambda told: loop.call_soon_threadsafe(api.become, told),
+            lambda: loop.call_soon_threadsafe(interrupt),
+        )
+
+
 async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
@@ -189,9 +205,7 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
-    subscribe = config.get("changes")
-    if callable(subscribe):
-        subscribe(lambda told: loop.call_soon_threadsafe(api.become, told))
+    _follow(config, api)
     await _serve(api, listener, port)
 
 

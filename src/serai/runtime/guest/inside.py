@@ -76,7 +76,7 @@ def main() -> None:
     except BaseException as error:
         _complain(config, f"{type(error).__name__}: {error}")
         raise
-    entry.serve(api, port, {**_told(config), "changes": changes.subscribe})
+    entry.serve(api, port, {**_told(config), "follow": changes.follow})
 
 
 _TOLD = ("id", "hostname", "environment", "home", "workdir", "services", "successors")
@@ -121,17 +121,29 @@ def _told(config: Config) -> dict[str, Any]:
 
 
 Tell = Callable[[dict[str, Any]], None]
+Interrupt = Callable[[], None]
 
 
 class Changes:
-    """Tells the API when this has become another sandbox: one made from a checkpoint of it."""
+    """Tells the API of checkpoints, if it wants to know."""
 
     def __init__(self) -> None:
-        self.tell: Tell = lambda told: None
+        self.changed: Tell = lambda told: None
+        self._interrupt: Interrupt = lambda: None
 
-    def subscribe(self, tell: Tell) -> None:
-        """Have ``tell`` called, in another thread, with what the API was told, as it is now."""
-        self.tell = tell
+    def follow(self, changed: Tell, interrupt: Interrupt) -> None:
+        """Have these called, in another thread.
+
+        Args:
+            changed: when this has become another sandbox, made from a checkpoint; with what the
+                API was told at first, as it is now.
+            interrupt: when connections are about to be cut for a checkpoint.
+        """
+        self.changed, self._interrupt = changed, interrupt
+
+    def interrupt(self) -> None:
+        """Connections are about to be cut."""
+        self._interrupt()
 
 
 class Identity:
@@ -149,14 +161,15 @@ class Identity:
             with linux.capability(linux.CAP_SYS_ADMIN):
                 socket.sethostname(config.hostname)
             identity.write(config.hostname, config.id)
-            self._changes.tell(_told(config))
+            self._changes.changed(_told(config))
 
 
 def _sockets(config: Config, changes: Changes) -> tuple[socket.socket, socket.socket]:
     if not config.by_line:
         return _inherited() if config.inherited else _made()
     os.closerange(_API_FD, os.sysconf("SC_OPEN_MAX"))
-    line = Line(f"{_DIRECTORY}/{LINE}", Identity(config, changes).look)
+    identity = Identity(config, changes)
+    line = Line(f"{_DIRECTORY}/{LINE}", identity.look, changes.interrupt)
     line.start()
     return line.api, line.port
 

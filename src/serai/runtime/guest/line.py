@@ -22,8 +22,10 @@ LINE = "line"
 """The host's socket in the run directory."""
 API, PORT, QUIET = b"a", b"p", b"q"
 READY, REFUSES, PROBLEM = b"r", b"n", b"e"
+GRACE_SECONDS = 0.5
+"""How long requests may take that are under way when quiet is wanted."""
 QUIET_SECONDS = 5.0
-"""How long connections may take to end before a checkpoint."""
+"""How long connections may take to close after that."""
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.3
 _LOOK_SECONDS = 0.002
 
@@ -57,12 +59,14 @@ class Line:
     Args:
         path: the host's socket.
         join: called each time when connected, before anything is taken.
+        interrupt: called before connections are cut that are still in use.
     """
 
-    def __init__(self, path: str, join: Callable[[], None]) -> None:
+    def __init__(self, path: str, join: Callable[[], None], interrupt: Callable[[], None]) -> None:
         self.api, self.port = Inlet(), Inlet()
         self._path = path
         self._join = join
+        self._interrupt = interrupt
         self._open: WeakSet[socket.socket] = WeakSet()
         self._inlets: Mapping[bytes, Inlet] = {API: self.api, PORT: self.port}
 
@@ -91,11 +95,26 @@ class Line:
                 line.sendall(REFUSES)
 
     def _hush(self) -> bool:
-        """End every connection; whether all are closed now."""
+        """End every connection; whether all are closed now.
+
+        First nothing more is read from them: those in use may answer, the others close.
+        """
+        self._shut(socket.SHUT_RD)
+        if self._all_close(GRACE_SECONDS):
+            return True
+        self._interrupt()
+        if self._all_close(GRACE_SECONDS):
+            return True
+        self._shut(socket.SHUT_RDWR)
+        return self._all_close(QUIET_SECONDS)
+
+    def _shut(self, how: int) -> None:
         for connection in list(self._open):
             with suppress(OSError):  # closed already
-                connection.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + QUIET_SECONDS
+                connection.shutdown(how)
+
+    def _all_close(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
         while any(each.fileno() >= 0 for each in list(self._open)):
             if time.monotonic() > deadline:
                 return False

@@ -17,7 +17,7 @@ from serai.runtime.guest import line as words
 from serai.runtime.port import RuntimeProblem
 
 READY_SECONDS = 30.0
-QUIET_SECONDS = words.QUIET_SECONDS + 2
+QUIET_SECONDS = words.QUIET_SECONDS + 2 * words.GRACE_SECONDS + 2
 _LOOK_SECONDS = 0.2
 _BACKLOG = 8
 
