@@ -51,6 +51,10 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         token_policies: limits of its tokens.
         strict: one of them is strict.
         gateway: the model's extra settings.
+        place: names the connection at which this model is called; the internal id where it has
+            only one.
+        weight: share of the calls that this place gets, beside others of the model.
+        places: where the model can be called, if it has several connections; the first is this.
         plain: none of these needs more than one attempt at one place, so that a call may go the
             short way (``serai.gateway.models.express``).
     """
@@ -69,11 +73,15 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
+    place: str = ""
+    weight: int = 1
+    places: "tuple[ModelRoute, ...]" = ()
     plain: bool = True
 
     def __post_init__(self) -> None:
         extra = self.gateway
-        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache)
+        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.places)
+        msgspec.structs.force_setattr(self, "place", self.place or self.resource_id)
         msgspec.structs.force_setattr(self, "plain", not any(needs))
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from serai.catalog.provider_api import place_of
+from serai.catalog.provider_api import asks_model, place_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
 from serai.gateway.upstream import Address
@@ -56,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
+        asks: a POST asks the model, so that another place can answer it as well.
     """
 
     route: ModelRoute
@@ -71,6 +72,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
+    asks: bool
 
     def start(self, query: bytes | None) -> bytes:
         """The rest of the first line and the ``Host`` field, for a client's query."""
@@ -86,7 +88,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 class Plans:
-    """Remembers plans by model and path."""
+    """Remembers plans by place and path."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Plan] = {}
@@ -99,7 +101,7 @@ class Plans:
             BadRequest: the path climbs with dot segments.
             ServiceUnavailable: the model's base URL is none.
         """
-        key = (route.resource_id, rest)
+        key = (route.place, rest)
         plan = self._known.get(key)
         if plan is None or plan.route is not route:
             plan = make_plan(route, rest)
@@ -160,6 +162,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
+        asks_model(text),
     )
 
 

@@ -135,7 +135,11 @@ class Question(Exchange):
     def _expect_answer(self) -> None:
         self.heard = self.client.loop.time()
         if not self.head_sent:
-            self.deadline = self.heard + self.gateway.limits.model_response_timeout
+            self.deadline = self._answer_due()
+
+    def _answer_due(self) -> float:
+        """When the answer must have begun, by the loop's clock, if all is sent now."""
+        return self.client.loop.time() + self.gateway.limits.model_response_timeout
 
     def _copied(self) -> Copied:
         copied = copy_request(self.request.headers, DROPPED_FOR_MODEL)
@@ -174,15 +178,18 @@ class Question(Exchange):
         self.backlog = []
         copied = self._copied()
         if plan.route.strict:
-            self._reserve(plan.route, body)
-        if body:
-            body = self._rewritten(plan, body)
+            self.reserved = self._reserve(plan.route, body)
+        self._send_whole(plan, copied, self._rewritten(plan, body))
+
+    def _send_whole(self, plan: Plan, copied: Copied, body: bytes) -> None:
         head = self._head(plan, copied)
         if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
             head.append(b"content-length: %d\r\n" % len(body))
         self._go(plan, head, body, chunked=False)
 
     def _rewritten(self, plan: Plan, body: bytes) -> bytes:
+        if not body:
+            return body
         if plan.rewrites and self._is_json():
             rewritten = rewrite(
                 body, plan.model, adds=plan.adds_model, completions=plan.completions
@@ -192,12 +199,11 @@ class Question(Exchange):
         boundary = self._boundary(plan)
         return body if boundary is None else rewrite_form(body, boundary, plan.model or "")
 
-    def _reserve(self, route: ModelRoute, body: bytes) -> None:
+    def _reserve(self, route: ModelRoute, body: bytes) -> Reservation | None:
         if self.request.method != b"POST":
-            return
+            return None
         need = most_tokens(route.resource_id, self.target.rest, body)
-        policies = self.gateway.token_policies
-        self.reserved = policies.admit(route.resource_id, route.token_policies, need)
+        return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
 
     def _head(self, plan: Plan, copied: Copied) -> list[bytes]:
         lines = [self.request.method, plan.start(self.credential.query), *copied.lines]
@@ -221,7 +227,7 @@ class Question(Exchange):
             head += (b"authorization: Bearer ", token, b"\r\n")
         head += (b"\r\n", body)
         self.sent = True
-        self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
+        self.deadline = self._answer_due()
         self.dispatch(plan.address, b"".join(head), chunked=chunked)
 
     async def _fetch_token(
