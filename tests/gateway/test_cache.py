@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from serai.gateway.limits import Limits
 from serai.gateway.models.answers import Answers, Recording, directives_of, key_of
+from serai.gateway.models.rate_limits import RateLimit
 from serai.gateway.models.token_policies import TokenPolicy
 from serai.gateway.upstream import Answer
 
@@ -273,6 +274,19 @@ async def test_hits_use_no_tokens_of_a_policy(world: World, client: Client) -> N
     states = [await found(client, url, content) for _ in range(8)]
     assert states == ["miss"] + ["hit"] * 7
     assert not world.gateway.token_policies._reserved
+
+
+async def test_hits_count_as_requests_of_a_rate_limit(world: World, client: Client) -> None:
+    world.model.handler = plain(ANSWER)
+    requests = RateLimit(requests=3, per="hour", by="model", counter="requests")
+    tokens = RateLimit(tokens=5000, per="hour", by="model", counter="tokens")
+    url = add(world, rate_limits=(requests, tokens))
+    answers = [await ask(client, url) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    left = [answer.headers["x-ratelimit-remaining-requests"] for answer in answers]
+    assert left == ["2", "1", "0", "0"]
+    assert answers[2].headers["x-serai-cache"] == "hit"
+    assert answers[3].headers["x-ratelimit-remaining-tokens"] == "4982"
 
 
 async def test_a_slow_reader_gets_a_long_answer_whole(world: World) -> None:

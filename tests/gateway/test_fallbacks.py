@@ -7,6 +7,7 @@ import pytest
 
 from serai.catalog.provider_api import ProviderApi
 from serai.gateway.limits import Limits
+from serai.gateway.models.rate_limits import RateLimit
 from serai.gateway.models.token_policies import TokenPolicy
 
 from .model_calls import ANSWER, ask, body
@@ -216,3 +217,27 @@ async def test_a_fallback_may_have_several_connections(world: World, client: Cli
     assert answers[0].status == 200
     assert answers[0].headers["x-serai-connection"] == "c1"
     assert len(good.requests) == 1
+
+
+def limited(requests: int) -> tuple[RateLimit, ...]:
+    return (RateLimit(requests=requests, per="hour", by="model", counter=f"of-{requests}"),)
+
+
+async def test_rate_limits_of_a_fallback_hold(world: World, client: Client) -> None:
+    url, second = await two(world)
+    place = world.routes.models["main", "second"].base_url
+    world.add_model("second", place, rate_limits=limited(2))
+    models = [(await ask(client, url)).headers["x-serai-model"] for _ in range(4)]
+    assert models == ["second", "second", "first", "first"]
+    assert len(second.requests) == 2
+
+
+async def test_a_call_is_counted_once_however_often_it_is_tried(
+    world: World, client: Client
+) -> None:
+    retries = {"attempts": 2, "backoffMs": 1, "maxBackoffMs": 2}
+    world.model.handler = DOWN
+    world.add_model("first", base(world), gateway=settings(retries=retries), rate_limits=limited(3))
+    answers = [await ask(client, path("first")) for _ in range(4)]
+    assert [answer.status for answer in answers] == [503, 503, 503, 429]
+    assert len(world.model.requests) == 9

@@ -66,7 +66,7 @@ def admit_model(gateway: "Gateway", route: ModelRoute) -> None:
     Raises:
         SeraiError: the model is switched off or unusable, or a policy of it refuses the call.
     """
-    if route.disabled or route.unusable:
+    if route.blocked:
         raise refusal(route)
     if route.token_policies and not route.strict:
         gateway.token_policies.admit(route.resource_id, route.token_policies)

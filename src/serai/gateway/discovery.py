@@ -7,10 +7,12 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from serai.catalog.providers import Providers
+from serai.catalog.assembly import Catalog
+from serai.catalog.placement import Attached, PolicyProhibits
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
 from serai.gateway.model_routes import Link, connected, model_route
+from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
@@ -36,13 +38,13 @@ class Discovery:
         db: Database,
         store: DocumentStore,
         routes: RouteTable,
-        providers: Providers,
+        catalog: Catalog,
         token_policies: TokenPolicies,
     ) -> None:
         self._db = db
         self._store = store
         self._routes = routes
-        self._providers = providers
+        self._catalog = catalog
         self._token_policies = token_policies
 
     def publish(self, sandbox: RunningSandbox) -> None:
@@ -113,6 +115,30 @@ class Discovery:
             if route.token_policies:
                 self._token_policies.watch(route.resource_id, route.token_policies)
 
+    def _governed(
+        self, route: ModelRoute, body: dict[str, Any], policies: dict[tuple[str, str], Document]
+    ) -> ModelRoute:
+        """The route with its limits, and what the policies that it names have to say."""
+        spec, labels = body["spec"], body["metadata"].get("labels") or {}
+        rates = rate_limits_of(route.gateway, route.workspace, route.resource_id, labels)
+        route = msgspec.structs.replace(route, rate_limits=rates)
+        named = spec.get("policies") or []
+        found = [policies.get((route.workspace, name)) for name in named]
+        if None in found:
+            missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
+            return msgspec.structs.replace(route, unusable=missing)
+        held = [Attached(one.name, msgspec.json.decode(one.body)["spec"]) for one in found if one]
+        limits = tuple(limit for one in held if (limit := _token_policy(*one)) is not None)
+        try:
+            self._catalog.placement.demand("model", held, spec.get("flavors"))
+            prohibited = ""
+        except PolicyProhibits as refusal:
+            prohibited = refusal.message
+        strict = any(policy.strict for policy in limits)
+        return msgspec.structs.replace(
+            route, token_policies=limits, strict=strict, prohibited=prohibited
+        )
+
     async def repair(self) -> None:
         """Compare in full for ever."""
         while True:
@@ -130,7 +156,7 @@ class Discovery:
         for document in documents.every(conn, MODELS.name):
             spec = self._store.reveal(MODELS, document)["spec"]
             route = model_route(account_of_workspace(conn, document.workspace), document, spec)
-            route = _governed(route, spec, policies)
+            route = self._governed(route, msgspec.json.decode(document.body), policies)
             named = [
                 (name, connections.get((document.workspace, name)))
                 for name in dict.fromkeys(spec.get("integrationConnections") or [])
@@ -148,39 +174,25 @@ class Discovery:
         connection = self._store.reveal(CONNECTIONS, document)["spec"]
         provider = runtime.get("type") or connection["integration"]
         try:
-            return Link(name, provider, self._providers.called(connection, runtime))
+            return Link(name, provider, self._catalog.providers.called(connection, runtime))
         except SeraiError as problem:
             said = f"its connection '{name}' does not work: {problem.message}"
             return Link(name, provider, problem=said)
 
 
-def _governed(
-    route: ModelRoute, spec: dict[str, Any], policies: dict[tuple[str, str], Document]
-) -> ModelRoute:
-    """The route with the token policies that the model's spec names."""
-    named = spec.get("policies") or []
-    found = [policies.get((route.workspace, name)) for name in named]
-    if None in found:
-        missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
-        return msgspec.structs.replace(route, unusable=missing)
-    limits = tuple(policy for policy in map(_token_policy, filter(None, found)) if policy)
-    strict = any(policy.strict for policy in limits)
-    return msgspec.structs.replace(route, token_policies=limits, strict=strict)
-
-
-def _token_policy(document: Document) -> TokenPolicy | None:
-    spec = msgspec.json.decode(document.body)["spec"]
+def _token_policy(name: str, spec: dict[str, Any]) -> TokenPolicy | None:
     kinds = spec.get("resourceTypes") or ["model"]
     if spec["type"] != "maxToken" or "model" not in kinds:
         return None
     limits = spec["maxTokens"]
     return TokenPolicy(
-        name=document.name,
+        name=name,
         granularity=limits.get("granularity") or "hour",
         step=limits.get("step") or 1,
         input=limits.get("input") or 0,
         output=limits.get("output") or 0,
         total=limits.get("total") or 0,
+        ratio=limits.get("ratioInputOverOutput") or 0,
         strict=bool(limits.get("strict")),
     )
 

@@ -16,6 +16,7 @@ from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
+from serai.gateway.models.rate_limits import RateLimits
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
@@ -119,6 +120,7 @@ class Gateway:
         self.isolate_previews = isolate_previews
         self.allowance = allowance
         self.token_policies = token_policies or TokenPolicies()
+        self.rate_limits = RateLimits()
         self.pool = Pool(self.limits, tls)
         self.plans = Plans()
         self.random = Random()  # noqa: S311 - spreads load, and the pauses between attempts

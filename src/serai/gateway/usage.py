@@ -40,6 +40,10 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
     cache: str = ""
 
+    def untold(self) -> bool:
+        """Whether a provider may have used tokens that it did not tell."""
+        return (self.estimated or not self.counted) and (self.status < 400 or self.status == 499)
+
     def written(self) -> int:
         """Tokens of the answer, with those that only the total tells (hidden reasoning)."""
         return max(self.output_tokens, self.total_tokens - self.input_tokens)

@@ -76,7 +76,10 @@ class CachedExchange(RoutedExchange):
         """Answer as the provider did, in the pieces in which it came."""
         self.found, self.held = "hit", None
         self.sent = self.ended = True
-        Exchange.answered(self, entry.answer)
+        if self.granted is not None:
+            self._answer_limited(self.called, entry.answer)
+        else:
+            Exchange.answered(self, entry.answer)
         self.streamed = entry.streamed
         self.out.insert(-1, b"age: %d\r\n" % self.age)
         self._mark()

@@ -5,7 +5,7 @@ told to, and says how it failed.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 import msgspec
@@ -82,29 +82,33 @@ class Course:
     """The attempts of one call.
 
     Args:
-        models: the model that was called, then those to fall back on; taken one by one, when it
-            comes to that. The first is always there.
+        models: the model that was called, then those to fall back on.
+        admits: whether a call of a model may be made now; asked just before it is.
         health: how the places do.
         ends: when the call must be answered, by the clock of ``now``.
         random: spreads the pauses.
     """
 
     def __init__(
-        self, models: Iterator[ModelRoute], health: Health, ends: float, random: Random
+        self,
+        models: Iterator[ModelRoute],
+        admits: Callable[[ModelRoute], bool],
+        health: Health,
+        ends: float,
+        random: Random,
     ) -> None:
         self._models = models
+        self._admits = admits
         self._health = health
         self._ends = ends
         self._random = random
         self._resting: list[ModelRoute] = []
         self._stage: _Stage = None  # type: ignore[assignment]
 
-    def first(self) -> ModelRoute:
-        """The place of the first attempt."""
+    def first(self) -> ModelRoute | None:
+        """The place of the first attempt; None when no model admits the call."""
         found = self._next_model()
-        if found is None:
-            raise ValueError("a course needs a model")
-        return found.place
+        return None if found is None else found.place
 
     def after(self, place: ModelRoute, outcome: Outcome, now: float) -> Next | None:
         """What comes after an attempt that failed; None when the call has failed with it."""
@@ -131,16 +135,15 @@ class Course:
 
     def _next_model(self) -> Next | None:
         """The first attempt at the next model. One whose places all rest is left for the end."""
-        route = next((route for route in self._models if not self._rests(route)), None)
-        if route is None and self._resting:
-            route = self._resting.pop(0)
-        if route is None:
-            return None
-        self._stage = _Stage(route)
-        return self._stage.begin(self._health.choose(self._stage.places))
+        while (route := self._candidate()) is not None:
+            if self._admits(route):
+                self._stage = _Stage(route)
+                return self._stage.begin(self._health.choose(self._stage.places))
+        return None
 
-    def _rests(self, route: ModelRoute) -> bool:
-        rests = all(self._health.rests(place) for place in route.places or (route,))
-        if rests:
+    def _candidate(self) -> ModelRoute | None:
+        for route in self._models:
+            if not all(self._health.rests(place) for place in route.places or (route,)):
+                return route
             self._resting.append(route)
-        return rests
+        return self._resting.pop(0) if self._resting else None

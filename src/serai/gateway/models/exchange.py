@@ -3,15 +3,19 @@
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.counts import Tally
 from serai.gateway.models.failures import Failure, error_event
 from serai.gateway.models.question import Question
+from serai.gateway.models.rate_limits import without_rate_fields
 from serai.gateway.models.refusals import unreadable
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.problems import of_provider
 from serai.gateway.request import Request
+from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
 from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
@@ -64,7 +68,17 @@ class ModelExchange(Question):
         if not answer.empty:
             coding = index.get(b"content-encoding", b"")
             self.meter = meter_for(kind, coding, strip=self.strip)
+        if self.granted is not None and self.route is not None:
+            self._answer_limited(self.route, answer)
+            return
         Exchange.answered(self, answer)
+
+    def _answer_limited(self, route: ModelRoute, answer: Answer) -> None:
+        """Pass the head on with our own limits in it in place of the provider's."""
+        headers = without_rate_fields(answer.headers)
+        Exchange.answered(self, msgspec.structs.replace(answer, headers=headers))
+        for name, value in self.rate_fields(route).items():
+            self.out.insert(-1, f"{name}: {value}\r\n".encode("ascii"))
 
     def _expects_json(self) -> bool:
         """Whether it is a question to a model, and not, say, the download of a file."""
@@ -182,9 +196,15 @@ class ModelExchange(Question):
     def closed(self) -> None:
         if self.reserved is not None:
             self.gateway.token_policies.release(self.reserved)
-        if self.route is not None and self.sent:
-            usage = self._usage()
-            meter_call(self.gateway, self.route, self.principal, usage)
+        if self.route is None:
+            return
+        usage = self._usage() if self.sent else None
+        if self.granted is not None:
+            used = usage.input_tokens + usage.written() if usage is not None else 0
+            untold = usage is not None and usage.untold()
+            self.gateway.rate_limits.settle(self.granted, None if untold else used)
+        if usage is not None:
+            meter_call(self.gateway, self.route, self.principal, usage, self.reserved)
 
     def _usage(self) -> ModelUsage:
         meter = self.meter

@@ -8,13 +8,15 @@ from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
 from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.forms import FormRewriter, boundary_of, rewrite_form
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.rate_limits import Grant, rate_fields
 from serai.gateway.models.refusals import not_strict, too_large
-from serai.gateway.models.token_policies import Reservation, most_tokens
+from serai.gateway.models.token_policies import Reservation, asked_tokens, most_tokens
 from serai.gateway.problems import RequestTimeout, UpstreamSlow
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
-from serai.kernel.errors import BadRequest, SeraiError
+from serai.kernel.clock import now
+from serai.kernel.errors import BadRequest, RateLimited, SeraiError
 
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
@@ -34,6 +36,7 @@ class Question(Exchange):
     __slots__ = (
         "collects",
         "form",
+        "granted",
         "heard",
         "plan",
         "reserved",
@@ -56,6 +59,7 @@ class Question(Exchange):
         self.strip = False
         self.form: FormRewriter | None = None
         self.reserved: Reservation | None = None
+        self.granted: Grant | None = None
 
     def admitted(self) -> None:
         target = self.target
@@ -80,7 +84,7 @@ class Question(Exchange):
 
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         if self._is_json():
-            return plan.rewrites or route.strict
+            return plan.rewrites or route.reserves
         return 0 < self._announced() <= _SMALL_FORM and self._boundary(plan) is not None
 
     def _announced(self) -> int:
@@ -149,6 +153,8 @@ class Question(Exchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         copied = self._copied()
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, b"")
         head = self._head(plan, copied)
         boundary = self._boundary(plan)
         if boundary is not None:
@@ -179,6 +185,8 @@ class Question(Exchange):
         copied = self._copied()
         if plan.route.strict:
             self.reserved = self._reserve(plan.route, body)
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, body)
         self._send_whole(plan, copied, self._rewritten(plan, body))
 
     def _send_whole(self, plan: Plan, copied: Copied, body: bytes) -> None:
@@ -204,6 +212,23 @@ class Question(Exchange):
             return None
         need = most_tokens(route.resource_id, self.target.rest, body)
         return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
+
+    def _limit(self, route: ModelRoute, body: bytes) -> Grant:
+        """Pass the model's rate limits, with the tokens set aside that the call may use."""
+        least, most = 0, None
+        if route.reserves and self.request.method == b"POST" and self._is_json():
+            least, most = asked_tokens(self.target.rest, body)
+        limits = self.gateway.rate_limits
+        try:
+            return limits.admit(route.rate_limits, self.principal, least, most)
+        except RateLimited as problem:
+            problem.headers |= self.rate_fields(route)
+            raise
+
+    def rate_fields(self, route: ModelRoute) -> dict[str, str]:
+        """How the caller stands in the model's rate limits, as header fields."""
+        standing = self.gateway.rate_limits.standing(route.rate_limits, self.principal)
+        return rate_fields(route.api.family, standing, now())
 
     def _head(self, plan: Plan, copied: Copied) -> list[bytes]:
         lines = [self.request.method, plan.start(self.credential.query), *copied.lines]

@@ -19,7 +19,6 @@ from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.health import Lease
 from serai.gateway.models.outcomes import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.models.plans import Plan
-from serai.gateway.models.token_policies import Reservation
 from serai.gateway.problems import ProviderFailed, UpstreamSlow
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
@@ -55,7 +54,6 @@ class RoutedExchange(ModelExchange):
         "held",
         "lease",
         "outcome",
-        "reservations",
     )
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
@@ -69,14 +67,13 @@ class RoutedExchange(ModelExchange):
         self.lease: Lease | None = None
         self.outcome = FINAL
         self.alarm: asyncio.TimerHandle | None = None
-        self.reservations: list[Reservation] = []
 
     # -- the request
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         """What may have to be sent again is collected, if it is not too long for that."""
         self.called = route
         self.ends = self.client.loop.time() + self._patience()
-        if self._is_json() and (plan.rewrites or plan.asks or route.strict):
+        if self._is_json() and (plan.rewrites or plan.asks or route.reserves):
             return True
         known = b"transfer-encoding" not in self.request.index
         return known and self._announced() <= self.gateway.limits.model_body_bytes
@@ -107,17 +104,20 @@ class RoutedExchange(ModelExchange):
         self.held = b"".join(self.backlog)
         self.backlog = []
         self.ends = self.client.loop.time() + self._patience()
-        self._keep(self.called)
+        self._take(self.called)
         self._set_out(plan)
 
     def _set_out(self, plan: Plan) -> None:
         gateway = self.gateway
-        course = Course(self._models(plan), gateway.health, self.ends, gateway.random)
-        self.course = course
-        self._attempt(course.first())
+        self.course = Course(
+            self._models(plan), self._admits, gateway.health, self.ends, gateway.random
+        )
+        place = self.course.first()
+        if place is not None:
+            self._attempt(place)
 
     def _models(self, plan: Plan) -> Iterator[ModelRoute]:
-        """The model, and those that stand in for it: asked only when it comes to them."""
+        """The model, and those that may stand in for it."""
         called = self.called
         if not plan.asks:  # what is kept at one provider is not at others
             yield msgspec.structs.replace(called, places=())
@@ -126,21 +126,39 @@ class RoutedExchange(ModelExchange):
         rest = self.target.rest.decode("latin-1")
         for name in called.gateway.fallbacks or ():
             route = self.gateway.routes.models.get((called.workspace, name))
-            if route is None or not understands(route.api.family, rest, called.api.family):
-                continue
-            try:
-                admit_model(self.gateway, route)
-                self._keep(route)
-            except SeraiError:
-                continue
-            yield route
+            if route is not None and understands(route.api.family, rest, called.api.family):
+                yield route
 
-    def _keep(self, route: ModelRoute) -> None:
-        """Reserve what a strict policy of a model wants reserved, until the call ends."""
-        if route.strict:
-            reservation = self._reserve(route, self.held or b"")
-            if reservation is not None:
-                self.reservations.append(reservation)
+    def _admits(self, route: ModelRoute) -> bool:
+        """Whether a model that stands in lets the call pass: its policies and limits hold too."""
+        if route.resource_id == self.called.resource_id:
+            return True
+        try:
+            admit_model(self.gateway, route)
+            self._take(route)
+        except SeraiError:
+            return False
+        return True
+
+    def _take(self, route: ModelRoute) -> None:
+        """Set aside what the policies and limits of a model want to be, and give back what those of
+        the one before did, which has used nothing."""
+        reserved = self._reserve(route, self.held or b"") if route.strict else None
+        try:
+            granted = self._limit(route, self.held or b"") if route.rate_limits else None
+        except SeraiError:
+            if reserved is not None:
+                self.gateway.token_policies.release(reserved)
+            raise
+        self._give_back()
+        self.reserved, self.granted = reserved, granted
+
+    def _give_back(self) -> None:
+        if self.reserved is not None:
+            self.gateway.token_policies.release(self.reserved)
+        if self.granted is not None:
+            self.gateway.rate_limits.settle(self.granted, 0)
+        self.reserved = self.granted = None
 
     # -- attempts
     def _attempt(self, place: ModelRoute) -> None:
@@ -314,8 +332,6 @@ class RoutedExchange(ModelExchange):
         self.held = None
         if self.lease is not None:
             self.lease.end()
-        for reservation in self.reservations:
-            self.gateway.token_policies.release(reservation)
         super().closed()
 
     def _usage(self) -> ModelUsage:

@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 def way_of(gateway: "Gateway", request: Request, target: Target) -> type[ModelExchange]:
     """The exchange for a call, by what the model's settings and the request ask for."""
     route = gateway.routes.models.get((target.workspace, target.name))
-    if route is None or (route.plain and TIMEOUT_FIELD not in request.index):
+    if route is None or not (route.routed or TIMEOUT_FIELD in request.index):
         return ModelExchange
     return RoutedExchange if route.gateway.cache is None else CachedExchange
