@@ -29,14 +29,14 @@ test: .venv/.dev clients ## Run the tests, in two halves at once; ARGS="-k gatew
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
 
 # Most of either half waits for something, so that two cores hold both.
-WORKLOADS := $(addprefix tests/,compute egress gateway hub kernel metering network redteam resources runtime sandboxd storage store)
+WORKLOADS := $(addprefix tests/,compute egress gateway hub network redteam runtime sandboxd storage)
 CLIENTS_TESTS := tests/clients tests/examples
 PLATFORM := $(filter-out $(WORKLOADS) $(CLIENTS_TESTS) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .PHONY: test-workloads test-platform
 test-workloads: .venv/.dev clients ## Half of the tests: sandboxes, their network and disks, the gateway
 	@$(BIN)/python -m pytest -p no:cacheprovider $(WORKLOADS)
-test-platform: .venv/.dev clients ## The other half: the management API, sign-in, billing, documentation
+test-platform: .venv/.dev clients ## The other half: the management API, sign-in, metering, billing
 	@$(BIN)/python -m pytest -p no:cacheprovider $(PLATFORM)
 
 .PHONY: test-clients
@@ -48,7 +48,7 @@ test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (
 	@$(BIN)/python -m pytest tests/redteam $(ARGS)
 
 .PHONY: test-images
-test-images: .venv/.dev $(DEMO)/.ready ## Build the images of the hub's names, and run the SDK in each (needs mmdebstrap)
+test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
 .PHONY: test-drivers

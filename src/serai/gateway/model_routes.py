@@ -28,8 +28,9 @@ class Link(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def model_route(account_id: str, document: Document, spec: dict[str, Any]) -> ModelRoute:
+def model_route(account_id: str, document: Document, body: dict[str, Any]) -> ModelRoute:
     """The route of a model, as far as its own document tells."""
+    spec, labels = body["spec"], body["metadata"].get("labels") or {}
     runtime = spec.get("runtime") or {}
     gateway, unusable = ModelGateway(), ""
     try:
@@ -46,6 +47,7 @@ def model_route(account_id: str, document: Document, spec: dict[str, Any]) -> Mo
         api_key="",
         model=runtime.get("model") or None,
         disabled=not spec["enabled"],
+        labels=msgspec.json.encode(labels).decode(),
         gateway=gateway,
         unusable=unusable,
     )

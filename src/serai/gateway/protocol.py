@@ -118,7 +118,8 @@ class GatewayProtocol(ReadingProtocol):
             self._start_exchange(request, target)
 
     def _begin_express(self, data: bytes) -> bool:
-        return not self.gateway.log_every and begin(self, data)
+        gateway = self.gateway
+        return not gateway.log_every and gateway.tracer is None and begin(self, data)
 
     def begin_express(self, call: Express) -> None:
         """This call is the connection's current request from now on."""
@@ -385,6 +386,13 @@ class GatewayProtocol(ReadingProtocol):
                 )
         elif waited > (limits.header_timeout if self._fresh else limits.keep_alive):
             self.transport.close()
+
+    def model_called(self) -> Target | None:
+        """The model that is called through this connection right now."""
+        sink = None if self._active is None else self._active.sink
+        if isinstance(sink, Express):
+            return sink.head.target
+        return sink.target if isinstance(sink, ModelExchange) else None
 
     def shutdown(self) -> None:
         """Close when idle; else finish the current request first.

@@ -17,9 +17,10 @@ from serai.gateway.credentials import Credential
 from serai.gateway.familiar import CREDENTIAL, HOST, LENGTH, ODD, TYPE, Familiar, of_request
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.bodies import rewrite
-from serai.gateway.models.counts import Tally, read_answer
+from serai.gateway.models.counts import Tally, model_named, read_answer
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.timing import timing_key
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request, Sink
 from serai.gateway.targets import Target
@@ -126,6 +127,7 @@ def _admit(gateway: "Gateway", head: Head) -> tuple[Principal, Plan] | None:
 
 
 def _send(client: "GatewayProtocol", head: Head, body: bytes) -> bool:
+    started = time.time()
     gateway = client.gateway
     strip = False
     try:
@@ -145,12 +147,13 @@ def _send(client: "GatewayProtocol", head: Head, body: bytes) -> bool:
         return False
     request_id = gateway.next_request_id()
     call = Express(
-        client, head, principal, plan, strip, request_id.encode("ascii"), upstream, time.time()
+        client, head, principal, plan, strip, request_id.encode("ascii"), upstream, started
     )
     call.sink = call
     client.begin_express(call)
     upstream.caller = cast(Caller, call)
     upstream.sending = False
+    call.sent = time.time()
     upstream.transport.write(_message(head, plan, call.request_id, body))
     return True
 
@@ -181,6 +184,7 @@ class Express(msgspec.Struct):
     request_id: bytes
     upstream: Upstream
     started: float
+    sent: float = 0.0
     sink: Sink | None = None
     keep_alive: bool = True
     complete: bool = True
@@ -238,30 +242,38 @@ class Express(msgspec.Struct):
         if report is not None:
             report.add_to(tally)
         fields = b"".join(out)
+        took = max(0.0, time.time() - self.started)
+        before = self.sent - self.started
+        timing = self.client.gateway.timings[timing_key(before, took - before)]
         self._settle(
-            b"%bcontent-length: %b\r\nx-request-id: %b\r\n\r\n%b"
-            % (fields, length, self.request_id, body),
+            b"%b%bcontent-length: %b\r\nx-request-id: %b\r\n\r\n%b"
+            % (fields, timing, length, self.request_id, body),
             tally,
+            took,
         )
         return True
 
-    def _settle(self, answer: bytes, tally: Tally) -> None:
+    def _settle(self, answer: bytes, tally: Tally, took: float) -> None:
         upstream, client = self.upstream, self.client
         upstream.caller = None
         gateway = client.gateway
         gateway.pool.give_back(upstream)
         client.write(answer)
-        started = self.started
         usage = ModelUsage(
             request_id=self.request_id.decode("ascii"),
             status=200,
             input_tokens=tally.input,
             output_tokens=tally.output,
             total_tokens=tally.total,
-            started=started,
-            duration=max(0.0, time.time() - started),
+            started=self.started,
+            duration=took,
             streamed=False,
             counted=tally.counted,
+            first_byte=took,
+            operation=self.plan.operation,
+            cached_tokens=tally.cached,
+            reasoning_tokens=tally.reasoning,
+            answered_by=model_named(tally.model),
         )
         meter_call(gateway, self.plan.route, self.principal, usage)
         client.answered()

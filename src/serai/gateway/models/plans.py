@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serai.catalog.provider_api import asks_model, place_of
+from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
 from serai.gateway.upstream import Address
@@ -57,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
         asks: a POST asks the model, so that another place can answer it as well.
+        operation: what OpenTelemetry calls it.
     """
 
     route: ModelRoute
@@ -73,6 +75,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     completions: bool
     rewrites: bool
     asks: bool
+    operation: str
 
     def start(self, query: bytes | None) -> bytes:
         """The rest of the first line and the ``Host`` field, for a client's query."""
@@ -163,6 +166,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.completions,
         place.model is not None or place.completions,
         asks_model(text),
+        operation_of(rest),
     )
 
 
