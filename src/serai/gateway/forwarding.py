@@ -35,6 +35,7 @@ _PLATFORM = frozenset(
         b"x-blaxel-subject-type",
         b"x-blaxel-workspace",
         b"x-serai-successor",
+        b"x-serai-timeout-ms",
         b"x-serai-version",
     }
 )

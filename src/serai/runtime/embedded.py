@@ -23,7 +23,7 @@ from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
 from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked_if_there, of_handle, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace, trace_of
 
 _TRIAL = "trial"
 _KILL_SECONDS = 10.0
@@ -133,7 +133,11 @@ class EmbeddedRuntime:
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
         check_plan(plan)
+        self._check_memory(plan)
         return await self._create(plan)
+
+    def _check_memory(self, plan: SandboxPlan) -> None:
+        refuse_memory(plan, self.name)
 
     async def _create(
         self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
@@ -164,49 +168,49 @@ class EmbeddedRuntime:
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
-        return is_running(of_handle(handle))
+        return is_running(trace_of(handle))
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend."""
-        await self.sleepers.suspend(handle.id, of_handle(handle))
+        await self.sleepers.suspend(handle.id, trace_of(handle))
 
     async def resume(self, handle: SandboxHandle) -> None:
         """See Runtime.resume."""
-        await self.sleepers.resume(handle.id, of_handle(handle))
+        await self.sleepers.resume(handle.id, trace_of(handle))
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """See Runtime.suspended."""
-        return freezer.is_frozen(of_handle(handle))
+        return freezer.is_frozen(trace_of(handle))
 
     async def attach(self, handle: SandboxHandle) -> None:
         """Connect the network of a running sandbox with a new egress process."""
         if self._egress:
             details = {"id": handle.id, "egress": self._egress}
-            await self._send("network", of_handle(handle), details)
+            await self._send("network", trace_of(handle), details)
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
         check_id(handle.id)
-        trace = of_handle(handle)
+        trace = trace_of(handle)
         async with self._turn(handle.id):
             await asyncio.to_thread(self._stop, handle.id, trace)
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End the sandbox in every run we know of and remove all there is of it."""
         check_id(sandbox_id)
-        trace = of_handle(handle) if handle is not None else None
+        trace = trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
 
     async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
         """See Runtime.mount."""
         async with self._turn(handle.id):
-            await self.disks.mount(mount, of_handle(handle), self._send)
+            await self.disks.mount(mount, trace_of(handle), self._send)
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """See Runtime.unmount."""
         async with self._turn(handle.id):
-            await self._send("unmount", of_handle(handle), {"path": path})
+            await self._send("unmount", trace_of(handle), {"path": path})
 
     async def successor(self, handle: SandboxHandle) -> str:
         """See Runtime.successor."""
@@ -272,15 +276,9 @@ class EmbeddedRuntime:
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
-        return of_handle(handle).network
-
-    def _checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
-        """The directory of the checkpoint that it goes on with, and the tree that this is of."""
-        refuse_memory(plan, self.name)
-        return "", ""
+        return trace_of(handle).network
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
-        memory, tree = self._checkpoint_of(plan)
         api_socket, port_socket = self._storage.sockets(plan.id)
         defaults = choice.environment(plan.hostname)
         return Birth(
@@ -306,8 +304,6 @@ class EmbeddedRuntime:
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
             saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
-            memory=memory,
-            tree=tree,
         )
 
     async def _bear(self, birth: Birth) -> Trace:

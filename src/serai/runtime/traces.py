@@ -68,7 +68,7 @@ def is_running(trace: Trace) -> bool:
     return trace.boot == processes.boot_id() and processes.start_time(trace.pid) == trace.started
 
 
-def of_handle(handle: SandboxHandle) -> Trace:
+def trace_of(handle: SandboxHandle) -> Trace:
     """The trace that a handle holds.
 
     Raises:
