@@ -45,6 +45,8 @@ class SandboxExchange(Exchange):
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
         super().__init__(client, request, target)
+        # Known from the beginning: while the sandbox is woken, pieces of the body come already.
+        self.framed = b"transfer-encoding" in request.index
         self.route: SandboxRoute | None = None
         self.offer: list[bytes] = []
         self.port = 0
