@@ -90,6 +90,7 @@ class SandboxExchange(Exchange):
 
     async def _offer(self, route: SandboxRoute) -> None:
         """Tell the sandbox API what we have for it."""
+        self.offer = [_VERSION]
         if self.gateway.successor is not None:
             name = await self.gateway.successor(route)
             self.offer = [_VERSION, f"x-serai-successor: {name}\r\n".encode("ascii")]
