@@ -20,7 +20,6 @@ from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.counts import Tally, model_named, read_answer
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.plans import Plan
-from serai.gateway.models.timing import timing_key
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request, Sink
 from serai.gateway.targets import Target
@@ -244,7 +243,8 @@ class Express(msgspec.Struct):
         fields = b"".join(out)
         took = max(0.0, time.time() - self.started)
         before = self.sent - self.started
-        timing = self.client.gateway.timings[timing_key(before, took - before)]
+        timings = self.client.gateway.timings  # as timing_key, without the call
+        timing = timings[int((took - before) * 10_000) << 40 | int(before * 100_000)]
         self._settle(
             b"%b%bcontent-length: %b\r\nx-request-id: %b\r\n\r\n%b"
             % (fields, timing, length, self.request_id, body),
