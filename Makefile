@@ -25,18 +25,23 @@ up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERA
 	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
 
 .PHONY: test
-test: .venv/.dev clients ## Run all tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
+test: .venv/.dev clients ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
 
 # Most of either half waits for something, so that two cores hold both.
 WORKLOADS := $(addprefix tests/,compute egress gateway hub kernel metering network redteam resources runtime sandboxd storage store)
-PLATFORM := $(filter-out $(WORKLOADS) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
+CLIENTS_TESTS := tests/clients tests/examples
+PLATFORM := $(filter-out $(WORKLOADS) $(CLIENTS_TESTS) %__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 .PHONY: test-workloads test-platform
 test-workloads: .venv/.dev clients ## Half of the tests: sandboxes, their network and disks, the gateway
 	@$(BIN)/python -m pytest -p no:cacheprovider $(WORKLOADS)
-test-platform: .venv/.dev clients ## The other half: clients, the management API, sign-in, billing
+test-platform: .venv/.dev clients ## The other half: the management API, sign-in, billing, documentation
 	@$(BIN)/python -m pytest -p no:cacheprovider $(PLATFORM)
+
+.PHONY: test-clients
+test-clients: .venv/.dev clients ## Run the official SDKs and CLI, of several releases, against real servers
+	@$(BIN)/python -m pytest -p no:cacheprovider $(CLIENTS_TESTS) $(ARGS)
 
 .PHONY: test-redteam
 test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`)

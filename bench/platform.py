@@ -73,11 +73,24 @@ class Platform:
             self.process.wait()
             self.process = None
 
+    def memory_mb(self) -> float:
+        """What the server and all processes below it hold, a shared page counted once, in MB."""
+        return sum(_smaps_kb(pid, "Pss") for pid in self._family()) / 1024
+
     def resident_mb(self) -> float:
-        """Resident memory of the server and its launcher, in MB."""
+        """The same, a page counted in each process that has it."""
+        return sum(_smaps_kb(pid, "Rss") for pid in self._family()) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server and all processes below it have used."""
+        return sum(_cpu_seconds(pid) for pid in self._family())
+
+    def _family(self) -> list[int]:
         assert self.process is not None
-        pids = [self.process.pid, *children(self.process.pid)]
-        return sum(_rss_kb(pid) for pid in pids) / 1024
+        found = [self.process.pid]
+        for pid in found:
+            found += children(pid)
+        return found
 
 
 @contextmanager
@@ -107,9 +120,14 @@ def first_processes(pid: int) -> list[int]:
     return found
 
 
-def _rss_kb(pid: int) -> int:
-    found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+def _smaps_kb(pid: int, what: str) -> int:
+    found = re.search(rf"^{what}:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
     return int(found[1]) if found else 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def requests_per_second(url: str, seconds: int, connections: int, *headers: str) -> float:

@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import structlog
@@ -111,7 +112,9 @@ class Platform:
         self.settings = settings
         self.vault = Vault.open(settings.data_dir / "master.key")
         self.db = Database(settings.data_dir / "serai.db")
-        self.store = DocumentStore(self.vault, settings.origin)
+        recipes = Recipes()
+        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
+        self.store = DocumentStore(self.vault, settings.origin, self.catalog.placement.check)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -145,11 +148,9 @@ class Platform:
             settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
         )
         self.runtime = self.sandboxing.runtime
-        recipes = Recipes()
-        self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
-            self.db, self.store, self.routes, self.catalog.providers, self.token_policies
+            self.db, self.store, self.routes, self.catalog, self.token_policies
         )
         self.passwords = Passwords()
         self.upstream = upstream_of(settings)
@@ -212,6 +213,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
         booted = await self.db.write(
@@ -225,8 +227,9 @@ class Platform:
         self.listening.authority.prepare(os.environ)
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
+        await self.token_policies.loaded()
         await self.discovery.refresh_domains()
-        await self.sandboxing.start_runtime()
+        await runtime
         return booted
 
     def _relocate(self, conn: Connection) -> None:
@@ -284,7 +287,7 @@ class Platform:
                 handlers += read_operations(context, kind)
             handlers += write_operations(context, kind)
         return create_app(
-            [Router("/", route_handlers=handlers, guards=[check_rights])],
+            [Management("/", route_handlers=handlers, guards=[check_rights])],
             VersionRegistry(RELEASES, f"{self.settings.origin}/docs/api"),
             [
                 lambda app: Guard(app, self.authenticator),
@@ -354,9 +357,9 @@ class Platform:
                 started_at=now(),
             ),
         )
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # hardly anything of a start is garbage, and looking for it takes long
         gc.set_threshold(50_000, 20, 20)
+        gc.enable()
         isolation = {
             "isolation_level": self.runtime.level,
             "isolation": self.runtime.isolation,
@@ -390,6 +393,14 @@ class Platform:
         self.usage.close()
         self.db.close()
         log.info("stopped")
+
+
+class Management(Router):
+    """The routes of one application, which need no copy of their own for it."""
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        """Registering copies what it registers, which took a third of making the application."""
+        return self
 
 
 def _prices_file(settings: Settings) -> Path | None:

@@ -108,13 +108,15 @@ class ObservedCalls:
 
     def _row(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> Row:
         number = self._numbers.get(id(usage), 0) if self._numbers else 0
+        called = usage.called or route.name
         return (
             route.workspace,
             number or self._rows.number(usage.started),
             route.account_id,
             usage.request_id,
-            route.name,
+            called,
             route.resource_id,
+            route.name if called != route.name else "",
             route.provider,
             route.model or "",
             usage.answered_by,
@@ -191,7 +193,8 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
             "serai.error.origin": usage.origin,
             "serai.request_id": usage.request_id,
             "serai.workspace": route.workspace,
-            "serai.model": route.name,
+            "serai.model": usage.called or route.name,
+            "serai.stand_in": route.name if usage.called not in ("", route.name) else "",
             "serai.attempts": usage.attempts,
             "serai.cache": usage.cache,
             "serai.stream": usage.streamed,

@@ -1,5 +1,6 @@
 """The sandboxes of one process: what runs them, and what keeps them as their rows say."""
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -84,8 +85,7 @@ class Sandboxing:
         Raises:
             RuntimeProblem: the driver that the settings ask for does not work here.
         """
-        await start_egress(self.egress)
-        await self.runtime.start()
+        await asyncio.gather(start_egress(self.egress), self.runtime.start())
 
     def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
         """Put together what keeps sandboxes, which nothing but ``start`` begins."""

@@ -6,7 +6,7 @@ EMPTY = {"agents": 0, "functions": 0, "jobs": 0, "models": 0, "sandboxes": 0}
 
 
 def test_usages(api: httpx.Client, stranger: httpx.Client) -> None:
-    spec = {"type": "location", "locations": [{"type": "country", "name": "us"}]}
+    spec = {"type": "location", "locations": [{"type": "location", "name": "local"}]}
     for name in ("euro", "euro-2"):
         api.post("/v0/policies", json={"metadata": {"name": name}, "spec": spec})
     assert [item["usage"] for item in api.get("/v0/policies").json()["data"]] == [EMPTY, EMPTY]

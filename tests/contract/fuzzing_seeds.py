@@ -17,7 +17,7 @@ SEEDS: dict[str, Json] = {
     "agents": {},
     "functions": {},
     "models": {},
-    "policies": {"type": "location", "locations": [{"name": "here", "type": "location"}]},
+    "policies": {"type": "location", "locations": [{"name": "local", "type": "location"}]},
     "integrations/connections": {"integration": "openai", "config": {"baseUrl": NOWHERE}},
     "sandboxes": {},
     f"sandboxes/{NAME}/previews": {"port": 3000},

@@ -33,7 +33,7 @@ def test_a_key_does_only_what_it_is_for(world: World) -> None:
 def test_all_scopes_of_an_operation_are_needed(world: World) -> None:
     api, workspace = world.new_workspace()
     policy = {"metadata": {"name": "p"}, "spec": {"type": "flavor", "flavors": [
-        {"name": "t4", "type": "gpu"}]}}  # fmt: skip
+        {"name": "x86", "type": "cpu"}]}}  # fmt: skip
     done(api.post("/v0/policies", json=policy))
     some = world.client(key_with(api, "policies:get", "agents:list"), workspace)
     message = refused(some.get("/v0/policies/p/usages"), 403, "INSUFFICIENT_SCOPE")

@@ -71,3 +71,27 @@ def test_senseless_settings_are_refused_by_name(api, gateway: Any, words: str) -
     assert answer.status_code == 400
     assert words in answer.json()["message"]
     assert api.get("/v0/models/senseless").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"per": "minute"}, "rateLimits[0] limits nothing"),
+        ({"requests": 0, "per": "minute"}, "rateLimits[0].requests 0 is outside"),
+        ({"tokens": -5, "per": "minute"}, "rateLimits[0].tokens -5 is outside"),
+        ({"requests": 1}, "rateLimits[0].per is missing"),
+        ({"requests": 1, "per": "day", "by": "moon"}, "by 'moon' is not one of model, workspace"),
+        ({"requests": 1, "per": "day", "by": "label:team"}, "the label 'team', which the model"),
+    ],
+)
+def test_a_rate_limit_without_sense_is_refused(api, limit: dict, words: str) -> None:
+    spec = {"gateway": {"rateLimits": [limit]}}
+    answer = api.post("/v0/models", json={"metadata": {"name": "senseless"}, "spec": spec})
+    assert (answer.status_code, words in answer.json()["message"]) == (400, True), answer.text
+
+
+def test_the_same_rate_limit_stands_once(api) -> None:
+    limits = [{"requests": 1, "per": "day"}, {"tokens": 9, "per": "day", "by": "model"}]
+    spec = {"gateway": {"rateLimits": limits}}
+    answer = api.post("/v0/models", json={"metadata": {"name": "twice"}, "spec": spec})
+    assert "rateLimits[1]: there is a limit per day by model already" in answer.json()["message"]

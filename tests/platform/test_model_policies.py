@@ -51,6 +51,34 @@ def test_a_policy_holds_from_the_moment_it_is_attached_and_after_a_restart(
         assert call(api, model) == 200
 
 
+def test_what_was_flushed_is_counted_before_the_first_call_after_a_crash(
+    own: Server, provider: str
+) -> None:
+    with own.client_for(KEY) as api:
+        model = add_model(api, provider)
+        limit(api, "crash-cap", model, total=40)
+        assert [call(api, model) for _ in range(4)] == [200, 200, 200, 429]
+        tokens_of(api, model, 48)
+    own.kill()
+    own.start()
+    with own.client_for(KEY) as api:
+        assert call(api, model) == 429
+
+
+def test_a_ratio_refuses_once_the_input_outweighs_the_output(api, provider: str) -> None:
+    model = add_model(api, provider)
+    limit(api, "balance", model, ratioInputOverOutput=3)
+    assert [call(api, model) for _ in range(3)] == [200, 200, 200]
+    body = api.get("/v0/policies/balance").json()
+    body["spec"]["maxTokens"]["ratioInputOverOutput"] = 2
+    assert api.put("/v0/policies/balance", json=body).is_success
+    answer = api.post(f"/main/models/{model}/v1/chat/completions", json=ask("hello"))
+    assert answer.status_code == 429
+    error = answer.json()["error"]
+    assert error["limit"] == {"tokens": "ratioInputOverOutput", "value": 2, "used": 3}
+    assert "at most 2 input tokens per output token" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("limits", "field"),
     [
@@ -59,6 +87,7 @@ def test_a_policy_holds_from_the_moment_it_is_attached_and_after_a_restart(
         ({"granularity": "day", "step": 0, "total": 1}, "step"),
         ({"granularity": "day"}, "input, output or total"),
         ({"granularity": "day", "total": -1}, "input, output or total"),
+        ({"granularity": "day", "ratioInputOverOutput": -1}, "ratioInputOverOutput"),
     ],
 )
 def test_a_policy_without_sense_is_refused(api, limits: dict, field: str) -> None:

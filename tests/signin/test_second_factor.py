@@ -26,11 +26,15 @@ class App:
         found = re.search(r"<code>([A-Z2-7 ]+)</code>", page)
         assert found
         text = found[1].replace(" ", "")
-        secret = base64.b32decode(text + "=" * (-len(text) % 8))
-        self._totp = TOTP(secret, 6, SHA1(), 30, enforce_key_length=False)
+        self.secret = base64.b32decode(text + "=" * (-len(text) % 8))
+        self._totp = TOTP(self.secret, 6, SHA1(), 30, enforce_key_length=False)
+        self.used = ""
 
-    def code(self, steps: int = 0) -> str:
-        """What it shows now, or some steps later."""
+    def code(self, steps: int = 1) -> str:
+        """What it shows some steps of 30 seconds from now.
+
+        The next one is good for half a minute at least, however slow this machine is.
+        """
         return self._totp.generate(time.time() + 30 * steps).decode()
 
 
@@ -38,7 +42,8 @@ def turn_on(browser: Browser) -> tuple[App, list[str]]:
     """Turn the second factor on; returns the app and the recovery codes."""
     page = browser.get("/account/second-factor")
     app = App(shown(page))
-    done = browser.submit(page, "/account/second-factor", code=app.code(-1))
+    app.used = app.code(0)
+    done = browser.submit(page, "/account/second-factor", code=app.used)
     codes = re.findall(r"<li>(\w{5}-\w{5})</li>", shown(done))
     assert len(set(codes)) == 10
     return app, codes
@@ -77,7 +82,7 @@ def test_codes_of_other_times_and_other_forms(
     app, _ = turn_on(signed_in)
     browser = new_browser(fresh_address())
     asked = browser.sign_in(person.email, PASSWORD)
-    for wrong in (app.code(-1), app.code(-3), app.code(4), "", "000", "\uff11" * 6, "x" * 50):
+    for wrong in (app.used, app.code(-3), app.code(40), "", "000", "\uff11" * 6, "x" * 50):
         fields = browser.form(asked, "/login/code", code=wrong)
         answer = browser.post("/login/code", fields)
         assert shown(answer, 400)
@@ -148,7 +153,7 @@ def test_a_secret_that_was_never_confirmed_asks_for_nothing(
     first = shown(signed_in.get("/account/second-factor"))
     wrong = signed_in.submit("/account/second-factor", "/account/second-factor", code="000000")
     assert "not right" in said(wrong)
-    assert App(first).code() == App(wrong.text).code(), "the picture stays the same meanwhile"
+    assert App(first).secret == App(wrong.text).secret, "the picture stays the same meanwhile"
     is_at(new_browser().sign_in(person.email, PASSWORD), "/account")
     sealed = update(second_factors).where(second_factors.c.user_id == person.id)
     world.write(lambda conn: conn.execute(sealed.values(sealed=b"broken")))

@@ -9,6 +9,7 @@ from serai.catalog.files import CatalogueFiles
 from serai.catalog.hubs import Hubs
 from serai.catalog.integration_operations import integration_operations
 from serai.catalog.operations import catalogue_operations
+from serai.catalog.placement import Placement
 from serai.catalog.places import Places
 from serai.catalog.policy_operations import policy_read_operations
 from serai.catalog.providers import Providers
@@ -27,6 +28,7 @@ class Catalog:
     ) -> None:
         files = CatalogueFiles(data_dir / "catalogue")
         self.places = Places(files)
+        self.placement = Placement(self.places)
         self.hubs = Hubs(files, provided)
         self.providers = Providers(files)
         self.secrets = SecretStore(vault)

@@ -1,5 +1,7 @@
 """Where resources run: this host, under every region name that clients use."""
 
+import platform
+
 from serai.catalog.files import CatalogueFiles, LocationsFile, PublicIpsFile
 from serai.wire.catalog import Configuration, Location, Place, PublicIp, Region
 from serai.wire.common import Flavor
@@ -9,6 +11,8 @@ CLIENT_REGIONS = ("us-pdx-1", "us-was-1", "eu-lon-1", "eu-fra-1")
 """Regions that clients name by default or in their examples: all of them mean this host."""
 HOST = "This host"
 HEALTHY = "healthy"
+ARCHITECTURES = {"x86": ("x86_64", "amd64"), "arm64": ("aarch64", "arm64")}
+"""Flavors of processors, and what the kernel calls them."""
 NO_ADDRESSES = "The host's own addresses; the operator has listed none."
 
 
@@ -25,10 +29,20 @@ class Places:
                 region=region,
                 location=HOST,
                 status=HEALTHY,
-                flavors=[Flavor(name="cpu", type="cpu")],
+                flavors=processors(),
             )
             for region in (LOCAL, *CLIENT_REGIONS)
         ]
+
+    def here(self) -> Location:
+        """Where this machine is: the detected region, else the first location."""
+        locations, detected = self.locations(), self._file().detected_region
+        found = (location for location in locations if location.region == detected)
+        return next(found, locations[0])
+
+    def flavors(self) -> list[Flavor]:
+        """What this machine offers: what its location lists, else its processor."""
+        return self.here().flavors or processors()
 
     def regions(self) -> list[str]:
         """The names of all regions."""
@@ -56,6 +70,13 @@ class Places:
 
     def _file(self) -> LocationsFile:
         return self._files.read("locations", LocationsFile)
+
+
+def processors() -> list[Flavor]:
+    """The flavors of the processor that this runs on."""
+    machine = platform.machine().lower()
+    known = [name for name, words in ARCHITECTURES.items() if machine in words]
+    return [Flavor(name=name, type="cpu") for name in ("cpu", *known)]
 
 
 def _region(location: Location) -> Region:

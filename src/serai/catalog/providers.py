@@ -101,6 +101,7 @@ class Providers:
                 project=_checked("project", project or "", _PROJECT),
                 location=location or "us-central1",
                 service_account=json.dumps(account) if account else "",
+                retryable=provider.retryable,
             ),
         )
 

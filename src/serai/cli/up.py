@@ -1,11 +1,13 @@
 """`serai up`: run the server in the foreground."""
 
 import errno
+import gc
 import signal
 import socket
 import sys
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import NoReturn, cast
 
 import click
 
@@ -62,8 +64,7 @@ def up_command(**flags: str | bool | None) -> None:
 def _serve(settings: Settings) -> int:
     instance.withdraw(settings.data_dir)
     check_port(settings.host, settings.port)
-    from serai.app import run
-
+    run = _load()
     signal.signal(signal.SIGTERM, _stop)
     try:
         return run(settings)
@@ -71,6 +72,19 @@ def _serve(settings: Settings) -> int:
         return 0
     finally:
         instance.withdraw(settings.data_dir)
+
+
+def _load() -> Callable[[Settings], int]:
+    """Import the server, without what it does not use and without looking for garbage meanwhile.
+
+    ``serai.app`` turns the collector on again once everything is there.
+    """
+    gc.disable()
+    # structlog imports it for coloured tracebacks, if it is installed. Ours are plain.
+    sys.modules.setdefault("rich", cast(ModuleType, None))
+    from serai.app import run
+
+    return run
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

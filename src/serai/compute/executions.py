@@ -74,10 +74,12 @@ class Executions:
         Raises:
             NotFound: there is no such job.
             BadRequest: a rule is broken, or the job is disabled.
+            Forbidden: a policy of the job does not let it run here.
             Conflict: the execution id is taken.
             RateLimited: the client does not want to wait.
         """
         document = self._store.need(conn, JOBS, workspace, job)
+        self._store.ask_rules(conn, JOBS, document)
         spec = _checked(document, asked)
         name = asked.execution_id or new_uuid()
         if records.find(conn, workspace, job, name) is not None:

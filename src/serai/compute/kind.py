@@ -12,6 +12,7 @@ from serai.kernel.clock import parse_rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.ids import token
+from serai.kernel.names import check_name
 from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind, Operations
 from serai.resources.kinds import check_envs, check_memory
@@ -56,6 +57,8 @@ def prepare_sandbox(body: Body) -> None:
             runtime.pop(field, None)
     check_memory(runtime)
     check_envs(runtime)
+    for policy in spec.get("policies") or []:
+        check_name(policy, "spec.policies")
     check_network(spec.get("network") or {})
     _check_extra_args(runtime.get("extraArgs") or {})
     expiry_of(body, datetime.now().astimezone())

@@ -7,9 +7,12 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from serai.catalog.providers import Providers
+from serai.catalog.assembly import Catalog
+from serai.catalog.placement import Attached, PolicyProhibits
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
+from serai.gateway.model_routes import Link, connected, model_route
+from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
@@ -22,7 +25,6 @@ from serai.resources.kinds import CONNECTIONS, MODELS, POLICIES
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.store.reach import unbounded
-from serai.wire.model_gateway import ModelGateway
 
 REPAIR_SECONDS = 30.0
 log = structlog.get_logger(__name__)
@@ -36,13 +38,13 @@ class Discovery:
         db: Database,
         store: DocumentStore,
         routes: RouteTable,
-        providers: Providers,
+        catalog: Catalog,
         token_policies: TokenPolicies,
     ) -> None:
         self._db = db
         self._store = store
         self._routes = routes
-        self._providers = providers
+        self._catalog = catalog
         self._token_policies = token_policies
 
     def publish(self, sandbox: RunningSandbox) -> None:
@@ -113,6 +115,30 @@ class Discovery:
             if route.token_policies:
                 self._token_policies.watch(route.resource_id, route.token_policies)
 
+    def _governed(
+        self, route: ModelRoute, body: dict[str, Any], policies: dict[tuple[str, str], Document]
+    ) -> ModelRoute:
+        """The route with its limits, and what the policies that it names have to say."""
+        spec, labels = body["spec"], body["metadata"].get("labels") or {}
+        rates = rate_limits_of(route.gateway, route.workspace, route.resource_id, labels)
+        route = msgspec.structs.replace(route, rate_limits=rates)
+        named = spec.get("policies") or []
+        found = [policies.get((route.workspace, name)) for name in named]
+        if None in found:
+            missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
+            return msgspec.structs.replace(route, unusable=missing)
+        held = [Attached(one.name, msgspec.json.decode(one.body)["spec"]) for one in found if one]
+        limits = tuple(limit for one in held if (limit := _token_policy(*one)) is not None)
+        try:
+            self._catalog.placement.demand("model", held, spec.get("flavors"))
+            prohibited = ""
+        except PolicyProhibits as refusal:
+            prohibited = refusal.message
+        strict = any(policy.strict for policy in limits)
+        return msgspec.structs.replace(
+            route, token_policies=limits, strict=strict, prohibited=prohibited
+        )
+
     async def repair(self) -> None:
         """Compare in full for ever."""
         while True:
@@ -128,89 +154,45 @@ class Discovery:
         policies = {(d.workspace, d.name): d for d in documents.every(conn, POLICIES.name)}
         routes = {}
         for document in documents.every(conn, MODELS.name):
-            route = self._model_route(conn, document, connections)
-            route = _governed(route, msgspec.json.decode(document.body)["spec"], policies)
+            spec = self._store.reveal(MODELS, document)["spec"]
+            route = model_route(account_of_workspace(conn, document.workspace), document, spec)
+            route = self._governed(route, msgspec.json.decode(document.body), policies)
+            named = [
+                (name, connections.get((document.workspace, name)))
+                for name in dict.fromkeys(spec.get("integrationConnections") or [])
+            ]
+            runtime = spec.get("runtime") or {}
+            route = connected(route, [self._link(name, found, runtime) for name, found in named])
             # the same object as before, so that what is remembered of it stays
             before = self._routes.models.get((document.workspace, document.name))
             routes[document.workspace, document.name] = before if before == route else route
         return routes
 
-    def _model_route(
-        self, conn: Connection, model: Document, connections: dict[tuple[str, str], Document]
-    ) -> ModelRoute:
-        body = self._store.reveal(MODELS, model)
-        spec, labels = body["spec"], body["metadata"].get("labels") or {}
-        runtime = spec.get("runtime") or {}
-        route = ModelRoute(
-            account_id=account_of_workspace(conn, model.workspace),
-            workspace=model.workspace,
-            name=model.name,
-            resource_id=model.id,
-            provider=runtime.get("type") or "",
-            base_url="",
-            api_key="",
-            model=runtime.get("model") or None,
-            disabled=not spec["enabled"],
-            labels=msgspec.json.encode(labels).decode(),
-            gateway=msgspec.convert(spec.get("gateway") or {}, ModelGateway),
-        )
-        names = spec.get("integrationConnections") or []
-        document = connections.get((model.workspace, names[0])) if names else None
-        if document is not None:
-            return self._connected(route, document, runtime)
-        missing = (
-            f"it names the connection '{names[0]}', which does not exist"
-            if names
-            else ("its spec.integrationConnections names no connection")
-        )
-        return msgspec.structs.replace(route, unusable=missing)
-
-    def _connected(
-        self, route: ModelRoute, document: Document, runtime: dict[str, Any]
-    ) -> ModelRoute:
+    def _link(self, name: str, document: Document | None, runtime: dict[str, Any]) -> Link:
+        if document is None:
+            return Link(name, problem=f"it names the connection '{name}', which does not exist")
         connection = self._store.reveal(CONNECTIONS, document)["spec"]
-        provider = route.provider or connection["integration"]
+        provider = runtime.get("type") or connection["integration"]
         try:
-            called = self._providers.called(connection, runtime)
+            return Link(name, provider, self._catalog.providers.called(connection, runtime))
         except SeraiError as problem:
-            unusable = f"its connection '{document.name}' does not work: {problem.message}"
-            return msgspec.structs.replace(route, provider=provider, unusable=unusable)
-        return msgspec.structs.replace(
-            route,
-            provider=provider,
-            base_url=called.base_url,
-            api_key=called.key,
-            api=called.api,
-        )
+            said = f"its connection '{name}' does not work: {problem.message}"
+            return Link(name, provider, problem=said)
 
 
-def _governed(
-    route: ModelRoute, spec: dict[str, Any], policies: dict[tuple[str, str], Document]
-) -> ModelRoute:
-    """The route with the token policies that the model's spec names."""
-    named = spec.get("policies") or []
-    found = [policies.get((route.workspace, name)) for name in named]
-    if None in found:
-        missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
-        return msgspec.structs.replace(route, unusable=missing)
-    limits = tuple(policy for policy in map(_token_policy, filter(None, found)) if policy)
-    strict = any(policy.strict for policy in limits)
-    return msgspec.structs.replace(route, token_policies=limits, strict=strict)
-
-
-def _token_policy(document: Document) -> TokenPolicy | None:
-    spec = msgspec.json.decode(document.body)["spec"]
+def _token_policy(name: str, spec: dict[str, Any]) -> TokenPolicy | None:
     kinds = spec.get("resourceTypes") or ["model"]
     if spec["type"] != "maxToken" or "model" not in kinds:
         return None
     limits = spec["maxTokens"]
     return TokenPolicy(
-        name=document.name,
+        name=name,
         granularity=limits.get("granularity") or "hour",
         step=limits.get("step") or 1,
         input=limits.get("input") or 0,
         output=limits.get("output") or 0,
         total=limits.get("total") or 0,
+        ratio=limits.get("ratioInputOverOutput") or 0,
         strict=bool(limits.get("strict")),
     )
 

@@ -16,6 +16,7 @@ from serai.kernel.errors import (
     Forbidden,
     GatewayTimeout,
     NotFound,
+    RateLimited,
     SeraiError,
     ServiceUnavailable,
 )
@@ -95,6 +96,10 @@ class RequestTimeout(SeraiError):
     code = "REQUEST_TIMEOUT"
 
 
+class TooManyTokens(RateLimited):
+    """One call may use more tokens than a rate limit ever allows: waiting does not help (429)."""
+
+
 class UriTooLong(SeraiError):
     """The request target is over the limit (414)."""
 
@@ -121,7 +126,7 @@ _RETRYABLE_STATUS = frozenset({408, 429, 503})
 
 def retryable(problem: SeraiError) -> bool:
     """Whether sending the same request again is both safe and sensible."""
-    if isinstance(problem, ModelUnusable):
+    if isinstance(problem, (ModelUnusable, TooManyTokens)):
         return False
     return isinstance(problem, _ALWAYS_RETRYABLE) or problem.status in _RETRYABLE_STATUS
 

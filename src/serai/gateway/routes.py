@@ -7,6 +7,7 @@ gateway only reads it.
 import msgspec
 
 from serai.catalog.provider_api import ProviderApi
+from serai.gateway.models.rate_limits import RateLimit
 from serai.gateway.models.token_policies import TokenPolicy
 from serai.wire.model_gateway import ModelGateway
 
@@ -48,13 +49,22 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         api: how the provider is called.
         disabled: its owner has switched it off.
         unusable: why it cannot be called, for people; empty when it can.
+        prohibited: why its policies do not let it be called here; empty when they do.
         token_policies: limits of its tokens.
         strict: one of them is strict.
+        rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
-        plain: none of these needs more than one attempt at one place, so that a call may go the
-            short way (``serai.gateway.models.express``).
+        place: names the connection at which this model is called; the internal id where it has
+            only one.
+        weight: share of the calls that this place gets, beside others of the model.
+        places: where the model can be called, if it has several connections; the first is this.
         labels: those of the model, as JSON.
-        logged: something of its calls' content is kept.
+        logged: something of its calls' content is kept; follows from its settings.
+        blocked: it is disabled, unusable or prohibited; follows from these.
+        reserves: the body of a call says what it may use, which is set aside; follows too.
+        routed: a call may take more than one attempt, or none; follows too.
+        plain: nothing here needs that, or a look at a call's body, so that it may go the short way
+            (``serai.gateway.models.express``).
     """
 
     account_id: str
@@ -68,19 +78,35 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     api: ProviderApi = ProviderApi()
     disabled: bool = False
     unusable: str = ""
+    prohibited: str = ""
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
+    rate_limits: tuple[RateLimit, ...] = ()
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
+    place: str = ""
+    weight: int = 1
+    places: "tuple[ModelRoute, ...]" = ()
     labels: str = "{}"
-    plain: bool = True
     logged: bool = False
+    blocked: bool = False
+    reserves: bool = False
+    routed: bool = False
+    plain: bool = True
 
     def __post_init__(self) -> None:
         extra = self.gateway
+        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.places)
         logged = extra.request_log is not None and bool(extra.request_log.enabled)
-        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, logged)
-        msgspec.structs.force_setattr(self, "plain", not any(needs))
-        msgspec.structs.force_setattr(self, "logged", logged)
+        follows = {
+            "logged": logged,
+            "place": self.place or self.resource_id,
+            "blocked": self.disabled or bool(self.unusable) or bool(self.prohibited),
+            "reserves": self.strict or any(limit.tokens for limit in self.rate_limits),
+            "routed": any(needs),
+            "plain": not (any(needs) or self.rate_limits or logged),
+        }
+        for name, value in follows.items():
+            msgspec.structs.force_setattr(self, name, value)
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,10 +97,12 @@ def _check_max_tokens(limits: Body) -> None:
         )
     if not 1 <= limits.get("step", 1) <= 10_000:
         raise BadRequest("spec.maxTokens.step must be a whole number from 1 to 10000.")
-    numbers = [limits.get(name) or 0 for name in ("input", "output", "total")]
+    names = ("input", "output", "total", "ratioInputOverOutput")
+    numbers = [limits.get(name) or 0 for name in names]
     if min(numbers) < 0 or not any(numbers):
         raise BadRequest(
-            "spec.maxTokens needs a limit above 0 in input, output or total; 0 sets none."
+            "spec.maxTokens needs a limit above 0 in input, output or total (or a"
+            " ratioInputOverOutput); 0 sets none."
         )
 
 

@@ -7,6 +7,8 @@ from serai.kernel.names import check_name
 from serai.resources.kind import Body
 
 MOST_FALLBACKS = 5
+MOST_RATE_LIMITS = 20
+_BY = ("model", "workspace", "key", "user")
 _HOUR_MS = 3_600_000
 
 
@@ -26,6 +28,8 @@ def check_gateway(body: Body) -> None:
     _check_balance(gateway.get("balance"), spec.get("integrationConnections") or [])
     _check_cache(gateway.get("cache"))
     _check_request_log(gateway.get("requestLog"))
+    labels = body["metadata"].get("labels") or {}
+    _check_rate_limits(gateway.get("rateLimits") or [], labels)
 
 
 def _whole(holder: Body, name: str, low: int, high: int, where: str) -> None:
@@ -113,3 +117,35 @@ def _check_cache(cache: Body | None) -> None:
         raise BadRequest(f"{where}.ttlSeconds is 0: leave spec.gateway.cache out to keep nothing.")
     _whole(cache, "ttlSeconds", 1, 2_592_000, where)
     _whole(cache, "maxEntryKb", 1, 65_536, where)
+
+
+def _check_rate_limits(limits: list[Body], labels: dict[str, str]) -> None:
+    if len(limits) > MOST_RATE_LIMITS:
+        raise BadRequest(
+            f"spec.gateway.rateLimits has {len(limits)} entries; at most {MOST_RATE_LIMITS} may be."
+        )
+    seen: set[tuple[str, str]] = set()
+    for index, limit in enumerate(limits):
+        where = f"spec.gateway.rateLimits[{index}]"
+        if limit.get("requests") is None and limit.get("tokens") is None:
+            raise BadRequest(f"{where} limits nothing: set requests, tokens or both.")
+        _whole(limit, "requests", 1, 10**9, where)
+        _whole(limit, "tokens", 1, 10**12, where)
+        _needed(limit, "per", where, "second, minute, hour or day")
+        by = limit.get("by") or "model"
+        _check_by(by, labels, where)
+        if (by, limit["per"]) in seen:
+            raise BadRequest(f"{where}: there is a limit per {limit['per']} by {by} already.")
+        seen.add((by, limit["per"]))
+
+
+def _check_by(by: str, labels: dict[str, str], where: str) -> None:
+    kind, colon, name = by.partition(":")
+    if kind == "label" and colon:
+        if name not in labels:
+            raise BadRequest(
+                f"{where}.by names the label {name[:60]!r}, which the model does not have in "
+                "metadata.labels: add it there."
+            )
+    elif by not in _BY:
+        raise BadRequest(f"{where}.by {by[:60]!r} is not one of {', '.join(_BY)} or label:NAME.")

@@ -1,5 +1,7 @@
 """Creating, replacing and reading documents: the part that is the same for every kind."""
 
+from collections.abc import Callable
+
 import msgspec
 from sqlalchemy import Connection
 
@@ -21,6 +23,14 @@ from serai.store.secrets import Vault
 __all__ = ["Actor", "DocumentStore", "already_exists", "not_found"]
 
 
+Rules = Callable[[Connection, Kind, str, Body], None]
+"""``rules(conn, kind, workspace, body)``: raises where a body may not be written."""
+
+
+def no_rules(conn: Connection, kind: Kind, workspace: str, body: Body) -> None:
+    """Nothing is forbidden."""
+
+
 class Place(msgspec.Struct, frozen=True):
     """Where a document stands: its id, its parent, how often it was written, its status."""
 
@@ -33,12 +43,15 @@ class Place(msgspec.Struct, frozen=True):
 class DocumentStore:
     """Documents of every kind. All methods run inside the caller's transaction.
 
-    ``origin`` is put before the path of a resource to make its ``metadata.url``.
+    ``origin`` is put before the path of a resource to make its ``metadata.url``. ``rules`` are
+    asked before anything is written, and raise where it may not be: for what a kind by itself
+    cannot know.
     """
 
-    def __init__(self, vault: Vault, origin: str) -> None:
+    def __init__(self, vault: Vault, origin: str, rules: Rules = no_rules) -> None:
         self._vault = vault
         self.origin = origin
+        self._rules = rules
         self.history = History(vault)
 
     def wanted(self, kind: Kind, shape: object, name: str | None = None) -> Body:
@@ -67,6 +80,10 @@ class DocumentStore:
         kind.prepare(body)
         return body
 
+    def ask_rules(self, conn: Connection, kind: Kind, document: Document) -> None:
+        """Ask the rules again whether a document that was written may be used now."""
+        self._rules(conn, kind, document.workspace, msgspec.json.decode(document.body))
+
     def create(
         self,
         conn: Connection,
@@ -87,6 +104,7 @@ class DocumentStore:
             self.need(conn, kind.owner, actor.workspace, parent)
         if documents.find(conn, actor.workspace, kind.name, name, parent) is not None:
             raise already_exists(kind, name)
+        self._rules(conn, kind, actor.workspace, body)
         quotas.check_kind(conn, actor.workspace, kind.name)
         stamp = {"createdAt": rfc3339(now()), "createdBy": actor.email}
         place = Place(token(16), parent, 1, kind.status if status is None else status)
@@ -113,6 +131,7 @@ class DocumentStore:
             BadRequest: ``spec.revision`` names a revision that is not kept.
         """
         check_match(actor, old)
+        self._rules(conn, kind, actor.workspace, body)
         before: Body = msgspec.json.decode(old.body)
         known = self.secrets(old)
         change = self.history.next(conn, kind, old, body, known)

@@ -24,6 +24,7 @@ class Storage:
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
         self._saved = self.root / "saved"
+        self._memories = "memory", "saved-memory"
         self._packed = self.root / "archived"
         self._trash = self.root / "trash"
         self._sockets = self.root / "run"
@@ -37,6 +38,8 @@ class Storage:
         self.pool.open()
         if self.pool.is_open:
             (self.pool.top / "saved").mkdir(exist_ok=True, mode=0o700)
+        for name in self._memories:
+            (self._large / name).mkdir(exist_ok=True, mode=0o700)
         self.empty_trash()
 
     def _socket_directory(self) -> Path:
@@ -105,15 +108,37 @@ class Storage:
             return plain
         return self.pool.top / "saved" / saved_id
 
+    @property
+    def _large(self) -> Path:
+        """Where there is a limit for all, if anywhere."""
+        return self.pool.top if self.pool.is_open else self.root
+
+    def memory(self, sandbox_id: str) -> Path:
+        """The checkpoint that a sandbox which was never started begins with."""
+        return self._large / "memory" / sandbox_id
+
+    def saved_memory(self, saved_id: str) -> Path:
+        """The checkpoint that belongs to a set of saved files."""
+        return self._large / "saved-memory" / saved_id
+
     def known_saved(self) -> list[str]:
         """Ids of sets of saved files, also of those that were never completed."""
         places = [self._saved, *([self.pool.top / "saved"] if self.pool.is_open else [])]
+        places.append(self._large / "saved-memory")
         paths = [path for place in places for path in place.iterdir()]
         return sorted({path.name.removesuffix(".new") for path in paths})
 
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
         self.trash(self.directory(sandbox_id))
+        self.forget_memory(sandbox_id)
+
+    def forget_memory(self, sandbox_id: str) -> None:
+        """Remove the checkpoint that a sandbox began with, or was to."""
+        memory = self.memory(sandbox_id)
+        for path in (memory.with_name(f"{sandbox_id}.new"), memory):
+            if path.exists():
+                self.trash(path)
 
     def trash(self, path: Path) -> None:
         """Remove a directory of ours, at once out of its place; see ``remove``."""

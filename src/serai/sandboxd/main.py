@@ -102,8 +102,9 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
         config: ``id``, ``hostname``, ``environment`` (a map), ``home`` and ``workdir``;
             optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`; ``services``,
             processes to start at once: maps with ``name``, ``command``, ``working_dir``,
-            ``ports`` and ``restarts``; and ``proc``, a descriptor of a ``/proc`` that can be
-            written to where the visible one cannot.
+            ``ports`` and ``restarts``; ``changes``, called with what takes such a map, in any
+            thread, once this has become a copy of the sandbox; and ``proc``, a descriptor of a
+            ``/proc`` that can be written to where the visible one cannot.
     """
     code = 1
     try:
@@ -144,6 +145,14 @@ def _give_memory_back() -> None:
 
 def _text(config: Mapping[str, object], key: str, default: str) -> str:
     return str(config.get(key) or default)
+
+
+def _surroundings(config: Mapping[str, object]) -> tuple[str, dict[str, str]]:
+    """Home directory and environment of processes."""
+    environment = config.get("environment")
+    variables = dict(environment) if isinstance(environment, Mapping) else {}
+    variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
+    return _text(config, "home", "/root"), variables
 
 
 def _services(config: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
@@ -194,12 +203,15 @@ class Api:
         ):
             routes.add_to(self.router)
 
+    def take_over(self, config: Mapping[str, object]) -> None:
+        """Be the API of a copy of the sandbox: its processes run on, later ones are the copy's."""
+        home, variables = _surroundings(config)
+        self.surroundings.settle(variables, home)
+
     def settle(self, config: Mapping[str, object]) -> None:
         """Become the API of the one sandbox that a configuration tells about."""
-        home, workdir = _text(config, "home", "/root"), _text(config, "workdir", "/")
-        environment = config.get("environment")
-        variables = dict(environment) if isinstance(environment, Mapping) else {}
-        variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
+        home, variables = _surroundings(config)
+        workdir = _text(config, "workdir", "/")
         self.paths.home, self.paths.workdir = home, workdir
         self.surroundings.settle(variables, home)
         proc = config.get("proc")
@@ -226,6 +238,9 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
+    subscribe = config.get("changes")
+    if callable(subscribe):
+        subscribe(lambda told: loop.call_soon_threadsafe(api.take_over, told))
     stopped = asyncio.Event()
     if os.getpid() != 1:
         for number in (signal.SIGTERM, signal.SIGINT):

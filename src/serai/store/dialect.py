@@ -1,13 +1,16 @@
 """What SQLite and PostgreSQL say differently; everything else is the same SQL."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, Table, func, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from serai.store.reach import unbounded
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 TRIGRAM = 3
 
@@ -16,6 +19,8 @@ def insert_into(conn: Connection, table: Table) -> "sqlite.Insert | postgresql.I
     """An INSERT that can say what happens on a conflict, the same way on both engines."""
     if conn.dialect.name == "sqlite":
         return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # brings a lot: not where nobody uses it
+
     return postgresql.insert(table)
 
 

@@ -91,7 +91,7 @@ def catalogues(tag: str, newest: bool) -> None:
     assert call("changelog/get_changelog").entries
     integration = call("integrations/get_integration", "openai")
     assert "/v1/chat/completions" in integration.endpoints.additional_properties
-    policy = {"type": "location", "locations": [{"type": "country", "name": "us"}]}
+    policy = {"type": "location", "locations": [{"type": "location", "name": "local"}]}
     call("policies/create_policy", body=named("Policy", tag, policy))
     call("agents/create_agent", body=named("Agent", tag, {"policies": [tag]}))
     usages = call("policies/get_policy_usages", tag)

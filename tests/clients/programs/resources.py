@@ -67,7 +67,7 @@ MODEL = {"runtime": {"type": "openai", "model": "first"}, "integrationConnection
 POLICY = {
     "type": "location",
     "resourceTypes": ["agent"],
-    "locations": [{"type": "country", "name": "first"}],
+    "locations": [{"type": "country", "name": "us"}],
 }
 
 Verbs = tuple[ModuleType, ModuleType, ModuleType, ModuleType, ModuleType]

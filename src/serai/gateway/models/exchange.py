@@ -3,25 +3,28 @@
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.failures import Failure, error_event
-from serai.gateway.models.outcome import conclude
+from serai.gateway.models.outcome import HELD, conclude, usage_of
 from serai.gateway.models.question import Question
+from serai.gateway.models.rate_limits import without_rate_fields
 from serai.gateway.models.refusals import unreadable
 from serai.gateway.models.timing import timing_key
 from serai.gateway.problems import of_provider
 from serai.gateway.request import Request
+from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
-from serai.gateway.usage import AnswerMeter, LineMeter, Meter, StreamMeter, meter_for
+from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
 from serai.kernel.errors import SeraiError
 
 if TYPE_CHECKING:
     from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
-_HELD_FOR_LOG = 256 * 1024
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
 
 
@@ -50,7 +53,7 @@ class ModelExchange(Question):
         self.headed = self.first = 0.0
         """When head and body of the answer began, in seconds since 1970."""
         self.told: list[bytes] | None = None
-        """The beginning of the answer, of a model whose calls are logged; and its length."""
+        """The beginning of the answer, where it is kept; and its length."""
         self.length = 0
 
     def resume(self, call: "Express") -> None:
@@ -81,15 +84,26 @@ class ModelExchange(Question):
         if not answer.empty:
             coding = index.get(b"content-encoding", b"")
             self.meter = meter_for(kind, coding, strip=self.strip)
-        if self.route is not None and self.route.logged:
+        if self.logged is not None:
             self.told = []
+        if self.granted is not None and self.route is not None:
+            self._answer_limited(self.route, answer)
+            return
         self._begin_answer(answer)
 
     def _begin_answer(self, answer: Answer) -> None:
+        """Write the head, with how long it took to come."""
         Exchange.answered(self, answer)
         before = self.sent_at - self.started
         timing = self.gateway.timings[timing_key(before, self.headed - self.sent_at)]
         self.out.insert(-1, timing)  # before the empty line
+
+    def _answer_limited(self, route: ModelRoute, answer: Answer) -> None:
+        """Pass the head on with our own limits in it in place of the provider's."""
+        headers = without_rate_fields(answer.headers)
+        self._begin_answer(msgspec.structs.replace(answer, headers=headers))
+        for name, value in self.rate_fields(route).items():
+            self.out.insert(-1, f"{name}: {value}\r\n".encode("ascii"))
 
     def _expects_json(self) -> bool:
         """Whether it is a question to a model, and not, say, the download of a file."""
@@ -111,10 +125,8 @@ class ModelExchange(Question):
         if self.failure is not None:
             self._failing(self.failure, data)
             return
-        if not self.first:
-            self.first = time.time()
-        if self.told is not None:
-            self._keep(self.told, data)
+        if not self.first or self.told is not None:
+            self._seen(data)
         if self.meter is not None:
             data = self.meter.feed(data)
         if self.chunked_out:
@@ -122,16 +134,21 @@ class ModelExchange(Question):
         else:
             self.out.append(data)
 
-    def _keep(self, told: list[bytes], data: bytes) -> None:
-        if self.length < _HELD_FOR_LOG:
-            told.append(data)
-        self.length += len(data)
+    def _seen(self, data: bytes) -> None:
+        """Note when the answer's body began, and where it is kept also the body."""
+        self.first = self.first or time.time()
+        if self.told is not None:
+            if self.length < HELD:
+                self.told.append(data)
+            self.length += len(data)
 
     def _failing(self, failure: Failure, data: bytes) -> None:
         """Hold an error answer while it is short; pass a long one on in pieces."""
         if not failure.overflows(data) and not failure.passing:
             return
         if not failure.passing:
+            if self._gives_way():
+                return
             if failure.is_html():
                 self.fail(failure.problem())
                 return
@@ -148,14 +165,24 @@ class ModelExchange(Question):
         if meter is not None:
             rest = meter.end()
             if rest:
-                Exchange.received(self, rest)
+                self._pass_rest(rest)
             if isinstance(meter, AnswerMeter) and meter.broken and self._can_still_refuse():
                 self._unreadable(meter)
                 return
         Exchange.settled(self)
 
+    def _pass_rest(self, rest: bytes) -> None:
+        """Pass on what the meter has held until the end."""
+        Exchange.received(self, rest)
+
+    def _gives_way(self) -> bool:
+        """Whether a failed answer is not passed on, because the call is sent once more."""
+        return False
+
     def _failed(self, failure: Failure) -> None:
         self.upstream = None
+        if not failure.passing and self._gives_way():
+            return
         if failure.passing:
             Exchange.received(self, failure.hidden(bytes(failure.body)))
         else:
@@ -206,4 +233,12 @@ class ModelExchange(Question):
     def closed(self) -> None:
         if self.reserved is not None:
             self.gateway.token_policies.release(self.reserved)
-        conclude(self)
+        usage = self._usage()
+        if self.granted is not None:
+            used = usage.input_tokens + usage.written() if self.sent else 0
+            untold = self.sent and usage.untold()
+            self.gateway.rate_limits.settle(self.granted, None if untold else used)
+        conclude(self, usage)
+
+    def _usage(self) -> ModelUsage:
+        return usage_of(self)

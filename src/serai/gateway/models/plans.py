@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from serai.catalog.provider_api import place_of
+from serai.catalog.provider_api import asks_model, place_of
 from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
@@ -58,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
         operation: what OpenTelemetry calls it.
+        asks: a POST asks the model, so that another place can answer it as well.
     """
 
     route: ModelRoute
@@ -73,6 +74,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
+    asks: bool
     operation: str
 
     def start(self, query: bytes | None) -> bytes:
@@ -89,7 +91,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 class Plans:
-    """Remembers plans by model and path."""
+    """Remembers plans by place and path."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Plan] = {}
@@ -102,7 +104,7 @@ class Plans:
             BadRequest: the path climbs with dot segments.
             ServiceUnavailable: the model's base URL is none.
         """
-        key = (route.resource_id, rest)
+        key = (route.place, rest)
         plan = self._known.get(key)
         if plan is None or plan.route is not route:
             plan = make_plan(route, rest)
@@ -163,6 +165,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
+        asks_model(text),
         operation_of(rest),
     )
 

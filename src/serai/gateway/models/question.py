@@ -9,13 +9,15 @@ from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
 from serai.gateway.models.bodies import rewrite
 from serai.gateway.models.forms import FormRewriter, boundary_of, rewrite_form
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.rate_limits import Grant, rate_fields
 from serai.gateway.models.refusals import not_strict, too_large
-from serai.gateway.models.token_policies import Reservation, most_tokens
+from serai.gateway.models.token_policies import Reservation, asked_tokens, most_tokens
 from serai.gateway.problems import RequestTimeout, UpstreamSlow
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
-from serai.kernel.errors import BadRequest, SeraiError
+from serai.kernel.clock import now
+from serai.kernel.errors import BadRequest, RateLimited, SeraiError
 from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ class Question(Exchange):
         "asked",
         "collects",
         "form",
+        "granted",
         "heard",
+        "logged",
         "plan",
         "reserved",
         "route",
@@ -62,11 +66,14 @@ class Question(Exchange):
         self.strip = False
         self.form: FormRewriter | None = None
         self.reserved: Reservation | None = None
+        self.granted: Grant | None = None
         self.sent_at = 0.0
         """When it was sent for the first time, in seconds since 1970."""
         self.span: Span | None = None
+        self.logged: ModelRoute | None = None
+        """The model that was called, where something of its calls' content is kept."""
         self.asked = b""
-        """The body that was sent, of a model whose calls are logged."""
+        """The body that was sent, where it is kept."""
 
     def admitted(self) -> None:
         target = self.target
@@ -74,6 +81,7 @@ class Question(Exchange):
             self.span = self.gateway.tracer.begin(self.request.index.get(b"traceparent"))
         route = admit_call(self.gateway, self.principal, target)
         self.route = route
+        self.logged = route if route.logged else None
         plan = self.plan = self.gateway.plans.find(route, target.rest)
         self.collects = self._must_collect(route, plan)
         if route.strict and not self._is_json():
@@ -93,7 +101,7 @@ class Question(Exchange):
 
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         if self._is_json():
-            return plan.rewrites or route.strict or route.logged
+            return plan.rewrites or route.reserves or route.logged
         return 0 < self._announced() <= _SMALL_FORM and self._boundary(plan) is not None
 
     def _announced(self) -> int:
@@ -148,7 +156,11 @@ class Question(Exchange):
     def _expect_answer(self) -> None:
         self.heard = self.client.loop.time()
         if not self.head_sent:
-            self.deadline = self.heard + self.gateway.limits.model_response_timeout
+            self.deadline = self._answer_due()
+
+    def _answer_due(self) -> float:
+        """When the answer must have begun, by the loop's clock, if all is sent now."""
+        return self.client.loop.time() + self.gateway.limits.model_response_timeout
 
     def _copied(self) -> Copied:
         dropped = DROPPED_FOR_MODEL if self.span is None else _DROPPED_WHEN_TRACED
@@ -159,6 +171,8 @@ class Question(Exchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         copied = self._copied()
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, b"")
         head = self._head(plan, copied)
         boundary = self._boundary(plan)
         if boundary is not None:
@@ -188,10 +202,13 @@ class Question(Exchange):
         self.backlog = []
         copied = self._copied()
         if plan.route.strict:
-            self._reserve(plan.route, body)
-        if body:
-            body = self._rewritten(plan, body)
-        if plan.route.logged:
+            self.reserved = self._reserve(plan.route, body)
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, body)
+        self._send_whole(plan, copied, self._rewritten(plan, body))
+
+    def _send_whole(self, plan: Plan, copied: Copied, body: bytes) -> None:
+        if self.logged is not None:
             self.asked = body
         head = self._head(plan, copied)
         if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
@@ -199,6 +216,8 @@ class Question(Exchange):
         self._go(plan, head, body, chunked=False)
 
     def _rewritten(self, plan: Plan, body: bytes) -> bytes:
+        if not body:
+            return body
         if plan.rewrites and self._is_json():
             rewritten = rewrite(
                 body, plan.model, adds=plan.adds_model, completions=plan.completions
@@ -208,12 +227,28 @@ class Question(Exchange):
         boundary = self._boundary(plan)
         return body if boundary is None else rewrite_form(body, boundary, plan.model or "")
 
-    def _reserve(self, route: ModelRoute, body: bytes) -> None:
+    def _reserve(self, route: ModelRoute, body: bytes) -> Reservation | None:
         if self.request.method != b"POST":
-            return
+            return None
         need = most_tokens(route.resource_id, self.target.rest, body)
-        policies = self.gateway.token_policies
-        self.reserved = policies.admit(route.resource_id, route.token_policies, need)
+        return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
+
+    def _limit(self, route: ModelRoute, body: bytes) -> Grant:
+        """Pass the model's rate limits, with the tokens set aside that the call may use."""
+        least, most = 0, None
+        if route.reserves and self.request.method == b"POST" and self._is_json():
+            least, most = asked_tokens(self.target.rest, body)
+        limits = self.gateway.rate_limits
+        try:
+            return limits.admit(route.rate_limits, self.principal, least, most)
+        except RateLimited as problem:
+            problem.headers |= self.rate_fields(route)
+            raise
+
+    def rate_fields(self, route: ModelRoute) -> dict[str, str]:
+        """How the caller stands in the model's rate limits, as header fields."""
+        standing = self.gateway.rate_limits.standing(route.rate_limits, self.principal)
+        return rate_fields(route.api.family, standing, now())
 
     def _head(self, plan: Plan, copied: Copied) -> list[bytes]:
         lines = [self.request.method, plan.start(self.credential.query), *copied.lines]
@@ -240,7 +275,7 @@ class Question(Exchange):
         head += (b"\r\n", body)
         self.sent = True
         self.sent_at = self.sent_at or time.time()
-        self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
+        self.deadline = self._answer_due()
         self.dispatch(plan.address, b"".join(head), chunked=chunked)
 
     async def _fetch_token(

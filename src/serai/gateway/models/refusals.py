@@ -1,5 +1,6 @@
 """Why a model call is refused, or its answer cannot be passed on, in words."""
 
+from serai.catalog.placement import PolicyProhibits
 from serai.gateway.models.failures import excerpt
 from serai.gateway.problems import ModelDisabled, ModelUnusable, ProviderFailed, WorkloadNotFound
 from serai.gateway.routes import ModelRoute
@@ -21,6 +22,8 @@ def refusal(route: ModelRoute) -> SeraiError:
         return ModelDisabled(
             f"The model '{route.name}' is disabled; set its spec.enabled to true to use it."
         )
+    if route.prohibited:
+        return PolicyProhibits(route.prohibited)
     return ModelUnusable(f"The model '{route.name}' cannot be called: {route.unusable}.")
 
 

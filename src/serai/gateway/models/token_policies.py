@@ -10,7 +10,7 @@ used: it is never passed. Of several policies of a model it is enough that one a
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -36,8 +36,20 @@ class PolicyViolated(SeraiError):
     code = "POLICY_VIOLATION"
 
 
+class Reached(NamedTuple):
+    """A limit that is reached: of what, how much, what is used of it, and how that is said."""
+
+    name: str
+    limit: int
+    used: int
+    words: str
+
+
 class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits of tokens in a window of ``step`` times ``granularity``; 0 is no limit."""
+    """Limits of tokens in a window of ``step`` times ``granularity``; 0 is no limit.
+
+    ``ratio`` is how many input tokens there may be for each output token.
+    """
 
     name: str
     granularity: str
@@ -45,6 +57,7 @@ class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
     input: int = 0
     output: int = 0
     total: int = 0
+    ratio: int = 0
     strict: bool = False
 
     def window(self, moment: float) -> tuple[float, float]:
@@ -57,24 +70,35 @@ class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
         begin = moment // length * length
         return begin, begin + length
 
-    def spent(self, received: int, sent: int) -> tuple[str, int, int] | None:
-        """The first limit that these tokens reach: its name, it, and what is used of it."""
+    def spent(self, received: int, sent: int) -> Reached | None:
+        """The first limit that these tokens reach. A ratio is reached when it is passed."""
         for name, limit, used in self._limits(received, sent):
             if limit and used >= limit:
-                return name, limit, used
-        return None
+                return _reached(name, limit, used)
+        return self.unbalanced(received, sent)
 
-    def passed(self, received: int, sent: int) -> tuple[str, int, int] | None:
-        """The first limit that these tokens would pass."""
+    def passed(self, received: int, sent: int) -> Reached | None:
+        """The first limit that these tokens would pass; a ratio is none that can be foreseen."""
         for name, limit, used in self._limits(received, sent):
             if limit and used > limit:
-                return name, limit, used
+                return _reached(name, limit, used)
         return None
 
     def _limits(self, received: int, sent: int) -> Iterable[tuple[str, int, int]]:
         yield "input", self.input, received
         yield "output", self.output, sent
         yield "total", self.total, received + sent
+
+    def unbalanced(self, received: int, sent: int) -> Reached | None:
+        """The ratio, if these tokens pass it."""
+        if not self.ratio or received <= self.ratio * sent:
+            return None
+        words = f"at most {self.ratio} input tokens per output token"
+        return Reached("ratioInputOverOutput", self.ratio, -(-received // max(sent, 1)), words)
+
+
+def _reached(name: str, limit: int, used: int) -> Reached:
+    return Reached(name, limit, used, f"{limit} {name} tokens")
 
 
 def _month(number: int) -> float:
@@ -169,6 +193,7 @@ class TokenPolicies:
             held = self._reserved.get(resource_id, (0, 0))
             received = count.input + held[0] + need.input
             reached = policy.passed(received, count.output + held[1] + need.output)
+            reached = reached or policy.unbalanced(count.input, count.output)
         else:
             reached = policy.spent(count.input, count.output)
         return None if reached is None else _violated(policy, count, reached, self._clock())
@@ -195,19 +220,18 @@ class TokenPolicies:
 
 
 def _violated(
-    policy: TokenPolicy, count: _Count, reached: tuple[str, int, int], moment: float
+    policy: TokenPolicy, count: _Count, reached: Reached, moment: float
 ) -> PolicyViolated:
-    name, limit, used = reached
     reset = datetime.fromtimestamp(count.end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     every = policy.granularity if policy.step == 1 else f"{policy.step} {policy.granularity}s"
     asks = " would need" if policy.strict else " used"
     return PolicyViolated(
-        f"The policy '{policy.name}' allows {limit} {name} tokens per {every};{asks} {used}."
+        f"The policy '{policy.name}' allows {reached.words} per {every};{asks} {reached.used}."
         f" The window ends at {reset}.",
         headers={"Retry-After": str(max(1, int(count.end - moment) + 1))},
         details={
             "policy": policy.name,
-            "limit": {"tokens": name, "value": limit, "used": used},
+            "limit": {"tokens": reached.name, "value": reached.limit, "used": reached.used},
             "window": {"granularity": policy.granularity, "step": policy.step},
             "resetAt": reset,
         },
@@ -215,13 +239,21 @@ def _violated(
 
 
 def meter_call(
-    gateway: "Gateway", route: "ModelRoute", principal: Principal, usage: ModelUsage
+    gateway: "Gateway",
+    route: "ModelRoute",
+    principal: Principal,
+    usage: ModelUsage,
+    held: Reservation | None = None,
 ) -> None:
-    """A call has ended: count it for the model's policies and tell its usage."""
+    """A call has ended: count it for the model's policies and tell its usage.
+
+    Of a call whose tokens nobody told, all that was ``held`` for it counts.
+    """
     if route.token_policies:
-        gateway.token_policies.note(
-            route.resource_id, route.token_policies, usage.input_tokens, usage.written()
-        )
+        received, sent = usage.input_tokens, usage.written()
+        if held is not None and usage.untold():
+            received, sent = max(received, held.input), max(sent, held.output)
+        gateway.token_policies.note(route.resource_id, route.token_policies, received, sent)
     gateway.on_model_usage(route, principal, usage)
 
 
@@ -251,3 +283,12 @@ def most_tokens(resource_id: str, rest: bytes, body: bytes) -> Reservation:
             " whole number, for example with max_tokens."
         ) from error
     return Reservation(resource_id, len(body), max(0, output) * max(1, choices))
+
+
+def asked_tokens(rest: bytes, body: bytes) -> tuple[int, int | None]:
+    """The most tokens of a call's prompt and of its answer; None when it does not limit that."""
+    try:
+        most = most_tokens("", rest, body)
+    except BadRequest:
+        return len(body), None
+    return most.input, most.output

@@ -132,7 +132,9 @@ def _enter(job: Job) -> None:
     )
     lower = rootfs.Lower({}, (), job.layers)
     rootfs.build(setup, lower, None, user_xattr=job.uid_base is None)
-    linux.mount("tmpfs", f"{rootfs.ROOT}/run", "tmpfs", 0, "mode=755,size=4m")
+    user = job.uid_base or 0
+    options = f"mode=755,size=4m,uid={user},gid={user}"
+    linux.mount("tmpfs", f"{rootfs.ROOT}/run", "tmpfs", 0, options)
     os.mkdir(rootfs.ROOT + _SHARED, 0o755)
     files = {"resolv.conf": job.resolv, "hosts": _HOSTS, "ca.pem": job.certificates}
     for name, text in files.items():
