@@ -233,12 +233,7 @@ class ModelExchange(Question):
     def closed(self) -> None:
         if self.reserved is not None:
             self.gateway.token_policies.release(self.reserved)
-        usage = self._usage()
-        if self.granted is not None:
-            used = usage.input_tokens + usage.written() if self.sent else 0
-            untold = self.sent and usage.untold()
-            self.gateway.rate_limits.settle(self.granted, None if untold else used)
-        conclude(self, usage)
+        conclude(self, self._usage())
 
     def _usage(self) -> ModelUsage:
         return usage_of(self)

@@ -45,12 +45,14 @@ def conclude(call: "ModelExchange", usage: ModelUsage) -> None:
     """Tell of a call that has ended: sent or refused."""
     gateway = call.gateway
     if call.route is not None and call.sent:
+        _settle(call, usage)
         if call.logged is not None:
             gateway.on_model_content(call.logged, usage, Content.of(call))
         if call.span is not None and gateway.tracer is not None:
             gateway.tracer.end(call.span, call.route, usage)
         meter_call(gateway, call.route, call.principal, usage, call.reserved)
         return
+    _settle(call, None)
     target, principal = call.target, call.principal
     route = gateway.routes.models.get((target.workspace, target.name))
     if route is None or call.problem is None:
@@ -60,6 +62,14 @@ def conclude(call: "ModelExchange", usage: ModelUsage) -> None:
         if call.span is not None and gateway.tracer is not None:
             gateway.tracer.end(call.span, route, usage)
         gateway.on_model_refusal(route, principal, usage)
+
+
+def _settle(call: "ModelExchange", usage: ModelUsage | None) -> None:
+    if call.granted is None:
+        return
+    used = usage.input_tokens + usage.written() if usage is not None else 0
+    untold = usage is not None and usage.untold()
+    call.gateway.rate_limits.settle(call.granted, None if untold else used)
 
 
 def usage_of(call: "ModelExchange") -> ModelUsage:

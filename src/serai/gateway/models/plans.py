@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serai.catalog.provider_api import asks_model, place_of
+from serai.gateway.models.bodies import Change, change_to
 from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
@@ -57,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
+        change: what then changes in it; from the three before it.
         operation: what OpenTelemetry calls it.
         asks: a POST asks the model, so that another place can answer it as well.
     """
@@ -75,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     completions: bool
     rewrites: bool
     asks: bool
+    change: Change
     operation: str
 
     def start(self, query: bytes | None) -> bytes:
@@ -166,6 +169,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.completions,
         place.model is not None or place.completions,
         asks_model(text),
+        change_to(place.model, adds=place.adds_model, completions=place.completions),
         operation_of(rest),
     )
 

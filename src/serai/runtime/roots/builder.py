@@ -21,7 +21,7 @@ from serai.kernel.clock import now, rfc3339
 from serai.runtime import processes
 from serai.runtime.roots import oci
 from serai.runtime.roots.basis import basis
-from serai.runtime.roots.jail import CERTIFICATES, PROVIDED, Job
+from serai.runtime.roots.jail import APT_SETTINGS, CERTIFICATES, PROVIDED, Job
 from serai.runtime.roots.oci import Tell, finished
 from serai.runtime.roots.problems import ImageProblem
 from serai.runtime.roots.recipes import Recipe, Recipes
@@ -278,6 +278,7 @@ def _step_environment(own: Mapping[str, str]) -> dict[str, str]:
         "PATH": _PATH,
         "HOME": "/root",
         "LANG": "C.UTF-8",
+        "APT_CONFIG": APT_SETTINGS,
         "DEBIAN_FRONTEND": "noninteractive",
         "PIP_NO_CACHE_DIR": "1",
         "PIP_ROOT_USER_ACTION": "ignore",

@@ -14,13 +14,7 @@ FOLDER = Path(__file__).parent / "recipes"
 
 _INSTALL = """
 apt-get -q update
-install="apt-get -q -y --no-install-recommends -o APT::Sandbox::User=root
-    -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Options::=--path-exclude=/usr/share/man/*
-    -o Dpkg::Options::=--path-exclude=/usr/share/locale/*
-    -o Dpkg::Options::=--path-exclude=/usr/share/doc/*
-    -o Dpkg::Options::=--path-include=/usr/share/doc/*/copyright install"
-export RUNLEVEL=1
-set -f
+install="apt-get -q install"
 # With one user only, no file can be given to another one: packages are told that it was.
 read -r _ _ users < /proc/self/uid_map
 if [ "$users" = 1 ]; then
@@ -29,7 +23,6 @@ if [ "$users" = 1 ]; then
     install="fakeroot $install"
 fi
 $install {}
-set +f
 apt-get clean
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt
 rm -f /var/log/dpkg.log /var/log/alternatives.log
