@@ -9,7 +9,7 @@ import pytest
 
 from serai.gateway.limits import Limits
 from serai.gateway.models.health import LONGEST_COOL_DOWN, Health
-from serai.gateway.models.outcomes import Outcome, Verdict
+from serai.gateway.models.verdicts import Outcome, Verdict
 from serai.gateway.routes import ModelRoute
 
 from .model_calls import ANSWER, ask, body

@@ -154,9 +154,10 @@ class Discovery:
         policies = {(d.workspace, d.name): d for d in documents.every(conn, POLICIES.name)}
         routes = {}
         for document in documents.every(conn, MODELS.name):
-            spec = self._store.reveal(MODELS, document)["spec"]
-            route = model_route(account_of_workspace(conn, document.workspace), document, spec)
-            route = self._governed(route, msgspec.json.decode(document.body), policies)
+            body = self._store.reveal(MODELS, document)
+            spec = body["spec"]
+            route = model_route(account_of_workspace(conn, document.workspace), document, body)
+            route = self._governed(route, body, policies)
             named = [
                 (name, connections.get((document.workspace, name)))
                 for name in dict.fromkeys(spec.get("integrationConnections") or [])

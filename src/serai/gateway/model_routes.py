@@ -28,11 +28,11 @@ class Link(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def model_route(account_id: str, document: Document, spec: dict[str, Any]) -> ModelRoute:
+def model_route(account_id: str, document: Document, body: dict[str, Any]) -> ModelRoute:
     """The route of a model, as far as its own document tells."""
+    spec, labels = body["spec"], body["metadata"].get("labels") or {}
     runtime = spec.get("runtime") or {}
     gateway, unusable = ModelGateway(), ""
-    labels = msgspec.json.decode(document.body)["metadata"].get("labels") or {}
     try:
         gateway = msgspec.convert(spec.get("gateway") or {}, ModelGateway)
     except msgspec.ValidationError as problem:  # what another release has stored

@@ -14,7 +14,6 @@ from serai.gateway.models.routed import RoutedExchange
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
-from serai.gateway.usage import ModelUsage
 
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
@@ -57,6 +56,8 @@ class CachedExchange(RoutedExchange):
 
     def _key(self, plan: Plan) -> bytes:
         body = self._rewritten(plan, self.held or b"")
+        if self.called.logged:
+            self.asked = body
         headers = [field for field in self.request.headers if field[0] not in DROPPED_FOR_MODEL]
         start = plan.start(self.credential.query)
         return key_of(self.called.resource_id, start, headers, body, strip=self.strip)
@@ -75,19 +76,17 @@ class CachedExchange(RoutedExchange):
     # -- from memory
     def _answer(self, entry: Entry) -> None:
         """Answer as the provider did, in the pieces in which it came."""
-        self.headed = self.sent_at = time.time()
-        if self.logged is not None:
-            self.asked, self.told = self.held or b"", list(entry.pieces)
-            self.length = sum(map(len, entry.pieces))
+        self.asked = b"" if self.logged is None else self.held or b""
         self.found, self.held = "hit", None
         self.sent = self.ended = True
+        self.sent_at = self.headed = self.first = time.time()
         if self.granted is not None:
-            self._answer_limited(self.called, entry.answer)
+            self._begin_limited(self.called, entry.answer)
         else:
             self._begin_answer(entry.answer)
         self.streamed = entry.streamed
+        self.told = None if self.logged is None else []
         self.out.insert(-1, b"age: %d\r\n" % self.age)
-        self._mark()
         self.replay = iter(entry.pieces)
         self._replay()
 
@@ -100,6 +99,8 @@ class CachedExchange(RoutedExchange):
                 self.replay = None
                 Exchange.settled(self)
                 return
+            if self.told is not None:
+                self._seen(piece)
             Exchange.received(self, piece)
             self.flush()
 
@@ -125,15 +126,11 @@ class CachedExchange(RoutedExchange):
         self.recording = None
 
     def received(self, data: bytes) -> None:
-        if self.recording is None or self.failure is not None:
-            super().received(data)
-            return
-        if not self.first or self.told is not None:
-            self._seen(data)
-        if self.meter is not None:
-            data = self.meter.feed(data)
-        self._note(data)
-        Exchange.received(self, data)
+        before = len(self.out)
+        super().received(data)
+        if self.recording is not None:
+            passed = self.out[before:]
+            self._note(passed[1 if self.chunked_out else 0] if passed else b"")
 
     def _pass_rest(self, rest: bytes) -> None:
         self._note(rest)
@@ -154,7 +151,5 @@ class CachedExchange(RoutedExchange):
     def _marks(self) -> dict[str, str]:
         return super()._marks() | {"x-serai-cache": self.found}
 
-    def _usage(self) -> ModelUsage:
-        cache = "" if self.found == "bypass" else self.found
-        usage = msgspec.structs.replace(super()._usage(), cache=cache)
-        return msgspec.structs.replace(usage, counted=usage.counted or self.found == "hit")
+    def cache_state(self) -> str:
+        return "" if self.found == "bypass" else self.found

@@ -11,7 +11,7 @@ from random import Random
 import msgspec
 
 from serai.gateway.models.health import Health
-from serai.gateway.models.outcomes import Outcome, Verdict
+from serai.gateway.models.verdicts import Outcome, Verdict
 from serai.gateway.routes import ModelRoute
 
 BACKOFF_MS = 250

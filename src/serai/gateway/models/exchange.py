@@ -8,7 +8,7 @@ import msgspec
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.failures import Failure, error_event
-from serai.gateway.models.outcome import HELD, conclude, usage_of
+from serai.gateway.models.outcome import HELD, conclude
 from serai.gateway.models.question import Question
 from serai.gateway.models.rate_limits import without_rate_fields
 from serai.gateway.models.refusals import unreadable
@@ -18,7 +18,7 @@ from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
-from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
+from serai.gateway.usage import AnswerMeter, LineMeter, Meter, StreamMeter, meter_for
 from serai.kernel.errors import SeraiError
 
 if TYPE_CHECKING:
@@ -67,6 +67,14 @@ class ModelExchange(Question):
         self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
         self.deadline = self.heard + self.gateway.limits.model_response_timeout
 
+    def attempts_made(self) -> int:
+        """How often the call was sent to a provider."""
+        return 1 if self.sent else 0
+
+    def cache_state(self) -> str:
+        """Whether the cache answered, see ``ModelUsage``."""
+        return ""
+
     # -- the answer
     def answered(self, answer: Answer) -> None:
         self.headed = time.time()
@@ -87,7 +95,7 @@ class ModelExchange(Question):
         if self.logged is not None:
             self.told = []
         if self.granted is not None and self.route is not None:
-            self._answer_limited(self.route, answer)
+            self._begin_limited(self.route, answer)
             return
         self._begin_answer(answer)
 
@@ -98,7 +106,7 @@ class ModelExchange(Question):
         timing = self.gateway.timings[timing_key(before, self.headed - self.sent_at)]
         self.out.insert(-1, timing)  # before the empty line
 
-    def _answer_limited(self, route: ModelRoute, answer: Answer) -> None:
+    def _begin_limited(self, route: ModelRoute, answer: Answer) -> None:
         """Pass the head on with our own limits in it in place of the provider's."""
         headers = without_rate_fields(answer.headers)
         self._begin_answer(msgspec.structs.replace(answer, headers=headers))
@@ -233,7 +241,4 @@ class ModelExchange(Question):
     def closed(self) -> None:
         if self.reserved is not None:
             self.gateway.token_policies.release(self.reserved)
-        conclude(self, self._usage())
-
-    def _usage(self) -> ModelUsage:
-        return usage_of(self)
+        conclude(self)

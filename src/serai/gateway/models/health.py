@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
-from serai.gateway.models.outcomes import Outcome
+from serai.gateway.models.verdicts import Outcome
 from serai.gateway.routes import ModelRoute
 
 FAILURES = 3

@@ -17,14 +17,13 @@ from serai.gateway.forwarding import DROPPED_ANSWER
 from serai.gateway.models.course import Course, Next
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.health import Lease
-from serai.gateway.models.outcomes import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.verdicts import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.problems import ProviderFailed, UpstreamSlow
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
-from serai.gateway.usage import ModelUsage
 from serai.kernel.errors import BadRequest, SeraiError
 
 if TYPE_CHECKING:
@@ -278,13 +277,13 @@ class RoutedExchange(ModelExchange):
         task, self.task = self.task, None
         if task is not None and task is not asyncio.current_task():
             task.cancel()
-        self.failure = self.meter = self.told = None
-        self.first = self.headed = 0.0
-        self.length = 0
+        self.failure = self.meter = None
         self.streamed = self.ended = self.strip = False
         self.head_sent = self.chunked_out = False
         self.out = []
-        self.status = 0
+        self.status = self.length = 0
+        self.headed = self.first = 0.0
+        self.told = self.problem = None
 
     def interim(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Told to nobody: it may be of an attempt that fails."""
@@ -301,19 +300,16 @@ class RoutedExchange(ModelExchange):
 
     def answered(self, answer: Answer) -> None:
         super().answered(answer)
-        if self.head_sent and answer.status < 400:
-            if self.lease is not None:
-                self.lease.well()
-            self._silence()
-            self._mark()
+        if self.head_sent and answer.status < 400 and self.lease is not None:
+            self.lease.well()
 
     def flush(self) -> None:
         if self.head_sent:
             self.held = None
         super().flush()
 
-    def _pass_head(self, answer: Answer) -> None:
-        super()._pass_head(answer)
+    def _begin_answer(self, answer: Answer) -> None:
+        super()._begin_answer(answer)
         self._silence()
         self._mark()
 
@@ -336,5 +332,5 @@ class RoutedExchange(ModelExchange):
             self.lease.end()
         super().closed()
 
-    def _usage(self) -> ModelUsage:
-        return msgspec.structs.replace(super()._usage(), attempts=self.attempts)
+    def attempts_made(self) -> int:
+        return self.attempts
