@@ -140,7 +140,9 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     started = time.time()
     gateway = client.gateway
     raw, _, body = data.partition(b"\r\n\r\n")
-    if not body or client.flow.write_paused or gateway.log_every or gateway.tracer is not None:
+    if not body or client.flow.write_paused:
+        return False
+    if gateway.log_every or gateway.tracer is not None:
         return False
     head = gateway.heads[raw]
     if head is None or len(body) != head.length:

@@ -59,8 +59,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
         change: what then changes in it; from the three before it.
-        operation: what OpenTelemetry calls it.
         asks: a POST asks the model, so that another place can answer it as well.
+        operation: what OpenTelemetry calls it.
     """
 
     route: ModelRoute
@@ -76,8 +76,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
-    asks: bool
     change: Change
+    asks: bool
     operation: str
 
     def start(self, query: bytes | None) -> bytes:
@@ -168,8 +168,8 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
-        asks_model(text),
         change_to(place.model, adds=place.adds_model, completions=place.completions),
+        asks_model(text),
         operation_of(rest),
     )
 
