@@ -357,9 +357,8 @@ class Platform:
                 started_at=now(),
             ),
         )
-        gc.freeze()  # hardly anything of a start is garbage, and looking for it takes long
+        gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        gc.enable()
         isolation = {
             "isolation_level": self.runtime.level,
             "isolation": self.runtime.isolation,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serai.catalog.provider_api import asks_model, place_of
+from serai.gateway.models.bodies import Change, change_to
 from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
@@ -57,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
+        change: what then changes in it; from the three before it.
         asks: a POST asks the model, so that another place can answer it as well.
         operation: what OpenTelemetry calls it.
     """
@@ -74,6 +76,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
+    change: Change
     asks: bool
     operation: str
 
@@ -165,6 +168,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
+        change_to(place.model, adds=place.adds_model, completions=place.completions),
         asks_model(text),
         operation_of(rest),
     )
