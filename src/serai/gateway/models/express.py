@@ -263,7 +263,10 @@ class Express(msgspec.Struct):
                 out.append(passed)
         if seen == _JSON:
             return self._answer(out, length, body)
-        return seen == _EVENTS and Relay(self, head + b"\r\n\r\n").begin(out, body)
+        if seen != _EVENTS:
+            return False
+        sizes = self.client.gateway.chunk_sizes
+        return Relay(self, head + gap, sizes).begin(out, body)
 
     def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
         if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
