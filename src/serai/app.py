@@ -114,7 +114,7 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
-        self.store = DocumentStore(self.vault, settings.origin, self.catalog.placement.check)
+        self.store = DocumentStore(self.vault, settings.origin, self.catalog.check)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -357,9 +357,8 @@ class Platform:
                 started_at=now(),
             ),
         )
-        gc.freeze()  # hardly anything of a start is garbage, and looking for it takes long
+        gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        gc.enable()
         isolation = {
             "isolation_level": self.runtime.level,
             "isolation": self.runtime.isolation,

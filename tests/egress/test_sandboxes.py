@@ -13,7 +13,10 @@ import pytest
 
 from egress.conftest import HOSTS
 from egress.world import World
+from oci_images import busybox_image
 from platform_server import KEY, Server
+from serai.runtime.host import is_host_root
+from serai.runtime.oci.program import find
 
 pytestmark = pytest.mark.sandbox
 SECRET = "sk-live-never-seen-inside"
@@ -39,6 +42,9 @@ def settings(world: World, folder: Path, more: str = "") -> str:
     return f'[egress]\nroots = "{roots}"\n{more}\n[egress.hosts]\n{hosts}'
 
 
+WANTED = "runsc" in os.environ.get("SERAI_TEST_DRIVERS", "") and find("runsc") and is_host_root()
+DRIVER = {"SERAI_RUNTIME": "runsc"} if WANTED else {}
+"""For `make test-drivers`: of all drivers, gVisor alone brings a network of its own."""
 MakeServer = Callable[..., Server]
 
 
@@ -47,7 +53,7 @@ def make_server(world: World, tmp_path: Path) -> Iterator[MakeServer]:
     made: list[Server] = []
 
     def make(more: str = "") -> Server:
-        server = Server(tmp_path / f"data-{len(made)}")
+        server = Server(tmp_path / f"data-{len(made)}", **DRIVER)
         server.data_dir.mkdir()
         (server.data_dir / "network.toml").write_text(settings(world, tmp_path, more))
         made.append(server.start())
@@ -61,7 +67,7 @@ def make_server(world: World, tmp_path: Path) -> Iterator[MakeServer]:
 @pytest.fixture(scope="module")
 def shared(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("egress")
-    server = Server(folder / "data")
+    server = Server(folder / "data", **DRIVER)
     server.data_dir.mkdir()
     (server.data_dir / "network.toml").write_text(settings(world, folder))
     yield server.start()
@@ -77,9 +83,9 @@ def api(shared: Server) -> Iterator[httpx.Client]:
 class Box:
     """One sandbox."""
 
-    def __init__(self, api: httpx.Client, name: str, network: Any = None) -> None:
+    def __init__(self, api: httpx.Client, name: str, network: Any = None, **runtime: str) -> None:
         self.api, self.name = api, name
-        spec: dict[str, Any] = {"runtime": {"memory": 512}}
+        spec: dict[str, Any] = {"runtime": {"memory": 512} | runtime}
         if network is not None:
             spec["network"] = network
         answer = api.post("/v0/sandboxes", json={"metadata": {"name": name}, "spec": spec})
@@ -113,8 +119,8 @@ class Box:
 def make_box(api: httpx.Client) -> Iterator[Callable[..., Box]]:
     made: list[Box] = []
 
-    def make(name: str, network: Any = None) -> Box:
-        made.append(Box(api, name, network))
+    def make(name: str, network: Any = None, **runtime: str) -> Box:
+        made.append(Box(api, name, network, **runtime))
         return made[-1]
 
     yield make
@@ -141,6 +147,18 @@ def test_secrets_are_filled_outside(make_box: MakeBox, shared: Server, world: Wo
     assert SECRET not in inside.replace(f"grep -rl {SECRET}", "")
     for log in (shared.log, shared.data_dir / "egress.log"):
         assert SECRET not in log.read_text()
+
+
+def test_names_are_found_in_a_sandbox_of_an_image(
+    make_box: MakeBox, shared: Server, world: World, tmp_path: Path
+) -> None:
+    layout = busybox_image().write(tmp_path / "layout")
+    imported = shared.run("images", "import", str(layout), "--name", "tests/names:1")
+    assert imported.returncode == 0, imported.stderr
+    world.seen.clear()
+    box = make_box("of-an-image", image="tests/names:1")
+    box.run("/busybox wget -q -O - http://plain.test/page")
+    assert world.seen[-1]["path"] == "/page"
 
 
 def test_variables_and_trust(make_box: MakeBox) -> None:
@@ -194,7 +212,9 @@ def test_nothing_of_this_side_is_reached(make_box: MakeBox, shared: Server) -> N
         assert box.run(words).strip() in ("000", "403"), target
         proxied = words.replace("--noproxy '*'", "-x http://192.0.0.9:3128")
         assert box.run(proxied).strip() in ("000", "403"), target
-    assert box.run("ls /sys/class/net 2>/dev/null; cat /proc/net/dev | tail -n +3").count(":") == 1
+    assert box.run("ls /sys/class/net 2>/dev/null; cat /proc/net/dev | tail -n +3").count(
+        ":"
+    ) == 1 + len(DRIVER)
 
 
 def _own_addresses() -> list[str]:
