@@ -138,6 +138,8 @@ class Platform:
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
+            self.usage,
+            self.calls,
             PriceList.load(_prices_file(settings)),
             self.vault,
             settings.private_webhooks,
@@ -160,7 +162,7 @@ class Platform:
         self.site = Site(
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
-        self.allowance = Allowance(self.db, self.usage)
+        self.allowance = Allowance(self.db, self.usage, self.billing.spending)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -229,6 +231,7 @@ class Platform:
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.token_policies.loaded()
+        await self.billing.spending.reload()
         await self.discovery.refresh_domains()
         await runtime
         return booted
@@ -240,8 +243,13 @@ class Platform:
                 self.store.relocate(conn, kind)
 
     def _gateway(self) -> Gateway:
+        spending = self.billing.spending
+
         def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
-            self.calls.add(model_call(route, usage))
+            call = model_call(route, principal, usage)
+            self.calls.add(call)
+            if spending.watched:
+                spending.note(call)
 
         addresses = self.settings.preview_addresses
         return Gateway(

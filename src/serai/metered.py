@@ -8,6 +8,7 @@ from serai.compute.ports import RunningSandbox
 from serai.gateway.models.token_policies import Used
 from serai.gateway.routes import ModelRoute
 from serai.gateway.usage import ModelUsage
+from serai.identity.principal import Principal
 from serai.kernel.clock import SteadyClock
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.models import ModelCall
@@ -65,7 +66,7 @@ def tokens_used(usage: UsageStore) -> Used:
     return used
 
 
-def model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
+def model_call(route: ModelRoute, principal: Principal, usage: ModelUsage) -> ModelCall:
     """A call that the gateway made, as usage."""
     return ModelCall(
         account_id=route.account_id,
@@ -80,4 +81,6 @@ def model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
         counted=usage.counted,
         status=usage.status,
         provider=route.provider,
+        credential_id=principal.credential_id,
+        labels=route.labels,
     )

@@ -52,8 +52,8 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
     if route is None:
         raise no_model(target)
     allowance = gateway.allowance
-    if allowance is not None and allowance.refusals:
-        spent = allowance.refusal(route.account_id, route.workspace)
+    if allowance is not None and allowance.active:
+        spent = allowance.refusal(route, principal)
         if spent is not None:
             raise spent
     if route.blocked:

@@ -121,7 +121,8 @@ class Discovery:
         """The route with its limits, and what the policies that it names have to say."""
         spec, labels = body["spec"], body["metadata"].get("labels") or {}
         rates = rate_limits_of(route.gateway, route.workspace, route.resource_id, labels)
-        route = msgspec.structs.replace(route, rate_limits=rates)
+        text = msgspec.json.encode(labels, order="sorted").decode() if labels else ""
+        route = msgspec.structs.replace(route, rate_limits=rates, labels=text)
         named = spec.get("policies") or []
         found = [policies.get((route.workspace, name)) for name in named]
         if None in found:

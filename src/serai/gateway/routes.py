@@ -52,6 +52,7 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         prohibited: why its policies do not let it be called here; empty when they do.
         token_policies: limits of its tokens.
         strict: one of them is strict.
+        labels: of its document, as a JSON object; empty for none.
         rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
         blocked: it is disabled, unusable or prohibited; follows from these.
@@ -74,6 +75,7 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     prohibited: str = ""
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
+    labels: str = ""
     rate_limits: tuple[RateLimit, ...] = ()
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
     blocked: bool = False
