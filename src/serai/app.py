@@ -32,10 +32,9 @@ from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.gateway import Gateway
 from serai.gateway.models.token_policies import TokenPolicies
-from serai.gateway.routes import ModelRoute, RouteTable
+from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
-from serai.gateway.usage import ModelUsage
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -46,7 +45,6 @@ from serai.identity.names import NameRules
 from serai.identity.operations import identity_operations
 from serai.identity.operations.features import FEATURES
 from serai.identity.passwords import Passwords
-from serai.identity.principal import Principal
 from serai.identity.rights import check_rights
 from serai.identity.signing_keys import KeyRing
 from serai.images.share_operations import share_operations
@@ -59,10 +57,9 @@ from serai.kernel.settings import AUTO, Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import SandboxSpans, model_call, tokens_used
+from serai.metered import SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
-from serai.metering.models import UsageBuffer
 from serai.metering.moving import move_from_platform
 from serai.metering.prices import PriceList
 from serai.metering.spans import SpanMeter
@@ -72,8 +69,10 @@ from serai.network.domains import DOMAINS
 from serai.oauth.assembly import oauth_operations
 from serai.oauth.context import OAuth
 from serai.oauth.keeper import keep_oauth
+from serai.observing import Observing
 from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.documents import Document
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
 from serai.resources.operations import ResourceContext, read_operations, write_operations
@@ -134,16 +133,17 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.calls = UsageBuffer()
+        self.observing = Observing(settings, self.db, self.usage, self.vault)
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
             self.usage,
-            self.calls,
+            self.observing.bill,
             PriceList.load(_prices_file(settings)),
             self.vault,
             settings.private_webhooks,
         )
+        self.observing.calls.pay_from(self.billing.spending)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -175,7 +175,7 @@ class Platform:
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
-            asyncio.create_task(self.calls.run(self.usage)),
+            *(asyncio.create_task(work) for work in self.observing.work()),
             asyncio.create_task(self.authenticator.keep_notes()),
             asyncio.create_task(self.authenticator.watch()),
             asyncio.create_task(self.ring.keep()),
@@ -196,7 +196,7 @@ class Platform:
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
         ]
         gateway = self._gateway()
-        server = Server(self._config(gateway, self._application()))
+        server = Server(self._config(gateway, self._application(gateway)))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -243,19 +243,15 @@ class Platform:
                 self.store.relocate(conn, kind)
 
     def _gateway(self) -> Gateway:
-        spending = self.billing.spending
-
-        def on_model_usage(route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
-            call = model_call(route, principal, usage)
-            self.calls.add(call)
-            if spending.watched:
-                spending.note(call)
-
+        calls = self.observing.calls
         addresses = self.settings.preview_addresses
         return Gateway(
             self.routes,
             self.authenticator,
-            on_model_usage=on_model_usage,
+            on_model_usage=calls.add,
+            on_model_refusal=calls.refused,
+            on_model_content=calls.content,
+            tracer=self.observing.tracer(),
             on_sandbox_activity=self.sandboxing.used,
             connect=self.connect,
             find_sandbox=self.sandboxing.find,
@@ -267,14 +263,19 @@ class Platform:
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
-    def _application(self) -> ASGIApp:
+    def _changed(self, kind: str, document: Document, gone: bool) -> None:
+        self.discovery.changed(kind, document, gone)
+        self.observing.changed(kind, document, gone)
+
+    def _application(self, gateway: Gateway) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
-        context = ResourceContext(self.db, self.store, cursors, self.discovery.changed, complete)
+        context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
         handlers: list[ControllerRouterHandler] = [
             self._health(),
             *self.sandboxing.operations(context),
             *self.billing.operations(),
+            *self.observing.operations(self.billing, cursors, gateway, self.sandboxing),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
@@ -360,9 +361,8 @@ class Platform:
                 started_at=now(),
             ),
         )
-        gc.freeze()  # hardly anything of a start is garbage, and looking for it takes long
+        gc.freeze()
         gc.set_threshold(50_000, 20, 20)
-        gc.enable()
         isolation = {
             "isolation_level": self.runtime.level,
             "isolation": self.runtime.isolation,
@@ -387,6 +387,7 @@ class Platform:
         await self.connect.close()
         await self.sandboxing.stop()
         await self.listening.close()
+        self.observing.calls.work()
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

@@ -48,6 +48,7 @@ def _definition(info: ImageInfo, recipes: Recipes) -> SandboxDefinition:
         memory=recipe.memory,
         categories=[{"name": name} for name in recipe.categories],
         ports=_ports(recipe) or None,
+        hidden=recipe.hidden or None,
     )
 
 

@@ -126,7 +126,7 @@ def test_a_fork_is_a_sandbox_of_its_own(api: httpx.Client, name: str, target: st
     run(api, name, "echo shared > /blaxel/file && (sleep 300 &)")
     more = [{"name": "PLAIN", "value": "other"}, {"name": "NEW", "value": "n"}]
     made = fork(api, f"sandboxes/{name}", target, envs=more, port=4000)
-    assert made.json() == {"type": "sandbox", "name": target}
+    assert made.json() == {"type": "sandbox", "name": target, "contents": "files"}
     shown = api.get(f"/v0/sandboxes/{target}").json()
     assert (shown["status"], shown["spec"]["runtime"]["ttl"]) == ("DEPLOYED", "2h")
     assert [port["target"] for port in shown["spec"]["runtime"]["ports"]] == [3000, 4000]
@@ -159,7 +159,8 @@ def test_snapshots_outlive_their_sandbox(api: httpx.Client, box: str, target: st
     assert refusal(restored) == (404, "SNAPSHOT_NOT_FOUND")
     assert api.get(f"/v0/snapshots/{made['id']}").json()["source"]["deleted"] is True
     done = fork(api, f"snapshots/{made['id']}", target)
-    assert done.json() == {"type": "sandbox", "name": target, "snapshotId": made["id"]}
+    made_of = {"type": "sandbox", "name": target, "snapshotId": made["id"], "contents": "files"}
+    assert done.json() == made_of
     assert run(api, target, "cat /blaxel/file") == "kept"
 
 

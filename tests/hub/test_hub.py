@@ -1,7 +1,14 @@
-"""Every image of the hub's names: built, and used with the official SDK. `make test-images`."""
+"""Every image of the hub's names: built, and used with the official SDK. `make test-images`.
+
+Those that take long or are like others are built when ``SERAI_TEST_ALL_IMAGES`` is set.
+"""
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +19,12 @@ Build = Callable[[str], str]
 Sdk = Callable[..., str]
 
 
+all_images = pytest.mark.skipif(
+    not os.environ.get("SERAI_TEST_ALL_IMAGES"),
+    reason="NOT TESTED: built with SERAI_TEST_ALL_IMAGES=1 only",
+)
+PLAYWRIGHT = "playwright-core@1.60.0"
+SCIENCE = "python -c 'import numpy, pandas, scipy, sklearn, matplotlib; print(numpy.int8(42))'"
 PYTHON = "python -m venv v && v/bin/python -c 'print(6*7)'"
 TYPESCRIPT = "echo 'const n: number = 6; console.log(n * 7)' > a.ts; tsx a.ts"
 
@@ -23,6 +36,16 @@ TYPESCRIPT = "echo 'const n: number = 6; console.log(n * 7)' > a.ts; tsx a.ts"
         ("py-app", ["python --version", "uv --version", PYTHON], ["Python 3.", "uv 0.", "42"]),
         ("node", ["npm --version", "node -e 'console.log(6*7)'"], ["11.", "42"]),
         ("ts-app", ["tsc --version", TYPESCRIPT], ["Version", "42"]),
+        ("python-data-science", [SCIENCE], ["42"]),
+        ("claude-code", ["claude --version", "rg --version"], ["(Claude Code)", "ripgrep"]),
+        ("codex", ["codex --version"], ["codex-cli 0."]),
+        ("node-slim", ["node --version"], ["v24."]),
+        ("benchmark", ["echo $((6 * 7)); pwd"], ["42\n/"]),
+        pytest.param("vibekit-claude", ["claude --version"], ["Claude"], marks=all_images),
+        pytest.param("vibekit-codex", ["codex --version"], ["codex-cli"], marks=all_images),
+        pytest.param("vibekit-gemini", ["gemini --version"], ["0.61"], marks=all_images),
+        pytest.param("vibekit-grok", ["grok --version"], ["0.0.34"], marks=all_images),
+        pytest.param("vibekit-opencode", ["opencode --version"], ["1.18"], marks=all_images),
     ],
 )
 def test_a_language(
@@ -65,9 +88,86 @@ def test_the_kernel_gateway(build: Build, sdk: Sdk) -> None:
     assert '"default": "python3"' in printed
 
 
+@pytest.fixture(scope="session")
+def playwright(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Playwright's client in it."""
+    if shutil.which("npm") is None:
+        pytest.skip("NOT TESTED: needs npm")
+    folder = tmp_path_factory.mktemp("playwright")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PLAYWRIGHT]
+    subprocess.run(install, capture_output=True, check=True, timeout=300)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("chromium", "cdp"),
+        ("lightpanda", "cdp"),
+        ("playwright-chromium", "chromium"),
+        ("playwright-firefox", "firefox"),
+    ],
+)
+def test_a_browser_is_driven_from_outside(
+    build: Build, sdk: Sdk, playwright: Path, name: str, way: str
+) -> None:
+    build(name)
+    printed = sdk("browse.py", f"blaxel/{name}:latest", way, str(playwright))
+    assert printed.strip().endswith(" open")
+
+
+@pytest.mark.parametrize("name", ["playwright-chromium", "playwright-firefox"])
+def test_a_browser_is_driven_inside(build: Build, sdk: Sdk, name: str) -> None:
+    build(name)
+    commands = ["until echo > /dev/tcp/localhost/8081; do sleep 0.2; done", "node sample-test.js"]
+    assert "passed: " in sdk("look_around.py", f"blaxel/{name}:latest", *commands)
+
+
+@pytest.mark.parametrize("name", ["xfce-vnc", "cua-xfce"])
+def test_a_desktop_is_seen_and_used(build: Build, sdk: Sdk, name: str) -> None:
+    build(name)
+    printed = sdk("desktop.py", f"blaxel/{name}:latest").splitlines()
+    size, colours = printed[0].split()
+    assert (size, printed[1]) == ("1024x768", "changed")
+    assert int(colours) >= 500
+    if name == "cua-xfce":
+        assert printed[2].startswith("x:321 y:123 ")
+        assert printed[3] == "a picture"
+
+
+def test_code_mode(build: Build, sdk: Sdk) -> None:
+    build("code-mode")
+    assert sdk("code_mode.py") == "done\n"
+
+
+@all_images
+def test_the_application_runner(build: Build, sdk: Sdk) -> None:
+    build("app-runner")
+    source = "mkdir -p /srv/git; cd /srv/git; git init -q .; echo 'print(6 * 7)' > main.py"
+    commit = "git add .; git -c user.name=a -c user.email=a@b.c commit -qm first"
+    given = "APP_RUNNER_SOURCE_URI=/srv/git APP_RUNNER_SOURCE_TYPE=git"
+    run = f"{given} APP_RUNNER_START_COMMAND='python3 main.py' app-runner"
+    image = "blaxel/app-runner:latest"
+    assert "42" in sdk("look_around.py", image, f"{source}; {commit}", run)
+    refused = sdk("look_around.py", image, f"{given} app-runner 2>&1 || true")
+    assert "APP_RUNNER_START_COMMAND is not set" in refused
+
+
+@all_images
+def test_tailscale(build: Build, sdk: Sdk) -> None:
+    build("tailscale")
+    start = "tailscaled --tun=userspace-networking --state=mem: > /tmp/log 2>&1 &"
+    status = "until tailscale status 2>&1 | grep -q 'Logged out'; do sleep 0.2; done; echo waits"
+    without = "start-tailscale 2>&1 || true"
+    printed = sdk("look_around.py", "blaxel/tailscale:latest", start, status, without)
+    assert "waits" in printed
+    assert "TS_AUTHKEY is not set" in printed
+
+
 def test_the_list_tells_what_was_built(server: Server) -> None:
     listed = json.loads(server.run("images", "list", "--json").stdout)
-    assert {each["state"] for each in listed if each["reference"].startswith("blaxel/")} == {
+    states = {each["reference"]: each["state"] for each in listed}
+    assert {states[f"blaxel/{name}:latest"] for name in ("node", "chromium", "cua-xfce")} == {
         "built"
     }
     assert all(each["size"] > 100_000_000 for each in listed if each["state"] == "built")

@@ -54,6 +54,27 @@ def shown(server: Server, *arguments: str) -> str:
     return done.stdout
 
 
+def test_a_name_of_the_hub_that_is_not_made_says_why_and_can_be_given_to_another(
+    new_server: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = new_server().start()
+    hub = {item["name"]: item for item in server.client.get("/v0/sandbox/hub").json()}
+    assert hub["chromium"]["ports"] == [{"name": "chrome-cdp", "target": 8081, "protocol": "HTTP"}]
+    assert "hidden" not in hub["chromium"]
+    assert hub["node-slim"]["hidden"] is True
+    assert "docker-in-sandbox" not in hub
+    refused = create(server, "box", "blaxel/docker-in-sandbox:latest")
+    assert (refused.status_code, refused.json()["code"]) == (400, "INVALID_IMAGE")
+    assert "Docker needs namespaces" in refused.json()["message"]
+    assert "blaxel/chromium:latest" in refused.json()["details"]["supported_images"]
+    failed = server.run("images", "build", "docker-in-sandbox")
+    assert failed.returncode == 1
+    assert "Docker needs namespaces" in failed.stderr
+    layout = busybox_image().write(tmp_path / "layout")
+    shown(server, "import", str(layout), "--name", "blaxel/docker-in-sandbox")
+    assert create(server, "box", "blaxel/docker-in-sandbox").status_code == 200
+
+
 def test_an_imported_image_from_its_file_to_a_restart(
     new_server: Callable[..., Server], tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from platform_server import Server
+from platform_server import ROOTS, Server
 
 
 class Forms(HTMLParser):
@@ -38,7 +38,7 @@ class Browser:
 
     def __init__(self, server: Server, address: str = "127.0.0.1") -> None:
         self.server = server
-        transport = httpx.HTTPTransport(local_address=address)
+        transport = httpx.HTTPTransport(verify=ROOTS, local_address=address)
         self.http = httpx.Client(
             base_url=server.url, transport=transport, timeout=60, trust_env=False
         )

@@ -1,8 +1,8 @@
 """What an OAuth credential has to carry for each operation.
 
 Names of scopes and which operation asks for which are facts of the public contract; the last
-group, what workloads are called with, and ``accounts:get`` are ours. An operation that stands
-nowhere here needs ``admin``, which stands for everything that the caller's role allows.
+group, what workloads are called with, ``accounts:get`` and ``metrics:get`` are ours. An operation
+that stands nowhere here needs ``admin``, which stands for everything that the caller's role allows.
 """
 
 from collections import defaultdict
@@ -74,10 +74,11 @@ _OPERATIONS: dict[str, str] = {
     "jobs:update": "UpdateJob",
     "locations:list": "ListLocations",
     "mcphub:list": "ListMCPHubDefinitions",
+    "metrics:get": "GetMetrics",
     "models:create": "CreateModel",
     "models:delete": "DeleteModel",
-    "models:get": "GetModel",
-    "models:list": "GetPolicyUsages ListModelRevisions ListModels",
+    "models:get": "GetModel GetModelRequest GetModelRequestLog",
+    "models:list": "GetPolicyUsages ListModelRequests ListModelRevisions ListModels",
     "models:update": "UpdateModel",
     "policies:create": "CreatePolicy",
     "policies:delete": "DeletePolicy",

@@ -61,6 +61,10 @@ class Billing:
             *statement_operations(self._context, self._closing),
         ]
 
+    async def prices_of(self, account_id: str) -> PriceList:
+        """The prices that hold for an account."""
+        return await self._context.prices_of(account_id)
+
     async def run(self) -> None:
         """Watch budgets and close months until cancelled."""
         await self._keeper.run()

@@ -109,6 +109,7 @@ class Spending:
         watched: those budgets; where there are none, nothing needs to be noted.
         refusing: one of them is spent.
         changed: called when ``refusing`` may have changed.
+        collect: brings into the buffer of calls what was noted and is not there yet.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Spending:
         self.watched: list[_Watched] = []
         self.refusing = False
         self.changed: Callable[[], None] = lambda: None
+        self.collect: Callable[[], None] = lambda: None
 
     def note(self, call: ModelCall) -> None:
         """A call has ended; from the event loop's thread only."""
@@ -177,6 +179,7 @@ class Spending:
         periods = [(one, one.period) for one in fresh]
 
         def begin() -> None:
+            self.collect()
             self._next = fresh
 
         async def read() -> list[int]:

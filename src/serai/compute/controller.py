@@ -190,6 +190,7 @@ class SandboxController:
                 memory_mb=memory_mb,
                 phase="creating" if origin.fill is None else "forking",
                 layers=origin.layers(conn),
+                memory_from=origin.memory,
                 handle=None,
                 expires_at=rfc3339(expiry.at) if expiry.at else None,
                 last_active_at=rfc3339(moment),
@@ -215,8 +216,8 @@ class SandboxController:
         Raises:
             RuntimeProblem: it cannot run; the row is unchanged.
         """
-        layers = await self.db.read(lambda conn: records.need(conn, document.id).layers)
-        plan = self.plan(document, layers)
+        row = await self.db.read(lambda conn: records.need(conn, document.id))
+        plan = self.plan(document, row)
         plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
@@ -229,8 +230,8 @@ class SandboxController:
         self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 
-    def plan(self, document: Document, layers: tuple[str, ...] = ()) -> SandboxPlan:
-        """How a sandbox is started that lies on these saved files."""
+    def plan(self, document: Document, row: SandboxRow | None = None) -> SandboxPlan:
+        """How a sandbox is started; without its row, on nothing but its image."""
         body = self.store.reveal(SANDBOXES, document)
         runtime = body["spec"]["runtime"]
         environment = {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
@@ -240,7 +241,8 @@ class SandboxController:
             image=runtime["image"],
             memory_mb=runtime["memory"],
             environment=environment,
-            files_from=layers,
+            files_from=row.layers if row else (),
+            memory_from=(row.memory_from or "") if row else "",
             network=self.networks.plan(body),
         )
 
@@ -252,7 +254,8 @@ class SandboxController:
         shown = {"state": "RUNNING", "isolation": handle.level or None}
         changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
-        records.change(conn, document.id, phase="running", handle=handle, last_active_at=stamp)
+        now_running = {"phase": "running", "handle": handle, "last_active_at": stamp}
+        records.change(conn, document.id, memory_from=None, **now_running)
         row = records.need(conn, document.id)
         self.spans.open(conn, records.running(row, handle), moment)
         return changed, row

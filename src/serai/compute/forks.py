@@ -1,6 +1,6 @@
 """Forks: new sandboxes and applications from the state of a sandbox, or from a snapshot of it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,12 +19,20 @@ from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.operations import OnChange
 from serai.resources.store import Actor
-from serai.runtime.port import RuntimeProblem
+from serai.runtime.port import Contents, RuntimeProblem
 from serai.wire.applications import Application
 from serai.wire.sandboxes import ForkRequest, ForkResponse, Sandbox
 
 PORT_DEFAULT = 8080
 OF_APPLICATIONS = ("customDomain", "prefix", "traffic")
+
+
+class Source(NamedTuple):
+    """A sandbox that is forked as it is now."""
+
+    workspace: str
+    name: str
+    id: str
 
 
 class Forks:
@@ -58,15 +66,17 @@ class Forks:
         document = await self.db.read(lambda conn: need_files(conn, store, workspace, sandbox))
         if wanted.target_type == "application":
             await self._check_application(actor, store.reveal(SANDBOXES, document)["spec"], wanted)
-            row = await self.snapshots.take(actor, account_id, sandbox)
+            row = await self.snapshots.take(actor, account_id, sandbox, contents="files")
             return await self.of_snapshot(actor, account_id, row, wanted)
         spec = store.reveal(SANDBOXES, document)["spec"]
+        copied: list[Contents] = []
 
         async def fill(target: Document) -> None:
-            await self._copy(workspace, sandbox, document.id, target)
+            source = Source(workspace, sandbox, document.id)
+            copied.append(await self._copy(source, target, wanted.contents))
 
         await self._create(actor, account_id, spec, wanted, Origin(fill=fill))
-        return ForkResponse(type="sandbox", name=wanted.target_name)
+        return ForkResponse(type="sandbox", name=wanted.target_name, contents=copied[0])
 
     async def of_snapshot(
         self, actor: Actor, account_id: str, row: SnapshotRow, wanted: ForkRequest
@@ -74,13 +84,33 @@ class Forks:
         """Fork a snapshot, whether or not its sandbox is still there; see ``of_sandbox``."""
         _check(wanted)
         need_ready(row)
-        spec = self.snapshots.spec_of(row)
+        spec, name = self.snapshots.spec_of(row), wanted.target_name
         if wanted.target_type == "application":
             await self._application(actor, row, spec, wanted)
-        else:
-            origin = Origin(layers=lambda conn: self._still_there(conn, row))
-            await self._create(actor, account_id, spec, wanted, origin)
-        return ForkResponse(type=wanted.target_type, name=wanted.target_name, snapshot_id=row.id)
+            return ForkResponse(type="application", name=name, snapshot_id=row.id)
+        contents = await self._contents(row, wanted)
+        origin = Origin(
+            layers=lambda conn: self._still_there(conn, row),
+            memory=row.id if contents == "memory" else None,
+        )
+        await self._create(actor, account_id, spec, wanted, origin)
+        return ForkResponse(type="sandbox", name=name, snapshot_id=row.id, contents=contents)
+
+    async def _contents(self, row: SnapshotRow, wanted: ForkRequest) -> Contents:
+        """What a fork of a snapshot begins with.
+
+        Raises:
+            Conflict: that is more than the snapshot has, or than can go on here.
+        """
+        contents = wanted.contents or row.level
+        if contents == "memory" and row.level == "files":
+            raise Conflict(
+                f"Snapshot {row.name!r} holds files only; leave contents out.",
+                code="SNAPSHOT_WITHOUT_MEMORY",
+            )
+        if contents == "memory":
+            await self.snapshots.check_usable(row)
+        return contents
 
     async def _create(
         self, actor: Actor, account_id: str, spec: Body, wanted: ForkRequest, origin: Origin
@@ -103,25 +133,28 @@ class Forks:
         shape = msgspec.convert({"metadata": {"name": wanted.target_name}, "spec": spec}, Sandbox)
         return self.controller.store.wanted(SANDBOXES, shape)
 
-    async def _copy(self, workspace: str, sandbox: str, source_id: str, target: Document) -> None:
-        """Give the target the files of the source, both as of one moment, and what they lie on."""
-        controller = self.controller
-        async with controller.live.lock(workspace, sandbox):
+    async def _copy(self, source: Source, target: Document, contents: Contents | None) -> Contents:
+        """Give the target what the source has, as of one moment, and what its files lie on."""
+        controller, sandbox = self.controller, source.name
+        async with controller.live.lock(source.workspace, sandbox):
 
             def look(conn: Connection) -> tuple[str, ...]:
-                if need_files(conn, controller.store, workspace, sandbox).id != source_id:
+                if need_files(conn, controller.store, source.workspace, sandbox).id != source.id:
                     raise Conflict(
                         f"Sandbox {sandbox!r} was replaced meanwhile; try again.",
                         code="SANDBOX_REPLACED",
                     )
-                return records.need(conn, source_id).layers
+                return records.need(conn, source.id).layers
 
             layers = await self.db.read(look)
             await self.db.write(lambda conn: records.change(conn, target.id, layers=layers))
             try:
-                await controller.runtime.files.copy(source_id, target.id)
+                copied = await controller.runtime.files.copy(source.id, target.id, contents)
             except RuntimeProblem as problem:
                 raise explain(problem, f"The fork of sandbox {sandbox!r}") from problem
+        memory = target.id if copied.contents == "memory" else None
+        await self.db.write(lambda conn: records.change(conn, target.id, memory_from=memory))
+        return copied.contents
 
     def _still_there(self, conn: Connection, row: SnapshotRow) -> tuple[str, ...]:
         need_ready(self.snapshots.need(conn, row.workspace, row.id))
@@ -162,6 +195,8 @@ def _check(wanted: ForkRequest) -> None:
         for field in OF_APPLICATIONS:
             if sent.get(field) is not None:
                 raise BadRequest(f"{field} is for applications only: targetType is 'sandbox'.")
+    elif wanted.contents == "memory":
+        raise BadRequest("contents 'memory' is for sandboxes only: targetType is 'application'.")
     elif wanted.lifecycle is not None:
         raise BadRequest("lifecycle is for sandboxes only: targetType is 'application'.")
     elif wanted.prefix and not wanted.custom_domain:

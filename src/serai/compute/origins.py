@@ -19,10 +19,12 @@ class Origin(msgspec.Struct, frozen=True):
         layers: the saved files that it lies on, in the transaction that makes its row; refuses
             when they are not there any more.
         fill: gives it files of its own and sets its row's layers, before it starts.
+        memory: the saved set with whose processes it begins.
     """
 
     layers: Callable[[Connection], tuple[str, ...]] = _no_layers
     fill: Callable[[Document], Awaitable[None]] | None = None
+    memory: str | None = None
 
 
 IMAGE = Origin()

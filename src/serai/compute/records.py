@@ -4,7 +4,8 @@
 ``forking`` (its files are being copied), ``running``, ``suspended`` (stands, and goes on on the
 next request), ``stopped`` (starts on the next request), ``archiving``, ``archived`` (its files are
 packed), ``unarchiving``, ``deleting``, ``terminated`` (only its record is left, until
-``expires_at``). ``layers`` are the saved sets of files that it lies on.
+``expires_at``). ``layers`` are the saved sets of files that it lies on, ``memory_from`` is the
+saved set (or the sandbox itself, for a copy) with whose processes its next start goes on.
 """
 
 from typing import Any, Literal
@@ -44,6 +45,7 @@ class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: str | None
     last_active_at: str
     layers: tuple[str, ...] = ()
+    memory_from: str | None = None
 
 
 FIELDS = SandboxRow.__struct_fields__

@@ -10,6 +10,7 @@ from serai.compute import records
 from serai.compute.kind import AWAY, ENDED, SANDBOXES, Expiry, expiry_of
 from serai.compute.mount_rules import keep_volumes
 from serai.compute.refusals import keep_fixed
+from serai.compute.snapshot_records import SnapshotRow
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.errors import Conflict
 from serai.resources.documents import Document
@@ -83,26 +84,29 @@ class Renewal:
             return document, expiry, False
         self.controller.spans.close(conn, document.id, now())
         # A crash from here on leaves it to the reconciler, which does the same.
-        records.change(conn, document.id, phase="creating", layers=())
+        records.change(conn, document.id, phase="creating", layers=(), memory_from=None)
         document = self.controller.store.with_status(conn, document, "DEPLOYING", state=None)
         return document, expiry, True
 
     async def start_over(
-        self, choose: Callable[[Connection], tuple[Document, tuple[str, ...]]]
+        self, choose: Callable[[Connection], tuple[Document, SnapshotRow]]
     ) -> Document:
-        """Start a sandbox anew on saved files; the caller holds the name's lock.
+        """Start a sandbox anew on a snapshot; the caller holds the name's lock.
 
         Args:
-            choose: the sandbox and what it shall lie on, or refuses.
+            choose: the sandbox and the snapshot, or refuses.
 
         Raises:
             ServiceUnavailable: it could not be started; the next request to it tries.
         """
 
         def mark(conn: Connection) -> Document:
-            document, layers = choose(conn)
+            document, row = choose(conn)
             self.controller.spans.close(conn, document.id, now())
-            records.change(conn, document.id, phase="creating", layers=layers)
+            memory = row.id if row.level == "memory" else None
+            records.change(
+                conn, document.id, phase="creating", layers=row.layers, memory_from=memory
+            )
             return self.controller.store.with_status(conn, document, "DEPLOYING", state=None)
 
         document = await self.controller.db.write(mark)

@@ -68,7 +68,7 @@ def shown(conn: Connection, row: SnapshotRow) -> bytes:
             status=_STATUS[row.status],
             created_at=row.created_at,
             created_by=row.created_by,
-            contents="files",
+            contents=row.level,
             size=row.size,
             source=SnapshotSource(name=row.sandbox, kind="sandbox", deleted=deleted),
             spec=msgspec.json.decode(row.body, type=SnapshotSpec),
@@ -115,9 +115,9 @@ def _lists(context: ResourceContext, snapshots: Snapshots) -> list[ControllerRou
 
 
 def _making(snapshots: Snapshots) -> list[ControllerRouterHandler]:
-    async def take(caller: Caller, sandbox: str, name: str | None) -> Response[bytes]:
-        account_id = caller.principal.account_id
-        row = await snapshots.take(actor_of(caller), account_id, sandbox, name)
+    async def take(caller: Caller, sandbox: str, wanted: SnapshotRequest) -> Response[bytes]:
+        account_id, actor = caller.principal.account_id, actor_of(caller)
+        row = await snapshots.take(actor, account_id, sandbox, wanted.name, wanted.contents)
         return json_response(await snapshots.db.read(lambda conn: shown(conn, row)))
 
     @post(
@@ -135,7 +135,7 @@ def _making(snapshots: Snapshots) -> list[ControllerRouterHandler]:
                 f"source.name {wanted.source.name[:80]!r} differs from the sandbox in the path, "
                 f"{parent[:80]!r}; leave source out."
             )
-        return await take(caller_of(request), parent, wanted.name)
+        return await take(caller_of(request), parent, wanted)
 
     @post(
         "/v0/snapshots",
@@ -147,7 +147,7 @@ def _making(snapshots: Snapshots) -> list[ControllerRouterHandler]:
         wanted = await decode_body(request, SnapshotRequest)
         if wanted.source is None:
             raise BadRequest("source is missing: name the sandbox in source.name.")
-        return await take(caller_of(request), wanted.source.name, wanted.name)
+        return await take(caller_of(request), wanted.source.name, wanted)
 
     return [create_sandbox_snapshot, create_snapshot]
 

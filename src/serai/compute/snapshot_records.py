@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, tuple_, update
 
 from serai.api.pages import PageQuery
+from serai.runtime.port import Contents
 from serai.store.tables.sandboxes import sandboxes
 from serai.store.tables.snapshots import snapshots
 
@@ -24,7 +25,7 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
     sandbox: str
     name: str
     status: Status
-    level: str
+    level: Contents
     created_at: str
     created_by: str
     size: int

@@ -28,7 +28,7 @@ from serai.resources.audit import Target
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.store import Actor
-from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.runtime.port import Contents, Incapable, NoSpace, RuntimeProblem, Saved
 from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 
@@ -60,13 +60,22 @@ class Snapshots:
         await self._background.cancel()
 
     async def take(
-        self, actor: Actor, account_id: str, sandbox: str, name: str | None = None
+        self,
+        actor: Actor,
+        account_id: str,
+        sandbox: str,
+        name: str | None = None,
+        contents: Contents | None = None,
     ) -> SnapshotRow:
-        """Save the files of a sandbox as they are now; it stands still meanwhile.
+        """Save a sandbox as it is now; it stands still meanwhile.
+
+        Args:
+            contents: what to keep; None for as much as is possible.
 
         Raises:
             NotFound: no such sandbox.
-            Conflict: it has no files in place, or a snapshot of it has the name.
+            Conflict: it has no files in place, a snapshot of it has the name, or its processes
+                cannot be kept and were asked for.
             UsageLimitExceeded: the quota of snapshots is used up.
             ServiceUnavailable: the disk is full, or the runtime failed; nothing is left then.
         """
@@ -77,11 +86,13 @@ class Snapshots:
                 lambda conn: self._begin(conn, actor, account_id, sandbox, name)
             )
             try:
-                size = await controller.runtime.files.save(row.sandbox_id, row.id)
-                row = await self.db.write(lambda conn: _ready(conn, actor, row, size))
+                saved = await controller.runtime.files.save(row.sandbox_id, row.id, contents)
+                row = await self.db.write(lambda conn: _ready(conn, actor, row, saved))
             except BaseException as problem:
                 await asyncio.shield(self._forget(row))
                 raise explain(problem, f"A snapshot of sandbox {sandbox!r}") from problem
+        if saved.why and controller.runtime.files.level == "memory":
+            log.info("snapshot_of_files_only", snapshot=row.id, reason=saved.why)
         self._background.start(self._settle(row.id))
         return row
 
@@ -114,7 +125,7 @@ class Snapshots:
             sandbox=sandbox,
             name=name,
             status="pending",
-            level=self.controller.runtime.files.level,
+            level="files",
             created_at=rfc3339(now()),
             created_by=actor.email,
             size=0,
@@ -166,30 +177,52 @@ class Snapshots:
         return document, row
 
     async def restore(self, actor: Actor, sandbox: str, word: str) -> SnapshotRow:
-        """Set a sandbox back to one of its snapshots; its processes end, it starts anew.
+        """Set a sandbox back to one of its snapshots.
+
+        Its processes end; those of the snapshot go on where it has some, else it starts anew.
 
         Raises:
             NotFound: it has no such snapshot.
-            Conflict: the snapshot is not ready, or the sandbox's files are not in place.
+            Conflict: the snapshot is not ready, or cannot be used here, or the sandbox's files are
+                not in place.
             ServiceUnavailable: it could not be started; the next request to it tries again.
         """
         controller = self.controller
         await controller.expire(actor.workspace, sandbox)
 
-        chosen: list[SnapshotRow] = []
-
-        def choose(conn: Connection) -> tuple[Document, tuple[str, ...]]:
+        def find(conn: Connection) -> tuple[Document, SnapshotRow]:
             need_files(conn, controller.store, actor.workspace, sandbox)
             document, row = self.need_of(conn, actor.workspace, sandbox, word)
             need_ready(row)
+            return document, row
+
+        def choose(conn: Connection) -> tuple[Document, SnapshotRow]:
+            document, row = find(conn)
             audit.record(conn, actor, "restore", Target.of(document), None, {"snapshot": row.id})
-            chosen.append(row)
-            return document, row.layers
+            return document, row
 
         async with controller.live.lock(actor.workspace, sandbox):
+            _, row = await self.db.read(find)
+            await self.check_usable(row)
             await controller.renewal.start_over(choose)
         self.sweep_soon()
-        return chosen[0]
+        return row
+
+    async def check_usable(self, row: SnapshotRow) -> None:
+        """Refuse a snapshot whose processes could not go on here, before anything is given up.
+
+        Raises:
+            Conflict: saying why, and what can be done.
+        """
+        if row.level == "memory":
+            try:
+                await self.controller.runtime.files.check_memory(row.id)
+            except Incapable as problem:
+                raise Conflict(
+                    f"The processes in snapshot {row.name!r} cannot go on here: {problem}. Its "
+                    "files can be forked: send contents 'files'.",
+                    code="SNAPSHOT_NOT_USABLE",
+                ) from problem
 
     async def delete(self, actor: Actor, row: SnapshotRow) -> None:
         """Delete a snapshot; its files stay as long as a sandbox or a snapshot lies on them.
@@ -265,6 +298,12 @@ def need_ready(row: SnapshotRow) -> None:
 
 def explain(problem: BaseException, what: str) -> BaseException:
     """What a client is told when files cannot be saved or copied."""
+    if isinstance(problem, Incapable):
+        return Conflict(
+            f"{what} cannot have processes and memory: {problem}. Send contents 'files', or leave "
+            "it out.",
+            code="SNAPSHOT_WITHOUT_MEMORY",
+        )
     if isinstance(problem, NoSpace):
         return ServiceUnavailable(f"{what} does not fit: {problem}.", code="STORAGE_UNAVAILABLE")
     if isinstance(problem, RuntimeProblem):
@@ -272,11 +311,12 @@ def explain(problem: BaseException, what: str) -> BaseException:
     return problem
 
 
-def _ready(conn: Connection, actor: Actor, row: SnapshotRow, size: int) -> SnapshotRow:
+def _ready(conn: Connection, actor: Actor, row: SnapshotRow, saved: Saved) -> SnapshotRow:
+    size, level = saved.size, saved.contents
     quotas.check_snapshots(conn, row.workspace, megabytes(size))
-    rows.change(conn, row.id, status="ready", size=size)
+    rows.change(conn, row.id, status="ready", size=size, level=level)
     begin_storage(conn, row.id, row.account_id, row.workspace, row.sandbox, size, now())
-    ready = msgspec.structs.replace(row, status="ready", size=size)
+    ready = msgspec.structs.replace(row, status="ready", size=size, level=level)
     audit.record(conn, actor, "create", _target(row), None, _told(ready))
     return ready
 

@@ -121,8 +121,7 @@ class Discovery:
         """The route with its limits, and what the policies that it names have to say."""
         spec, labels = body["spec"], body["metadata"].get("labels") or {}
         rates = rate_limits_of(route.gateway, route.workspace, route.resource_id, labels)
-        text = msgspec.json.encode(labels, order="sorted").decode() if labels else ""
-        route = msgspec.structs.replace(route, rate_limits=rates, labels=text)
+        route = msgspec.structs.replace(route, rate_limits=rates)
         named = spec.get("policies") or []
         found = [policies.get((route.workspace, name)) for name in named]
         if None in found:
@@ -165,7 +164,8 @@ class Discovery:
     def _model_route(
         self, conn: Connection, model: Document, connections: dict[tuple[str, str], Document]
     ) -> ModelRoute:
-        spec = self._store.reveal(MODELS, model)["spec"]
+        body = self._store.reveal(MODELS, model)
+        spec, labels = body["spec"], body["metadata"].get("labels") or {}
         runtime = spec.get("runtime") or {}
         route = ModelRoute(
             account_id=account_of_workspace(conn, model.workspace),
@@ -177,6 +177,7 @@ class Discovery:
             api_key="",
             model=runtime.get("model") or None,
             disabled=not spec["enabled"],
+            labels=msgspec.json.encode(labels, order="sorted").decode(),
             gateway=msgspec.convert(spec.get("gateway") or {}, ModelGateway),
         )
         names = spec.get("integrationConnections") or []

@@ -14,6 +14,7 @@ from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits
+from serai.gateway.models.timing import Timings
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
 from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
@@ -21,9 +22,11 @@ from serai.gateway.sites import Sites
 from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Authenticator, Principal
+from serai.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
     from serai.gateway.drive_mounts import Drives
+    from serai.gateway.models.outcome import Content
 
 REMEMBERED_URLS = 4096
 REMEMBERED_URL_BYTES = 256
@@ -56,9 +59,15 @@ class Watched(Protocol):
     def tick(self, now: float) -> None:
         """``now`` is the loop's clock, in seconds."""
 
+    def model_called(self) -> Target | None:
+        """The model that is called through it right now."""
+
 
 async def _none_found(workspace: str, name: str) -> SandboxRoute | None:
     return None
+
+
+def _unheard(*told: object) -> None: ...
 
 
 class Gateway:
@@ -69,6 +78,11 @@ class Gateway:
         authenticator: turns secrets into callers.
         on_model_usage: called once for every model call that was sent to a provider, whatever
             its outcome. Runs on the event loop: it must only append to something.
+        on_model_refusal: called, like it, for every call of a model that was refused before it was
+            sent, by somebody who may call it.
+        on_model_content: called just before ``on_model_usage``, with the same usage, for calls of
+            models whose content is logged.
+        tracer: makes spans of model calls, which then all go the long way; none without.
         on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
             every ten seconds in between (with 0), of a WebSocket only when something was sent.
             Runs on the event loop: it must be cheap.
@@ -93,6 +107,9 @@ class Gateway:
         *,
         on_model_usage: Callable[[ModelRoute, Principal, ModelUsage], None],
         on_sandbox_activity: Callable[[SandboxRoute, int], None],
+        on_model_refusal: Callable[[ModelRoute, Principal, ModelUsage], None] | None = None,
+        on_model_content: Callable[[ModelRoute, ModelUsage, "Content"], None] | None = None,
+        tracer: Tracer | None = None,
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
         drives: "Drives | None" = None,
@@ -107,6 +124,9 @@ class Gateway:
         self.routes = routes
         self.authenticator = authenticator
         self.on_model_usage = on_model_usage
+        self.on_model_refusal = on_model_refusal or _unheard
+        self.on_model_content = on_model_content or _unheard
+        self.tracer = tracer
         self.on_sandbox_activity = on_sandbox_activity
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
@@ -123,6 +143,7 @@ class Gateway:
         self.google_tokens = GoogleTokens()
         self.heads = Heads(self)
         self.familiar_answers = Familiar(of_answer)
+        self.timings = Timings()
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)
         self._numbers = count(1)
@@ -144,6 +165,17 @@ class Gateway:
                     self._targets.clear()
                 self._targets[url] = target
             return target
+
+    def in_flight(self) -> dict[tuple[str, str], int]:
+        """Model calls under way, by workspace and model; counted when asked, not on their path."""
+        found: dict[tuple[str, str], int] = {}
+        for connection in self._watched:
+            target = connection.model_called()
+            if target is not None:
+                key = (target.workspace, target.name)
+                if key in self.routes.models:  # names that clients make up are endless
+                    found[key] = found.get(key, 0) + 1
+        return found
 
     def watch(self, connection: Watched) -> None:
         """Tick this connection until ``unwatch``."""

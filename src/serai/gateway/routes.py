@@ -52,13 +52,14 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         prohibited: why its policies do not let it be called here; empty when they do.
         token_policies: limits of its tokens.
         strict: one of them is strict.
-        labels: of its document, as a JSON object; empty for none.
         rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
+        labels: those of the model, as JSON.
         blocked: it is disabled, unusable or prohibited; follows from these.
         reserves: the body of a call says what it may use, which is set aside; follows too.
         plain: nothing here needs more than one attempt at one place, or a look at a call's body,
             so that it may go the short way (``serai.gateway.models.express``).
+        logged: something of its calls' content is kept.
     """
 
     account_id: str
@@ -75,20 +76,23 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     prohibited: str = ""
     token_policies: tuple[TokenPolicy, ...] = ()
     strict: bool = False
-    labels: str = ""
     rate_limits: tuple[RateLimit, ...] = ()
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
     blocked: bool = False
     reserves: bool = False
+    labels: str = "{}"
     plain: bool = True
+    logged: bool = False
 
     def __post_init__(self) -> None:
         extra = self.gateway
-        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.rate_limits)
+        logged = extra.request_log is not None and bool(extra.request_log.enabled)
+        once = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache)
         follows = {
             "blocked": self.disabled or bool(self.unusable) or bool(self.prohibited),
             "reserves": self.strict or any(limit.tokens for limit in self.rate_limits),
-            "plain": not any(needs),
+            "plain": not any((*once, self.rate_limits, logged)),
+            "logged": logged,
         }
         for name, value in follows.items():
             msgspec.structs.force_setattr(self, name, value)

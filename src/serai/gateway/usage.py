@@ -8,7 +8,7 @@ import msgspec
 from serai.gateway.models.counts import Tally, count_tail, read_answer, read_event
 
 
-class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
+class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One answered model call.
 
     Attributes:
@@ -25,6 +25,14 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
             for each event that passed.
         attempts: how often it was sent to a provider; 0 when the cache answered.
         cache: ``hit`` or ``miss`` of a model with a cache, else empty.
+        first_byte: seconds from the start to the first byte of the answer (of a stream's first
+            event, not of its head); 0 when none came.
+        operation: what was asked for, as OpenTelemetry names it: ``chat``, ``embeddings``, …
+        cached_tokens: of the prompt, those that the provider had cached, where it tells.
+        reasoning_tokens: of the answer, those that were thought, where it tells.
+        answered_by: the model that the answer names; empty when it names none.
+        error: code of the error that was answered; empty for none.
+        origin: whose error it is, ``platform`` or ``provider``; empty for none.
     """
 
     request_id: str
@@ -39,6 +47,13 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
     attempts: int = 1
     cache: str = ""
+    first_byte: float = 0.0
+    operation: str = ""
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    answered_by: str = ""
+    error: str = ""
+    origin: str = ""
 
     def untold(self) -> bool:
         """Whether a provider may have used tokens that it did not tell."""
@@ -49,7 +64,7 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.output_tokens, self.total_tokens - self.input_tokens)
 
 
-_GAP = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+GAP = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
 _LARGEST_ANSWER = 1024 * 1024
 _TAIL = 64 * 1024
@@ -135,7 +150,7 @@ class StreamMeter:
         look = max(0, len(held) - 3)
         held += data
         start = 0
-        for gap in _GAP.finditer(held, look):
+        for gap in GAP.finditer(held, look):
             # CR LF CR | LF may be cut between two reads: a gap at the very end is complete anyway
             event = bytes(held[start : gap.end()])
             start = gap.end()

@@ -32,6 +32,8 @@ PUBLIC = frozenset(
     }
 )
 """Paths that need no credential; what an invitation's link leads to asks for its secret."""
+PROTECTED = frozenset({"/metrics"})
+"""Paths outside ``/v0`` that need one all the same."""
 MERGED = re.compile(r"/+")
 """The router takes several slashes for one, so the door must as well."""
 BEARER = re.compile(r"bearer\s+(\S+)\s*\Z", re.IGNORECASE)
@@ -145,13 +147,14 @@ class Guard:
 
 
 def _needs_credential(path: str) -> bool:
-    return path.startswith("/v0/") and path not in PUBLIC
+    return path in PROTECTED or (path.startswith("/v0/") and path not in PUBLIC)
 
 
 def _is_misspelt(scope: Any) -> bool:
     """Whether the router would find an operation here that asks for a credential."""
     path = scope["path"] if scope["type"] == ScopeType.HTTP else ""
-    return path not in PUBLIC and MERGED.sub("/", path).startswith("/v0/")
+    merged = MERGED.sub("/", path).rstrip("/")
+    return path not in PUBLIC and (merged.startswith("/v0/") or merged in PROTECTED)
 
 
 def _named_workspace(scope: Any) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from serai.kernel.addresses import NO_DOMAIN
+from serai.kernel.collectors import checked_fields, collector_url
 from serai.kernel.settings import AUTO, Settings
 from serai.kernel.smtp import parse_smtp_url
 
@@ -21,7 +22,9 @@ PREFIX = "SERAI_"
 PATH_MAX, NAME_MAX = 3840, 255
 """Bytes of a directory's path, with room for what lies in it, and of each part of one."""
 SECONDS_MAX = 86_400
-SECRET = frozenset({"admin_api_key", "oidc_client_secret", "smtp_url", "usage_database_url"})
+SECRET = frozenset(
+    {"admin_api_key", "oidc_client_secret", "otlp_headers", "smtp_url", "usage_database_url"}
+)
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
 _REGISTRY = re.compile(r"(http://)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?")
@@ -210,6 +213,16 @@ def _seconds(raw: Any) -> float:
     return seconds
 
 
+def _share(raw: Any) -> float:
+    try:
+        share = float("nan" if isinstance(raw, bool) else raw)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise ValueError("must be a number from 0 to 1, such as 0.1 for every tenth")
+    return share
+
+
 def _choice(*allowed: str) -> Callable[[Any], str]:
     def parse(raw: Any) -> str:
         if not isinstance(raw, str) or raw.lower() not in allowed:
@@ -365,6 +378,11 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "private_webhooks": _boolean,
     "usage_database_url": _text(_postgresql_url),
     "usage_event_retention": _integer(8, 3660),
+    "model_request_rate": _integer(0, 100_000),
+    "model_request_retention": _integer(1, 3660),
+    "otlp_endpoint": _text(collector_url),
+    "otlp_headers": _text(checked_fields),
+    "otlp_sampling": _share,
     "runtime": _choice("auto", "embedded", "runc", "crun", "runsc", "bwrap", "docker", "podman"),
     "standby_seconds": _seconds,
     "on_stop": _choice("end", "suspend"),

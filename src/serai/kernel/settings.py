@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serai.kernel.addresses import PreviewAddresses, preview_addresses
+from serai.kernel.collectors import header_fields
 
 AUTO = "auto"
 
@@ -42,6 +43,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ``suspend`` leaves them suspended for the next start.
         usage_event_retention: days that single events of usage are kept; their sums stay.
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
+        model_request_rate: model calls a second of which a row is kept, over ten seconds.
+        model_request_retention: days that these rows are kept.
+        otlp_endpoint: OpenTelemetry collector that gets traces of model calls; none when absent.
+        otlp_headers: sent to it, ``name=value`` between commas.
+        otlp_sampling: share of the traces beginning here that is recorded, 0 to 1.
         smtp_url: server that takes our mail; without one links are shown and logged instead.
         mail_from: address that mail comes from.
         runtime: driver of new sandboxes; ``auto`` for the default one.
@@ -77,6 +83,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     private_webhooks: bool = True
     usage_database_url: str | None = None
     usage_event_retention: int = 8
+    model_request_rate: int = 500
+    model_request_retention: int = 30
+    otlp_endpoint: str | None = None
+    otlp_headers: str | None = None
+    otlp_sampling: float = 1.0
     standby_seconds: float = 15.0
     on_stop: str = "end"
     smtp_url: str | None = None
@@ -89,6 +100,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_disk_mb: int = 10 * 1024
     unenforced_volumes: bool = False
     s3_port: int = 0
+
+    @property
+    def otlp_header_fields(self) -> dict[str, str]:
+        """``otlp_headers`` by name."""
+        return header_fields(self.otlp_headers or "")
 
     @property
     def origin(self) -> str:

@@ -1,6 +1,6 @@
 """Usage of models: calls are added up in memory and written in batches.
 
-``add`` is on the path of every model call and only adds numbers, per resource and second. Each
+``add`` is called for every model call and only adds numbers, per resource and second. Each
 second the sums are written in one transaction. A crash loses at most what
 was added since the last write: about one second. While the database cannot be written, what
 waits is kept, by hour once it gets long, so memory stays bounded and usage does not get lost.

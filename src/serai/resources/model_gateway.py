@@ -29,6 +29,7 @@ def check_gateway(body: Body) -> None:
     _check_cache(gateway.get("cache"))
     labels = body["metadata"].get("labels") or {}
     _check_rate_limits(gateway.get("rateLimits") or [], labels)
+    _check_request_log(gateway.get("requestLog"))
 
 
 def _whole(holder: Body, name: str, low: int, high: int, where: str) -> None:
@@ -97,6 +98,14 @@ def _check_balance(balance: Body | None, connections: list[str]) -> None:
             raise BadRequest(f"{where}.weights.{name} {weight} is outside 0 to 1000.")
     if connections and all(weights.get(name, 1) == 0 for name in connections):
         raise BadRequest(f"{where}.weights are all 0: give one connection a weight of 1 or more.")
+
+
+def _check_request_log(wanted: Body | None) -> None:
+    if wanted is None:
+        return
+    where = "spec.gateway.requestLog"
+    _needed(wanted, "enabled", where, "say true to keep something of each call")
+    _whole(wanted, "retentionDays", 1, 365, where)
 
 
 def _check_cache(cache: Body | None) -> None:

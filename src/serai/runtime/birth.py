@@ -198,6 +198,8 @@ def keep_trace(
         cgroups=tuple(str(group) for group in groups),
         skeleton=place.setup.skeleton,
         masks=tuple(birth.masks.values()),
+        tree=Path(birth.tree or place.setup.tree).name,
+        mounts=tuple(mount.path for mount in birth.mounts),
     )
     traces.write_trace(directory, trace)
     return trace

@@ -101,7 +101,9 @@ class Drivers:
         self._primary = self._make(wanted if self._is_chosen else DEFAULT)
         with_files = self._primary if isinstance(self._primary, EmbeddedRuntime) else None
         self.disks = with_files.disks if with_files else Disks(Storage(data_dir, pool))
-        self.files: Files = RoutedFiles(self._driver_of, self._primary.files, self._unmark)
+        self.files: Files = RoutedFiles(
+            self._driver_of, self._primary.files, claim=self._claim, forget=self._unmark
+        )
         self._known: dict[str, Runtime] = {self._primary.name: self._primary}
         self._problems: dict[str, RuntimeProblem] = {}
         self._starting = asyncio.Lock()
@@ -248,6 +250,9 @@ class Drivers:
         marker = self._marker(sandbox_id)
         marker.parent.mkdir(mode=0o700, exist_ok=True)
         marker.write_text(driver)
+
+    def _claim(self, sandbox_id: str) -> None:
+        self._mark(sandbox_id, self._primary.name)
 
     def _unmark(self, sandbox_id: str) -> None:
         self._marker(sandbox_id).unlink(missing_ok=True)

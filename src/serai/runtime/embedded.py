@@ -14,7 +14,7 @@ from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
-from serai.runtime.plans import check_id, check_plan, limits_of
+from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
 from serai.runtime.pool import Pool
 from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.roots.library import Library
@@ -69,7 +69,7 @@ class EmbeddedRuntime:
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.files: Files = SavedFiles(
-            self._storage, self._send, self._turn, self._end_run, self.library.pins
+            self._storage, self._send, self._turn, self._stop, self.library.pins
         )
 
     @property
@@ -266,7 +266,13 @@ class EmbeddedRuntime:
         await self.destroy(_TRIAL, handle)
         return _trace_of(handle).network
 
+    def _checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
+        """The directory of the checkpoint that it goes on with, and the tree that this is of."""
+        refuse_memory(plan, self.name)
+        return "", ""
+
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
+        memory, tree = self._checkpoint_of(plan)
         api_socket, port_socket = self._storage.sockets(plan.id)
         defaults = choice.environment(plan.hostname)
         return Birth(
@@ -292,6 +298,8 @@ class EmbeddedRuntime:
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
             saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
+            memory=memory,
+            tree=tree,
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -325,7 +333,7 @@ class EmbeddedRuntime:
                 "SIGKILL; it is most likely waiting for a disk"
             )
 
-    def _stop(self, sandbox_id: str, trace: Trace | None) -> None:
+    def _stop(self, sandbox_id: str, trace: Trace | None = None) -> None:
         """End the run ``trace``, or the current one; remove what only a run needs."""
         with locked_if_there(self._storage.directory(sandbox_id)) as directory:
             current = read_trace(directory)
@@ -336,9 +344,6 @@ class EmbeddedRuntime:
             self._remove_groups(sandbox_id, current or trace)
             self._storage.remove_sockets(sandbox_id)
             (directory / "state.json").unlink(missing_ok=True)
-
-    def _end_run(self, sandbox_id: str) -> None:
-        self._stop(sandbox_id, None)
 
     def _destroy(self, sandbox_id: str, trace: Trace | None) -> None:
         if trace is not None:

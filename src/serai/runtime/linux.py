@@ -4,12 +4,14 @@ The C library is loaded when this module is imported, so that nothing is left to
 a process changed its root. Every failure is an ``OSError`` that names the call.
 """
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterator
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -52,6 +54,8 @@ PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 SECBIT_NO_SETUID_FIXUP = 4
+
+CAP_SYS_ADMIN = 21
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
@@ -243,12 +247,28 @@ def set_title(title: str) -> None:
     prctl(_PR_SET_NAME, title.encode())
 
 
-def set_capabilities(mask: int) -> None:
-    """Make ``mask`` the effective and permitted set of this thread; nothing is inheritable."""
+def set_capabilities(mask: int, spare: int = 0) -> None:
+    """Make ``mask`` this thread's effective set, which may add ``spare``; none is inherited."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    low, high = mask & 0xFFFFFFFF, mask >> 32
-    data = struct.pack("=6I", low, low, 0, high, high, 0)
+    sets = mask, mask | spare, 0
+    words = [each >> shift & 0xFFFFFFFF for shift in (0, 32) for each in sets]
+    data = struct.pack("=6I", *words)
     _checked(LIBC.capset(header, data), "capset")
+
+
+@contextlib.contextmanager
+def capability(number: int) -> Iterator[None]:
+    """Use a capability of this thread that is permitted and otherwise at rest."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    before = ctypes.create_string_buffer(24)
+    _checked(LIBC.capget(header, before), "capget")
+    words = list(struct.unpack("=6I", before.raw))
+    words[3 * (number // 32)] |= 1 << number % 32
+    _checked(LIBC.capset(header, struct.pack("=6I", *words)), "capset")
+    try:
+        yield
+    finally:
+        _checked(LIBC.capset(header, before.raw), "capset")
 
 
 def open_inside(root: int, path: str, flags: int) -> int:

@@ -77,8 +77,10 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     ``root`` are the lower layers of ``/``, the topmost first, of an image of its own; without any
     the sandbox is shown the host's directories. ``services`` are processes that it starts itself.
     ``saved`` are directories of saved files that the sandbox starts from, the topmost first.
-    ``egress`` is the socket of the egress process, empty for no network; ``authority`` the
-    certificates (PEM) that programs inside shall trust besides those of the image.
+    ``memory`` is the directory of a checkpoint to go on with, made with the interpreter ``tree``;
+    both are empty for a start from the beginning. ``egress`` is the socket of the egress process,
+    empty for no network; ``authority`` the certificates (PEM) that programs inside shall trust
+    besides those of the image.
     """
 
     request: int
@@ -99,6 +101,8 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     egress: str = ""
     authority: str = ""
     saved: tuple[str, ...] = ()
+    memory: str = ""
+    tree: str = ""
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
@@ -133,6 +137,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         skeleton, masks: the lower layers it runs on, which must stay while it runs; those of
             images are kept by what the sandbox is pinned to.
         network: what of its network was connected at its birth, see ``serai.runtime.network``.
+        tree: name of the interpreter tree that it runs from; empty for forks of the launcher.
+        mounts: where volumes and drives were mounted at its birth.
     """
 
     pid: int
@@ -145,6 +151,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     skeleton: str
     masks: tuple[str, ...]
     network: str = ""
+    tree: str = ""
+    mounts: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import re
 
 from serai.runtime.messages import Limits
-from serai.runtime.port import RuntimeProblem, SandboxPlan
+from serai.runtime.port import Incapable, RuntimeProblem, SandboxPlan
 
 _ID = re.compile(r"[a-z0-9]{1,32}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,61}[A-Za-z0-9])?")
@@ -36,6 +36,19 @@ def check_plan(plan: SandboxPlan) -> None:
     if plan.memory_mb < _SMALLEST_MEMORY_MB:
         raise RuntimeProblem(
             f"memory_mb is {plan.memory_mb}; a sandbox needs at least {_SMALLEST_MEMORY_MB}"
+        )
+
+
+def refuse_memory(plan: SandboxPlan, driver: str) -> None:
+    """Refuse a plan with saved processes, for a driver that cannot go on with any.
+
+    Raises:
+        Incapable: naming what helps.
+    """
+    if plan.memory_from:
+        raise Incapable(
+            f"the runtime {driver} cannot go on with processes that were saved: choose the one "
+            "that saved them"
         )
 
 

@@ -12,6 +12,9 @@ groups; a kernel of its own (gVisor) within such namespaces."""
 
 DISK_MB_DEFAULT = 10 * 1024
 
+Contents = Literal["files", "memory"]
+"""What is kept of a sandbox: its files, or also its processes with their memory."""
+
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
     """A volume or a drive in a sandbox.
@@ -62,6 +65,8 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
         network: ``None`` leaves it with loopback only.
         files_from: ids of saved sets of files (see Files) that lie below the sandbox's own
             changes, the topmost first; they must stay as long as the sandbox is there.
+        memory_from: id of the saved set whose processes go on, instead of a start from the
+            beginning; of the sandbox itself when ``Files.copy`` gave it some. Empty for none.
     """
 
     id: str
@@ -73,6 +78,21 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     network: NetworkPlan | None = None
     files_from: tuple[str, ...] = ()
+    memory_from: str = ""
+
+
+class Saved(msgspec.Struct, frozen=True, kw_only=True):
+    """What was kept of a sandbox.
+
+    Attributes:
+        size: bytes.
+        contents: whether processes and memory are in it.
+        why: if not, and they could have been asked for, why not, for people.
+    """
+
+    size: int
+    contents: Contents = "files"
+    why: str = ""
 
 
 class SandboxHandle(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +173,10 @@ class ImageNotReady(RuntimeProblem):
         self.progress = progress
 
 
+class Incapable(RuntimeProblem):
+    """Processes and memory cannot be kept, or brought back, here or of this sandbox."""
+
+
 class NoSpace(RuntimeProblem):
     """The disk is full."""
 
@@ -180,19 +204,35 @@ class Files(Protocol):
     itself started from is not in it and must be named again. Volumes and drives are left out.
     """
 
-    level: str
-    """What a saved set holds: ``files``."""
+    @property
+    def level(self) -> Contents:
+        """The most that a saved set holds, and that a new sandbox can begin with, here."""
 
-    async def save(self, sandbox_id: str, saved_id: str) -> int:
-        """Save the files of a sandbox, running or not, as of one moment; answers their bytes.
+    async def save(self, sandbox_id: str, saved_id: str, contents: Contents | None = None) -> Saved:
+        """Save a sandbox, running or not, as of one moment.
+
+        Where its processes are kept, its open connections end; new ones wait.
+
+        Args:
+            contents: what to keep; None for as much as is possible.
 
         Raises:
+            Incapable: processes and memory were asked for; nothing is left.
             NoSpace: the disk is full; nothing is left.
             RuntimeProblem: anything else.
         """
 
-    async def copy(self, sandbox_id: str, target_id: str) -> None:
-        """Give a sandbox that was never started the files of another; see ``save``."""
+    async def copy(
+        self, sandbox_id: str, target_id: str, contents: Contents | None = None
+    ) -> Saved:
+        """Give a sandbox that was never started what another has; see ``save``."""
+
+    async def check_memory(self, saved_id: str) -> None:
+        """Return when a sandbox can begin with the processes of a saved set, here and now.
+
+        Raises:
+            Incapable: it cannot, and why.
+        """
 
     async def discard(self, sandbox_id: str) -> None:
         """End a sandbox and forget its files; they are gone at once, their space by and by."""

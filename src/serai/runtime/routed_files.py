@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from serai.runtime.port import Files, Runtime
+from serai.runtime.port import Contents, Files, Runtime, Saved
 
 Find = Callable[[str], Awaitable[Runtime]]
 
@@ -16,22 +16,46 @@ class RoutedFiles:
     Args:
         find: the driver of a sandbox.
         common: files of the driver of new sandboxes.
+        claim: called with the id of a new sandbox before it gets files.
         forget: called with the id of a sandbox that is gone.
     """
 
-    def __init__(self, find: Find, common: Files, forget: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        find: Find,
+        common: Files,
+        *,
+        claim: Callable[[str], None],
+        forget: Callable[[str], None],
+    ) -> None:
         self._find = find
+        self._claim = claim
         self._common = common
         self._forget = forget
-        self.level = common.level
 
-    async def save(self, sandbox_id: str, saved_id: str) -> int:
+    @property
+    def level(self) -> Contents:
+        """See Files.level, of new sandboxes."""
+        return self._common.level
+
+    async def save(self, sandbox_id: str, saved_id: str, contents: Contents | None = None) -> Saved:
         """See Files.save."""
-        return await (await self._find(sandbox_id)).files.save(sandbox_id, saved_id)
+        files = (await self._find(sandbox_id)).files
+        return await files.save(sandbox_id, saved_id, contents)
 
-    async def copy(self, sandbox_id: str, target_id: str) -> None:
-        """See Files.copy."""
-        await (await self._find(sandbox_id)).files.copy(sandbox_id, target_id)
+    async def copy(
+        self, sandbox_id: str, target_id: str, contents: Contents | None = None
+    ) -> Saved:
+        """See Files.copy. Processes are not copied where new sandboxes could not have them."""
+        files = (await self._find(sandbox_id)).files
+        if contents is None and self.level == "files":
+            contents = "files"
+        self._claim(target_id)
+        return await files.copy(sandbox_id, target_id, contents)
+
+    async def check_memory(self, saved_id: str) -> None:
+        """See Files.check_memory."""
+        await self._common.check_memory(saved_id)
 
     async def discard(self, sandbox_id: str) -> None:
         """See Files.discard."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from serai.kernel.background import Background
 from serai.runtime import processes, traces
 from serai.runtime.messages import Trace
-from serai.runtime.port import NoSpace, RuntimeProblem
+from serai.runtime.port import Contents, Incapable, NoSpace, RuntimeProblem, Saved
 from serai.runtime.roots.pins import Pins
 from serai.runtime.storage import Storage
 
@@ -32,7 +32,8 @@ class SavedFiles:
         pins: which image the files belong to.
     """
 
-    level = "files"
+    why_not = "the runtime of this sandbox cannot keep processes and memory"
+    """Why no more than files are kept."""
 
     def __init__(
         self,
@@ -49,36 +50,59 @@ class SavedFiles:
         self._send = send
         self._turn = turn
 
-    async def save(self, sandbox_id: str, saved_id: str) -> int:
+    @property
+    def level(self) -> Contents:
+        """See Files.level."""
+        return "files"
+
+    async def save(self, sandbox_id: str, saved_id: str, contents: Contents | None = None) -> Saved:
         """See Files.save."""
         target = self._storage.saved_files(_checked(saved_id))
+        memory = self._storage.saved_memory(saved_id)
         async with self._turn(sandbox_id):
             try:
                 self._pins.copy(sandbox_id, saved_id, saved=True)
-                return int(await self._copy("save-files", sandbox_id, target))
+                return await self._keep("save-files", sandbox_id, target, memory, contents)
             except BaseException:
                 await asyncio.shield(asyncio.to_thread(self._drop, target))
                 raise
 
-    async def copy(self, sandbox_id: str, target_id: str) -> None:
+    async def copy(
+        self, sandbox_id: str, target_id: str, contents: Contents | None = None
+    ) -> Saved:
         """See Files.copy."""
+        target, memory = self._storage.directory(target_id), self._storage.memory(target_id)
         async with self._turn(target_id), self._turn(sandbox_id):
             self._pins.copy(sandbox_id, target_id)
-            await self._copy("copy-files", sandbox_id, self._storage.directory(target_id))
+            return await self._keep("copy-files", sandbox_id, target, memory, contents)
 
-    async def _copy(self, kind: str, sandbox_id: str, target: Path) -> str:
+    async def _keep(
+        self, kind: str, sandbox_id: str, target: Path, memory: Path, contents: Contents | None
+    ) -> Saved:
+        """Keep what is wanted, and possible; the caller has the turn."""
+        if contents == "memory":
+            raise Incapable(self.why_not)
+        size = await self._copy(kind, sandbox_id, target)
+        return Saved(size=int(size), why="" if contents else self.why_not)
+
+    async def _copy(self, kind: str, sandbox_id: str, target: Path, **more: str) -> str:
         source = self._storage.directory(sandbox_id)
         if not source.exists():
             raise RuntimeProblem("the sandbox has no files: it was never started")
-        return await self._run(kind, source, target)
+        return await self._run(kind, source, target, **more)
 
-    async def _run(self, kind: str, source: Path, target: Path) -> str:
+    async def _run(self, kind: str, source: Path, target: Path, **more: str) -> str:
+        details = {"source": str(source), "target": str(target), **more}
         try:
-            return await self._send(kind, None, {"source": str(source), "target": str(target)})
+            return await self._send(kind, None, details)
         except RuntimeProblem as problem:
             if any(mark in str(problem) for mark in _FULL):
                 raise NoSpace("the disk that holds the data directory is full") from problem
             raise
+
+    async def check_memory(self, saved_id: str) -> None:
+        """See Files.check_memory."""
+        raise Incapable("the runtime of new sandboxes cannot go on with processes that were saved")
 
     async def discard(self, sandbox_id: str) -> None:
         """See Files.discard."""
@@ -89,6 +113,7 @@ class SavedFiles:
     def _put_away(self, sandbox_id: str) -> Path | None:
         self._end(sandbox_id)
         self._pins.drop(sandbox_id)
+        self._storage.forget_memory(sandbox_id)
         return self._storage.put_away(self._storage.directory(sandbox_id))
 
     async def pack(self, sandbox_id: str) -> int:
@@ -140,7 +165,9 @@ class SavedFiles:
 
     def _drop(self, saved: Path) -> None:
         self._pins.drop(saved.name, saved=True)
-        for path in (saved.with_name(f"{saved.name}.new"), saved):
+        memory = self._storage.saved_memory(saved.name)
+        drafts = [path.with_name(f"{path.name}.new") for path in (saved, memory)]
+        for path in (*drafts, saved, memory):
             try:
                 with traces.locked(path):  # an errand of a server that died may still write there
                     self._storage.trash(path)

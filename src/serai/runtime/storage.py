@@ -37,6 +37,8 @@ class Storage:
         self.pool.open()
         if self.pool.is_open:
             (self.pool.top / "saved").mkdir(exist_ok=True, mode=0o700)
+        for place in self._places("memory", "saved-memory"):
+            place.mkdir(exist_ok=True, mode=0o700)
         self.empty_trash()
 
     def _socket_directory(self) -> Path:
@@ -105,15 +107,41 @@ class Storage:
             return plain
         return self.pool.top / "saved" / saved_id
 
+    def _places(self, *names: str) -> list[Path]:
+        """Directories of these names: those from before there was a pool, and in it."""
+        tops = [self.root, *([self.pool.top] if self.pool.is_open else [])]
+        return [top / name for top in tops for name in names]
+
+    def memory(self, sandbox_id: str) -> Path:
+        """The checkpoint that a sandbox which was never started begins with."""
+        return self._first("memory", sandbox_id)
+
+    def saved_memory(self, saved_id: str) -> Path:
+        """The checkpoint that belongs to a set of saved files; see ``directory``."""
+        return self._first("saved-memory", saved_id)
+
+    def _first(self, name: str, key: str) -> Path:
+        """Where it is, or is to be made."""
+        places = [place / key for place in self._places(name)]
+        return next((path for path in places if path.exists()), places[-1])
+
     def known_saved(self) -> list[str]:
         """Ids of sets of saved files, also of those that were never completed."""
-        places = [self._saved, *([self.pool.top / "saved"] if self.pool.is_open else [])]
+        places = self._places("saved", "saved-memory")
         paths = [path for place in places for path in place.iterdir()]
         return sorted({path.name.removesuffix(".new") for path in paths})
 
     def remove(self, sandbox_id: str) -> None:
         """Remove a sandbox's files; a crash half-way is finished by the next ``prepare``."""
         self.trash(self.directory(sandbox_id))
+        self.forget_memory(sandbox_id)
+
+    def forget_memory(self, sandbox_id: str) -> None:
+        """Remove the checkpoint that a sandbox began with, or was to."""
+        memory = self.memory(sandbox_id)
+        for path in (memory.with_name(f"{sandbox_id}.new"), memory):
+            if path.exists():
+                self.trash(path)
 
     def trash(self, path: Path) -> None:
         """Remove a directory of ours, at once out of its place; see ``remove``."""

@@ -1,13 +1,16 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
 from serai.runtime.port import (
+    Contents,
     Files,
     ImageInfo,
+    Incapable,
     Library,
     Mount,
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
+    Saved,
 )
 
 
@@ -29,18 +32,24 @@ class NoLibrary:
 class NoFiles:
     """Keeps nothing, and says why."""
 
-    level = "nothing"
+    level: Contents = "files"
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    async def save(self, sandbox_id: str, saved_id: str) -> int:
+    async def save(self, sandbox_id: str, saved_id: str, contents: Contents | None = None) -> Saved:
         """Always refused."""
         raise RuntimeProblem(self._reason)
 
-    async def copy(self, sandbox_id: str, target_id: str) -> None:
+    async def copy(
+        self, sandbox_id: str, target_id: str, contents: Contents | None = None
+    ) -> Saved:
         """Always refused."""
         raise RuntimeProblem(self._reason)
+
+    async def check_memory(self, saved_id: str) -> None:
+        """Always refused."""
+        raise Incapable(self._reason)
 
     async def discard(self, sandbox_id: str) -> None:
         """Nothing is there."""

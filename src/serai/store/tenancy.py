@@ -68,6 +68,8 @@ OWNED: Mapping[str, Owned] = {
     "usage_caller_hours": Owned(links=("caller_id",), part=True),
     "usage_spans": Owned(_IN_BOTH),
     "usage_changes": Owned(links=("resource_id",), part=True),
+    "model_requests": _IN_WORKSPACE,
+    "model_request_logs": _IN_WORKSPACE,
     "usage_quarantine": Owned(links=("id",), part=True),
     "price_lists": Owned({"account_id": "account"}),
     "prices": Owned({"account_id": "account"}),

@@ -314,10 +314,14 @@ class SnapshotSource(Wire):
 
 
 class SnapshotRequest(Wire):
-    """What to call a snapshot, and what to take it of where the path does not say so."""
+    """What to call a snapshot, and what to take it of where the path does not say so.
+
+    ``contents`` is what to keep, see Snapshot; as much as is possible when left out.
+    """
 
     name: str | None = None
     source: SnapshotSource | None = None
+    contents: Literal["files", "memory"] | None = None
 
 
 class SnapshotSpec(Wire):
@@ -332,8 +336,8 @@ class SnapshotSpec(Wire):
 class Snapshot(Wire):
     """The state of a sandbox at one moment.
 
-    ``contents`` says what was kept: ``files`` alone, or also processes with their memory.
-    ``size`` is the bytes its files take on disk, without those of the snapshots below it.
+    ``contents`` says what was kept: ``files`` alone, or also the processes with their ``memory``.
+    ``size`` is the bytes that it takes on disk, without those of the snapshots below it.
     """
 
     id: str
@@ -343,7 +347,7 @@ class Snapshot(Wire):
     status: Literal["pending", "ready", "failed"]
     created_at: str
     created_by: str | None = None
-    contents: Literal["files"] | None = None
+    contents: Literal["files", "memory"] | None = None
     size: int | None = None
     source: SnapshotSource | None = None
     spec: SnapshotSpec | None = None
@@ -360,14 +364,16 @@ class ForkRequest(Wire):
     """A new sandbox or application from the state of another.
 
     ``envs`` are added to the source's, or replace those of the same name. ``lifecycle`` replaces
-    a sandbox's. ``custom_domain``, ``prefix`` (its subdomain) and ``traffic`` (percent that the
-    new revision takes at first) are for applications.
+    a sandbox's. ``contents`` is what a sandbox begins with: ``files`` alone, or also processes
+    with their ``memory``; when left out, as much as there is. ``custom_domain``, ``prefix`` (its
+    subdomain) and ``traffic`` (percent that the new revision takes at first) are for applications.
     """
 
     target_name: str
     target_type: Literal["sandbox", "application"]
     envs: list[Env] | None = None
     lifecycle: SandboxLifecycle | None = None
+    contents: Literal["files", "memory"] | None = None
     port: int | None = None
     prefix: str | None = None
     custom_domain: str | None = None
@@ -376,11 +382,15 @@ class ForkRequest(Wire):
 
 
 class ForkResponse(Wire):
-    """What a fork made, and from which snapshot; no id for a fork of a sandbox as it is now."""
+    """What a fork made, and from which snapshot; no id for a fork of a sandbox as it is now.
+
+    ``contents`` is what a sandbox began with.
+    """
 
     type: Literal["sandbox", "application"]
     name: str
     snapshot_id: str | None = None
+    contents: Literal["files", "memory"] | None = None
 
 
 class RestoreResponse(Wire):

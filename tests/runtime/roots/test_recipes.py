@@ -14,7 +14,7 @@ from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.roots.policy import Policy
 from serai.runtime.roots.problems import ImageProblem, UnknownImage
 from serai.runtime.roots.provider import Images
-from serai.runtime.roots.recipes import FOLDER, Recipes
+from serai.runtime.roots.recipes import FOLDER, Recipe, Recipes
 
 SMALL = """
 [system]
@@ -180,18 +180,79 @@ def _running(words: str) -> bool:
     return False
 
 
+MADE = """
+app-runner astro base-image benchmark chromium claude-code code-mode codex cua-xfce expo
+jupyter-notebook jupyter-server lightpanda nextjs node node-slim playwright-chromium
+playwright-firefox py-app python-data-science tailscale ts-app vibekit-claude vibekit-codex
+vibekit-gemini vibekit-grok vibekit-opencode vite xfce-vnc
+"""
+NOT_MADE = {"docker-in-sandbox", "omnigent-host", "onboarder-nextjs"}
+
+
+def test_every_name_of_the_hub_is_made_or_says_why_not() -> None:
+    recipes = Recipes()
+    assert set(recipes.names()) == set(MADE.split())
+    assert set(recipes.unavailable()) == NOT_MADE
+    assert all(recipes.find(name) is None for name in NOT_MADE)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_MADE))
+async def test_what_is_not_made_says_what_to_do_instead(tmp_path: Path, name: str) -> None:
+    images = Images(tmp_path, None, Policy(source="built"), {})
+    images.store.prepare()
+    why = Recipes().unavailable()[name]
+    for reference in (name, f"blaxel/{name}", f"sandbox/{name}:latest"):
+        with pytest.raises(UnknownImage) as refused:
+            await images.choose(reference, "box")
+        assert str(refused.value).startswith(why)
+        assert f"blaxel/{name}:latest" not in refused.value.known
+    with pytest.raises(UnknownImage, match=re.escape(why)):
+        await images.maker.build(name, lambda text: None)
+    assert name not in {info.reference for info in images.infos()}
+
+
+def test_packages_are_installed_before_anything_else_is_done() -> None:
+    recipe = Recipe(
+        name="x", parent="debian", packages=["jq", "wget"], steps=["true"], trials=["false"]
+    )
+    (install, network), *rest = recipe.commands()
+    assert network
+    assert "jq wget" in install
+    assert rest == [("true", True), ("false", False)]
+    system = Recipe(name="x", suite="trixie", packages=["jq"], steps=["a"])
+    assert system.commands() == [("a", True)]
+
+
+PORTS = {
+    "chromium": {8081},
+    "code-mode": {3000},
+    "cua-xfce": {5901, 6901, 8000},
+    "lightpanda": {8081},
+    "playwright-chromium": {8081},
+    "playwright-firefox": {8081},
+    "vibekit-claude": {3000},
+    "xfce-vnc": {5901, 6901},
+}
+
+
+@pytest.mark.parametrize("name", PORTS)
+def test_ports_of_the_hosted_hub(name: str) -> None:
+    recipe = Recipes().find(name)
+    assert recipe is not None
+    assert {port.target for port in recipe.ports} == PORTS[name]
+
+
+def test_a_recipe_has_the_surroundings_of_what_it_is_made_on_top_of() -> None:
+    recipes = Recipes()
+    recipe = recipes.find("cua-xfce")
+    assert recipe is not None
+    config = recipes.config(recipe)
+    assert (config.environment["DISPLAY"], config.environment["API_PORT"]) == (":1", "8000")
+    assert (config.home, config.workdir) == ("/home/cua", "/home/cua")
+
+
 def test_every_recipe_of_the_hub_is_complete() -> None:
     recipes = Recipes()
-    assert {
-        "base-image",
-        "py-app",
-        "node",
-        "ts-app",
-        "nextjs",
-        "vite",
-        "jupyter-server",
-        "expo",
-    } <= (set(recipes.names()))
     for name in recipes.names():
         recipe = recipes.find(name)
         assert recipe is not None

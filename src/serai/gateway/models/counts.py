@@ -9,15 +9,18 @@ Number = int | float | None
 
 
 class Tally:
-    """Token counts seen so far."""
+    """Token counts seen so far; what was not seen stands in the class, which makes one cheap."""
 
-    __slots__ = ("counted", "input", "output", "total")
-
-    def __init__(self) -> None:
-        self.counted = False
-        self.input = 0
-        self.output = 0
-        self.total = 0
+    counted = False
+    input = 0
+    output = 0
+    total = 0
+    cached = 0
+    """Of the input: what the provider had in its own prompt cache."""
+    reasoning = 0
+    """Of the output: what was thought and not said."""
+    model: Any = None
+    """What the answer says that it was made by; a string where the provider is sane."""
 
     def note(self, received: Number, sent: Number, total: Number = None) -> None:
         """Take over what a report says; later reports of a stream replace earlier ones."""
@@ -31,8 +34,20 @@ class Tally:
         self.total = _whole(total) if total else self.input + self.output
 
 
+def model_named(found: Any) -> str:
+    """A model's name as an answer tells it; empty when it tells none, or something else."""
+    return found[:128] if isinstance(found, str) else ""
+
+
 def _whole(number: int | float) -> int:
     return number if isinstance(number, int) else int(min(number, 1e15))
+
+
+class Details(msgspec.Struct):
+    """What a count is made up of."""
+
+    cached_tokens: Number = None
+    reasoning_tokens: Number = None
 
 
 class Counts(msgspec.Struct):
@@ -45,6 +60,11 @@ class Counts(msgspec.Struct):
     output_tokens: Number = None
     cache_creation_input_tokens: Number = None
     cache_read_input_tokens: Number = None
+    prompt_cache_hit_tokens: Number = None
+    prompt_tokens_details: Details | None = None
+    input_tokens_details: Details | None = None
+    completion_tokens_details: Details | None = None
+    output_tokens_details: Details | None = None
     tokens: "Counts | None" = None
     billed_units: "Counts | None" = None
 
@@ -60,6 +80,18 @@ class Counts(msgspec.Struct):
             received += cached  # Anthropic counts them beside the others
         sent = self.completion_tokens if self.output_tokens is None else self.output_tokens
         tally.note(received, sent, self.total_tokens)
+        self._note_details(tally)
+
+    def _note_details(self, tally: Tally) -> None:
+        hit = self.cache_read_input_tokens or self.prompt_cache_hit_tokens  # or DeepSeek's
+        details = self.prompt_tokens_details or self.input_tokens_details
+        if details is not None:
+            hit = hit or details.cached_tokens
+        if hit:
+            tally.cached = _whole(hit)
+        details = self.completion_tokens_details or self.output_tokens_details
+        if details is not None and details.reasoning_tokens:
+            tally.reasoning = _whole(details.reasoning_tokens)
 
 
 class GoogleCounts(msgspec.Struct, rename="camel"):
@@ -70,6 +102,7 @@ class GoogleCounts(msgspec.Struct, rename="camel"):
     thoughts_token_count: Number = None
     tool_use_prompt_token_count: Number = None
     total_token_count: Number = None
+    cached_content_token_count: Number = None
 
     def add_to(self, tally: Tally) -> None:
         """Count; thinking is output, and what tools brought is input."""
@@ -78,6 +111,10 @@ class GoogleCounts(msgspec.Struct, rename="camel"):
             _sum(self.candidates_token_count, self.thoughts_token_count),
             self.total_token_count,
         )
+        if self.cached_content_token_count:
+            tally.cached = _whole(self.cached_content_token_count)
+        if self.thoughts_token_count:
+            tally.reasoning = _whole(self.thoughts_token_count)
 
 
 def _sum(first: Number, second: Number) -> Number:
@@ -87,6 +124,7 @@ def _sum(first: Number, second: Number) -> Number:
 class _Holder(msgspec.Struct):
     usage: Counts | None = None
     meta: Counts | None = None
+    model: Any = None
 
 
 class Report(msgspec.Struct):
@@ -97,9 +135,13 @@ class Report(msgspec.Struct):
     google: GoogleCounts | None = msgspec.field(default=None, name="usageMetadata")
     prompt_eval_count: Number = None
     eval_count: Number = None
+    model: Any = None
+    model_version: Any = msgspec.field(default=None, name="modelVersion")
 
     def add_to(self, tally: Tally) -> None:
         """Count whatever is there."""
+        if (model := self.model or self.model_version) is not None:
+            tally.model = model
         counts = self.usage or self.meta or self.google
         if counts is not None:
             counts.add_to(tally)
@@ -121,6 +163,7 @@ class Event(Report):
         Report.add_to(self, tally)
         for holder in (self.message, self.response, self.delta, self.groq):
             if isinstance(holder, _Holder):
+                tally.model = holder.model or tally.model
                 counts = holder.usage or holder.meta
                 if counts is not None:
                     counts.add_to(tally)

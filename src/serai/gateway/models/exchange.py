@@ -7,32 +7,42 @@ import msgspec
 
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
-from serai.gateway.models.counts import Tally
 from serai.gateway.models.failures import Failure, error_event
+from serai.gateway.models.outcome import conclude
 from serai.gateway.models.question import Question
 from serai.gateway.models.rate_limits import without_rate_fields
 from serai.gateway.models.refusals import unreadable
-from serai.gateway.models.token_policies import meter_call
+from serai.gateway.models.timing import timing_key
 from serai.gateway.problems import of_provider
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
-from serai.gateway.usage import AnswerMeter, LineMeter, Meter, ModelUsage, StreamMeter, meter_for
+from serai.gateway.usage import AnswerMeter, LineMeter, Meter, StreamMeter, meter_for
 from serai.kernel.errors import SeraiError
 
 if TYPE_CHECKING:
     from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
-_STREAM_METERS = (StreamMeter, LineMeter)
+_HELD_FOR_LOG = 256 * 1024
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
 
 
 class ModelExchange(Question):
     """One model call, from its request to the end of its answer."""
 
-    __slots__ = ("ended", "failure", "meter", "streamed")
+    __slots__ = (
+        "ended",
+        "failure",
+        "first",
+        "headed",
+        "length",
+        "meter",
+        "problem",
+        "streamed",
+        "told",
+    )
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
         Question.__init__(self, client, request, target)
@@ -40,13 +50,19 @@ class ModelExchange(Question):
         self.ended = False
         self.meter: Meter | None = None
         self.failure: Failure | None = None
+        self.problem: SeraiError | None = None
+        self.headed = self.first = 0.0
+        """When head and body of the answer began, in seconds since 1970."""
+        self.told: list[bytes] | None = None
+        """The beginning of the answer, of a model whose calls are logged; and its length."""
+        self.length = 0
 
     def resume(self, call: "Express") -> None:
         """Take over a call that is on its way already."""
         self.plan, self.route = call.plan, call.plan.route
         self.principal, self.credential = call.principal, call.credential()
         self.request_id = call.request_id.decode("ascii")
-        self.started, self.strip = call.started, call.strip
+        self.started, self.strip, self.sent_at = call.started, call.strip, call.sent
         self.address, self.secret = call.plan.address, call.plan.secret
         self.collects, self.sent = call.plan.rewrites, True
         self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
@@ -54,6 +70,7 @@ class ModelExchange(Question):
 
     # -- the answer
     def answered(self, answer: Answer) -> None:
+        self.headed = time.time()
         index = answer.index
         kind = index.get(b"content-type", b"")
         if kind != b"application/json":
@@ -68,15 +85,23 @@ class ModelExchange(Question):
         if not answer.empty:
             coding = index.get(b"content-encoding", b"")
             self.meter = meter_for(kind, coding, strip=self.strip)
+        if self.route is not None and self.route.logged:
+            self.told = []
         if self.granted is not None and self.route is not None:
-            self._answer_limited(self.route, answer)
-            return
-        Exchange.answered(self, answer)
+            self._begin_limited(self.route, answer)
+        else:
+            self._begin_answer(answer)
 
-    def _answer_limited(self, route: ModelRoute, answer: Answer) -> None:
+    def _begin_answer(self, answer: Answer) -> None:
+        Exchange.answered(self, answer)
+        before = self.sent_at - self.started
+        timing = self.gateway.timings[timing_key(before, self.headed - self.sent_at)]
+        self.out.insert(-1, timing)  # before the empty line
+
+    def _begin_limited(self, route: ModelRoute, answer: Answer) -> None:
         """Pass the head on with our own limits in it in place of the provider's."""
         headers = without_rate_fields(answer.headers)
-        Exchange.answered(self, msgspec.structs.replace(answer, headers=headers))
+        self._begin_answer(msgspec.structs.replace(answer, headers=headers))
         for name, value in self.rate_fields(route).items():
             self.out.insert(-1, f"{name}: {value}\r\n".encode("ascii"))
 
@@ -100,12 +125,21 @@ class ModelExchange(Question):
         if self.failure is not None:
             self._failing(self.failure, data)
             return
+        if not self.first:
+            self.first = time.time()
+        if self.told is not None:
+            self._keep(self.told, data)
         if self.meter is not None:
             data = self.meter.feed(data)
         if self.chunked_out:
             Exchange.received(self, data)
         else:
             self.out.append(data)
+
+    def _keep(self, told: list[bytes], data: bytes) -> None:
+        if self.length < _HELD_FOR_LOG:
+            told.append(data)
+        self.length += len(data)
 
     def _failing(self, failure: Failure, data: bytes) -> None:
         """Hold an error answer while it is short; pass a long one on in pieces."""
@@ -150,7 +184,7 @@ class ModelExchange(Question):
 
     def _pass_head(self, answer: Answer) -> None:
         """Pass on the head of the provider's own error, marked as such."""
-        Exchange.answered(self, answer)
+        self._begin_answer(answer)
         self.out.insert(-1, b"x-blaxel-source: provider\r\n")  # before the empty line
 
     def _can_still_refuse(self) -> bool:
@@ -166,9 +200,11 @@ class ModelExchange(Question):
         self.fail(unreadable(self.status, b"".join(meter.parts)))
 
     def fail(self, problem: SeraiError) -> None:
+        self.problem = self.problem or problem
         super().fail(of_provider(problem))
 
     def cut(self, problem: SeraiError) -> None:
+        self.problem = problem
         if self.streamed and (self.chunked_out or not self.request.http11):
             family = self.plan.route.api.family if self.plan else "openai"
             last = error_event(family, problem, self.request_id)
@@ -184,32 +220,4 @@ class ModelExchange(Question):
     def closed(self) -> None:
         if self.reserved is not None:
             self.gateway.token_policies.release(self.reserved)
-        if self.route is None:
-            return
-        usage = self._usage() if self.sent else None
-        if self.granted is not None:
-            used = usage.input_tokens + usage.written() if usage is not None else 0
-            untold = usage is not None and usage.untold()
-            self.gateway.rate_limits.settle(self.granted, None if untold else used)
-        if usage is not None:
-            meter_call(self.gateway, self.route, self.principal, usage, self.reserved)
-
-    def _usage(self) -> ModelUsage:
-        meter = self.meter
-        tally = Tally() if meter is None else meter.tally
-        estimated = False
-        if not self.ended and isinstance(meter, _STREAM_METERS) and meter.events > tally.output:
-            tally.note(None, meter.events)
-            estimated = True
-        return ModelUsage(
-            request_id=self.request_id,
-            status=self.status,
-            input_tokens=tally.input,
-            output_tokens=tally.output,
-            total_tokens=tally.total,
-            started=self.started,
-            duration=max(0.0, time.time() - self.started),
-            streamed=self.streamed,
-            counted=tally.counted,
-            estimated=estimated,
-        )
+        conclude(self)

@@ -108,6 +108,34 @@ class Failure:
         )
 
 
+class _Named(msgspec.Struct):
+    code: Any = None
+    type: Any = None
+    status: Any = None
+
+
+class _Told(msgspec.Struct):
+    error: _Named | str | None = None
+
+
+def blame(status: int, problem: SeraiError | None, failure: Failure | None) -> tuple[str, str]:
+    """Code and origin of what went wrong with a call; both empty when nothing did.
+
+    Of a provider's own error the code is the first short name that it gives, else its status.
+    """
+    if problem is not None:
+        return problem.code, str(problem.details.get("origin", "platform"))
+    if failure is None:
+        return ("CLIENT_LEFT", "client") if status == 499 else ("", "")
+    try:
+        told = msgspec.json.decode(bytes(failure.body), type=_Told).error
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        told = None
+    names = (told.code, told.type, told.status) if isinstance(told, _Named) else ()
+    name = next((name for name in names if isinstance(name, str) and name), str(status))
+    return failure.hidden(name.encode()).decode()[:64], "provider"
+
+
 def _is_json(body: bytes) -> bool:
     try:
         msgspec.json.decode(body)

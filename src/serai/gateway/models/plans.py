@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from serai.catalog.provider_api import place_of
+from serai.gateway.models.bodies import Change, change_to
+from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
 from serai.gateway.upstream import Address
@@ -56,6 +58,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
+        change: what then changes in it; from the three before it.
+        operation: what OpenTelemetry calls it.
     """
 
     route: ModelRoute
@@ -71,6 +75,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
+    change: Change
+    operation: str
 
     def start(self, query: bytes | None) -> bytes:
         """The rest of the first line and the ``Host`` field, for a client's query."""
@@ -160,6 +166,8 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
+        change_to(place.model, adds=place.adds_model, completions=place.completions),
+        operation_of(rest),
     )
 
 

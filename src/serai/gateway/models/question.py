@@ -1,5 +1,6 @@
 """A model call on its way to the provider: collected and rewritten, or streamed."""
 
+import time
 from typing import TYPE_CHECKING
 
 from serai.gateway.admission import admit_call
@@ -17,11 +18,13 @@ from serai.gateway.routes import ModelRoute
 from serai.gateway.targets import Target
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, RateLimited, SeraiError
+from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
 
 _BACKLOG = 64 * 1024
+_DROPPED_WHEN_TRACED = DROPPED_FOR_MODEL | {b"traceparent"}
 _SMALL_FORM = 1024 * 1024
 """Shorter forms are collected, so that their length can be told; longer ones go on in chunks."""
 
@@ -34,6 +37,7 @@ class Question(Exchange):
     """
 
     __slots__ = (
+        "asked",
         "collects",
         "form",
         "granted",
@@ -43,7 +47,9 @@ class Question(Exchange):
         "route",
         "secret",
         "sent",
+        "sent_at",
         "size",
+        "span",
         "strip",
     )
 
@@ -60,9 +66,16 @@ class Question(Exchange):
         self.form: FormRewriter | None = None
         self.reserved: Reservation | None = None
         self.granted: Grant | None = None
+        self.sent_at = 0.0
+        """When it was sent for the first time, in seconds since 1970."""
+        self.span: Span | None = None
+        self.asked = b""
+        """The body that was sent, of a model whose calls are logged."""
 
     def admitted(self) -> None:
         target = self.target
+        if self.gateway.tracer is not None:
+            self.span = self.gateway.tracer.begin(self.request.index.get(b"traceparent"))
         route = admit_call(self.gateway, self.principal, target)
         self.route = route
         plan = self.plan = self.gateway.plans.find(route, target.rest)
@@ -84,7 +97,7 @@ class Question(Exchange):
 
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         if self._is_json():
-            return plan.rewrites or route.reserves
+            return plan.rewrites or route.reserves or route.logged
         return 0 < self._announced() <= _SMALL_FORM and self._boundary(plan) is not None
 
     def _announced(self) -> int:
@@ -142,7 +155,8 @@ class Question(Exchange):
             self.deadline = self.heard + self.gateway.limits.model_response_timeout
 
     def _copied(self) -> Copied:
-        copied = copy_request(self.request.headers, DROPPED_FOR_MODEL)
+        dropped = DROPPED_FOR_MODEL if self.span is None else _DROPPED_WHEN_TRACED
+        copied = copy_request(self.request.headers, dropped)
         if copied.host is None and self.request.http11:
             raise BadRequest("An HTTP/1.1 request needs a Host header.")
         return copied
@@ -185,6 +199,8 @@ class Question(Exchange):
             self._limit(plan.route, body)
         if body:
             body = self._rewritten(plan, body)
+        if plan.route.logged:
+            self.asked = body
         head = self._head(plan, copied)
         if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
             head.append(b"content-length: %d\r\n" % len(body))
@@ -233,6 +249,8 @@ class Question(Exchange):
             lines += [line for name, line in plan.defaults if name not in index]
         lines += (plan.fields, b"accept-encoding: identity\r\nx-request-id: ")
         lines += (self.request_id.encode("ascii"), b"\r\n")
+        if self.span is not None:
+            lines += (b"traceparent: ", self.span.header(), b"\r\n")
         return lines
 
     def _go(self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool) -> None:
@@ -248,6 +266,7 @@ class Question(Exchange):
             head += (b"authorization: Bearer ", token, b"\r\n")
         head += (b"\r\n", body)
         self.sent = True
+        self.sent_at = self.sent_at or time.time()
         self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
         self.dispatch(plan.address, b"".join(head), chunked=chunked)
 

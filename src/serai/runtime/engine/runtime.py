@@ -17,7 +17,7 @@ from serai.runtime.engine.images import EngineImages, EngineLibrary
 from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
 from serai.runtime.messages import Birth
-from serai.runtime.plans import check_id, check_plan, limits_of
+from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
 from serai.runtime.pool import Pool
 from serai.runtime.port import (
     Files,
@@ -145,6 +145,7 @@ class EngineRuntime:
     async def create(self, plan: SandboxPlan) -> SandboxHandle:
         """See Runtime.create."""
         check_plan(plan)
+        refuse_memory(plan, self.name)
         if plan.mounts:
             raise RuntimeProblem(f"the runtime {self.name} has no volumes and drives")
         async with self._turn(plan.id):

@@ -18,6 +18,7 @@ from serai.runtime.errands.files import (
 )
 from serai.runtime.errands.network import attach_network
 from serai.runtime.messages import Errand
+from serai.runtime.oci.checkpointing import release
 
 Runner = Callable[[Place, Errand], str]
 
@@ -26,6 +27,7 @@ ERRANDS: Mapping[str, Runner] = {
     "mount": mounts.mount,
     "network": attach_network,
     "pack-files": pack_files,
+    "release": release,
     "save-files": save_files,
     "settle-files": settle_files,
     "unmount": mounts.unmount,

@@ -3,33 +3,39 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from serai.runtime import btrfs, freezer, linux, privileges, processes, traces
 from serai.runtime.birth import Place
 from serai.runtime.clone import Copied, TreeCloner
+from serai.runtime.guest.records import RECORD
 from serai.runtime.messages import Errand, Trace
+from serai.runtime.oci import checkpointing
 from serai.runtime.packing import Packer, Unpacker
 from serai.runtime.trees import delete_tree
 from serai.runtime.walk import walk
 
 SIZE, SETTLED, POOL, LAYERS, UPPER = "size", "settled", "pool", "layers", "upper"
+Still = Callable[[Trace | None], AbstractContextManager[None]]
 
 
 def save_files(place: Place, errand: Errand) -> str:
     """Copy the changes of the sandbox in directory ``source`` to the new directory ``target``.
 
     ``target`` appears when it is complete, and holds ``layers`` as a sandbox does and the file
-    ``size``: its bytes, and the boot in which it was written. Answers the bytes.
+    ``size``: its bytes, and the boot in which it was written. Answers the bytes. With ``memory``,
+    a directory to be made, a checkpoint is written there, and ``record`` into ``target``.
     """
     source, target = Path(errand.details["source"]), Path(errand.details["target"])
     draft = target.with_name(f"{target.name}.new")
     _become_owner(place)
     if not target.exists():
-        size = _duplicate(source, draft)
+        more, size = _copy(place, errand, source, draft)
         if size is None:
             size = _size_of(draft / LAYERS)
+        size += more
         (draft / SIZE).write_text(f"{size} {processes.boot_id()}\n")
         draft.rename(target)
     return (target / SIZE).read_text().split()[0]
@@ -38,11 +44,11 @@ def save_files(place: Place, errand: Errand) -> str:
 def copy_files(place: Place, errand: Errand) -> str:
     """Give the sandbox in directory ``target`` the changes of the one in ``source``.
 
-    ``target`` has no files of its own yet.
+    ``target`` has no files of its own yet. ``memory`` and ``record`` are as of ``save_files``.
     """
     _become_owner(place)
-    _duplicate(Path(errand.details["source"]), Path(errand.details["target"]))
-    return ""
+    _copy(place, errand, Path(errand.details["source"]), Path(errand.details["target"]))
+    return "0"
 
 
 def settle_files(place: Place, errand: Errand) -> str:
@@ -98,24 +104,45 @@ def _emptied(folder: Path) -> Path:
     return folder
 
 
-def _duplicate(source: Path, target: Path) -> int | None:
+def _copy(place: Place, errand: Errand, source: Path, target: Path) -> tuple[int, int | None]:
+    """Copy files, and memory if that is wanted; its bytes, and those of the files, if known."""
+    if not (wanted := errand.details.get("memory")):
+        return 0, _duplicate(source, target, _still)
+    memory = Path(wanted)
+    image = memory.with_name(f"{memory.name}.new")
+    _remove(memory)
+    _remove(image)
+    _make_directory(image)
+
+    def still(_: Trace | None) -> AbstractContextManager[None]:
+        return checkpointing.checkpointed(place, errand.details["id"], source, image)
+
+    try:
+        size = _duplicate(source, target, still)
+    except BaseException:
+        _remove(image)
+        raise
+    image.rename(memory)
+    (target / RECORD).write_text(errand.details["record"])
+    return sum(path.stat().st_blocks * 512 for path in memory.iterdir()), size
+
+
+def _duplicate(source: Path, target: Path, still: Still) -> int | None:
     """Make ``target`` with the changes of the sandbox in ``source``; its bytes, if they are known.
 
-    What an errand that was killed left there is removed first.
+    What an errand that was killed left there is removed first. ``still`` keeps the sandbox from
+    changing anything meanwhile.
     """
     _remove(target)
-    with traces.locked(source):
-        trace = traces.read_trace(source)
-        with _still(trace):
-            is_done = btrfs.snapshot(source, target)
-        if is_done:
-            (target / "state.json").unlink(missing_ok=True)
+    with traces.locked(source), still(traces.read_trace(source)):
+        if btrfs.snapshot(source, target):
+            for name in ("state.json", RECORD, checkpointing.MARK):
+                (target / name).unlink(missing_ok=True)
             return None
         _make_directory(target)
         with traces.locked(target):
             pool = _emptied(target / POOL)
-            with _still(trace):
-                copied = _clone_all(source / LAYERS, target / LAYERS, pool)
+            copied = _clone_all(source / LAYERS, target / LAYERS, pool)
             shutil.rmtree(pool)
             return copied.size
 

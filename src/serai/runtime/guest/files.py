@@ -38,9 +38,15 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
             rootfs.Owner(place.setup.uid_base).give(f"{rootfs.ROOT}/{name}")
         rootfs.require_directory(f"{rootfs.ROOT}/{name}")
     mounting.put_all(birth.mounts, rootfs.ROOT, place.map_fd, place.setup.uid_base)
-    spot = _spot(Path.cwd())
+    tree = birth.tree or place.setup.tree
+    shown = {"rootfs": rootfs.ROOT, "tree": tree, "run": str(run), **(more or {})}
+    return show(Path.cwd(), shown)
+
+
+def show(directory: Path, shown: Mapping[str, str]) -> str:
+    """Mount directories by name below the one that the sandbox in ``directory`` uses; its path."""
+    spot = _spot(directory)
     linux.mount("tmpfs", spot, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
-    shown = {"rootfs": rootfs.ROOT, "tree": place.setup.tree, "run": str(run), **(more or {})}
     for name, source in shown.items():
         os.mkdir(f"{spot}/{name}")
         linux.bind(source, f"{spot}/{name}", recursive=True)

@@ -1,13 +1,15 @@
 """The first code that runs in a sandbox which another program has set up.
 
 What isolates is there already; this becomes the sandbox API: process 1, unreadable for
-everyone else inside, on sockets that it was given or that it makes in its run directory.
+everyone else inside, on sockets that it was given, that it makes in its run directory, or that the
+host sends connections to over a line.
 """
 
 import importlib
 import os
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.machinery import BuiltinImporter, FrozenImporter
 from typing import Any
@@ -17,6 +19,8 @@ import msgspec
 from serai.runtime import birth as births
 from serai.runtime import certificates, linux, privileges
 from serai.runtime.guest import PLACE, RUN
+from serai.runtime.guest.line import LINE, Line, connect
+from serai.runtime.guest.line import PROBLEM as PROBLEM_WORD
 from serai.runtime.messages import Limits
 
 ROOTS = "roots.pem"
@@ -36,6 +40,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         entry: dotted module with ``preload()`` and ``serve(api, port, config)``.
         inherited: listening sockets are descriptors 3 and 4, and 5 a pipe to report on;
             otherwise both sockets are made in the run directory.
+        by_line: instead, connections come over a line, see ``serai.runtime.guest.line``.
         authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
         services: processes that the sandbox starts itself.
         limits, by_cgroup: see ``privileges.set_limits``.
@@ -49,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     workdir: str
     inherited: bool
     limits: Limits
+    by_line: bool = False
     authority: str = ""
     services: tuple[dict[str, Any], ...] = ()
     by_cgroup: tuple[str, ...] = ()
@@ -56,23 +62,86 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 def main() -> None:
     """Become the sandbox API; ends only with the sandbox."""
-    with open(f"{_DIRECTORY}/{CONFIG}", "rb") as file:
-        config = msgspec.json.decode(file.read(), type=Config)
+    config = _read()
+    changes = Changes()
     try:
         entry = importlib.import_module(config.entry)
         entry.preload()
         with open(f"{os.path.dirname(os.__file__)}/{ROOTS}", "rb") as file:
             roots = file.read()
         _settle(config, roots)
-        api, port = _inherited() if config.inherited else _made()
+        api, port = _sockets(config, changes)
     except BaseException as error:
         _complain(config, f"{type(error).__name__}: {error}")
         raise
-    values = msgspec.structs.asdict(config)
-    entry.serve(api, port, {name: values[name] for name in _TOLD})
+    entry.serve(api, port, {**_told(config), "follow": changes.follow})
 
 
 _TOLD = ("id", "hostname", "environment", "home", "workdir", "services")
+
+
+def _read() -> Config:
+    with open(f"{_DIRECTORY}/{CONFIG}", "rb") as file:
+        return msgspec.json.decode(file.read(), type=Config)
+
+
+def _told(config: Config) -> dict[str, Any]:
+    values = msgspec.structs.asdict(config)
+    return {name: values[name] for name in _TOLD}
+
+
+Tell = Callable[[dict[str, Any]], None]
+Interrupt = Callable[[], None]
+
+
+class Changes:
+    """Tells the API of checkpoints, if it wants to know."""
+
+    def __init__(self) -> None:
+        self.changed: Tell = lambda told: None
+        self._interrupt: Interrupt = lambda: None
+
+    def follow(self, changed: Tell, interrupt: Interrupt) -> None:
+        """Have these called, in another thread.
+
+        Args:
+            changed: when this has become another sandbox, made from a checkpoint; with what the
+                API was told at first, as it is now.
+            interrupt: when connections are about to be cut for a checkpoint.
+        """
+        self.changed, self._interrupt = changed, interrupt
+
+    def interrupt(self) -> None:
+        """Connections are about to be cut."""
+        self._interrupt()
+
+
+class Identity:
+    """Who this sandbox is, looked up each time when the host is there anew."""
+
+    def __init__(self, config: Config, changes: Changes) -> None:
+        self._config = config
+        self._changes = changes
+
+    def look(self) -> None:
+        """Take another identity over, if there is one."""
+        config = _read()
+        if config != self._config:
+            self._config = config
+            with linux.capability(linux.CAP_SYS_ADMIN):
+                socket.sethostname(config.hostname)
+            births.write_identity(config.hostname, config.id)
+            self._changes.changed(_told(config))
+
+
+def _sockets(config: Config, changes: Changes) -> tuple[socket.socket, socket.socket]:
+    if not config.by_line:
+        return _inherited() if config.inherited else _made()
+    os.closerange(_API_FD, os.sysconf("SC_OPEN_MAX"))
+    identity = Identity(config, changes)
+    line = Line(f"{_DIRECTORY}/{LINE}", identity.look, changes.interrupt)
+    line.start()
+    return line.api, line.port
 
 
 def _settle(config: Config, roots: bytes) -> None:
@@ -90,7 +159,9 @@ def _settle(config: Config, roots: bytes) -> None:
     births.open_standard_streams()
     with suppress(OSError):  # gVisor knows no such set
         linux.prctl(linux.PR_CAP_AMBIENT, linux.PR_CAP_AMBIENT_CLEAR_ALL)
-    linux.set_capabilities(sum(1 << number for number in privileges.KEPT_CAPABILITIES.values()))
+    kept = sum(1 << number for number in privileges.KEPT_CAPABILITIES.values())
+    # Nobody started from here gets the other one: it is not in the bounding set.
+    linux.set_capabilities(kept, 1 << linux.CAP_SYS_ADMIN if config.by_line else 0)
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 
@@ -119,7 +190,10 @@ def _listen(name: str) -> socket.socket:
 
 
 def _complain(config: Config, problem: str) -> None:
-    if config.inherited:
+    if config.by_line:
+        with connect(f"{_DIRECTORY}/{LINE}") as line:
+            line.sendall(PROBLEM_WORD + problem.encode())
+    elif config.inherited:
         os.write(_SAYS_FD, b"e" + problem.encode())
     else:
         with open(f"{_DIRECTORY}/{PROBLEM}", "w") as file:

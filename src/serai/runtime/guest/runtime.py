@@ -7,6 +7,7 @@ import msgspec
 
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.guest import tree
+from serai.runtime.guest.records import read_record
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Setup
 from serai.runtime.port import NotInstalled, RuntimeProblem
@@ -42,7 +43,9 @@ class ProgramRuntime(EmbeddedRuntime):
         folder.mkdir(exist_ok=True, mode=0o755)
         built = tree.build(folder, self._entry)
         if not self._storage.known():
-            _keep_only(built)
+            saved = map(self._storage.saved_files, self._storage.known_saved())
+            records = [record for path in saved if (record := read_record(path))]
+            _keep_only({built.name, *(record.tree for record in records)}, folder)
         return msgspec.structs.replace(
             setup, starter=self.starter, program=program, tree=str(built)
         ), masks
@@ -53,9 +56,9 @@ class ProgramRuntime(EmbeddedRuntime):
         return RuntimeProblem(f"the runtime {self.name} cannot be used on this host: {problem}")
 
 
-def _keep_only(built: Path) -> None:
-    """Remove trees of earlier installations; no sandbox is there that could run from one."""
-    for path in built.parent.glob("guest-*"):
-        if path.is_dir() and path != built:
+def _keep_only(names: set[str], folder: Path) -> None:
+    """Remove trees of earlier installations that no sandbox runs from, and no saved process."""
+    for path in folder.glob("guest-*"):
+        if path.is_dir() and path.name not in names:
             shutil.rmtree(path, ignore_errors=True)
             path.with_suffix(".json").unlink(missing_ok=True)

@@ -22,7 +22,13 @@ _EVERY_SECONDS = 0.005
 
 
 def prepare(
-    birth: Birth, *, entry: str, owner: int | None, inherited: bool, by_cgroup: tuple[str, ...]
+    birth: Birth,
+    *,
+    entry: str,
+    owner: int | None,
+    inherited: bool,
+    by_cgroup: tuple[str, ...],
+    by_line: bool = False,
 ) -> Path:
     """A new run directory that holds what the sandbox API is told.
 
@@ -30,10 +36,13 @@ def prepare(
         birth: the sandbox.
         entry, inherited, by_cgroup: see ``inside.Config``.
         owner: host id of root inside, if that is not who we are.
+        by_line: see ``inside.Config``; the host's socket is in the directory already then, which
+            stays.
     """
     folder = storage.run_directory(birth.api_socket)
-    trees.remove_tree(folder)
-    folder.mkdir(mode=0o700)
+    if not by_line:
+        trees.remove_tree(folder)
+        folder.mkdir(mode=0o700)
     config = inside.Config(
         entry=entry,
         id=birth.id,
@@ -43,6 +52,7 @@ def prepare(
         workdir=birth.workdir,
         inherited=inherited,
         limits=birth.limits,
+        by_line=by_line,
         authority=birth.authority,
         services=birth.services,
         by_cgroup=by_cgroup,
@@ -55,11 +65,16 @@ def prepare(
     return folder
 
 
-def prepare_for(setup: Setup, birth: Birth, *, inherited: bool) -> Path:
+def prepare_for(setup: Setup, birth: Birth, *, inherited: bool, by_line: bool = False) -> Path:
     """The same for the sandboxes of a Setup."""
     offered = tuple(name for each in setup.hierarchies for name in each.controllers)
     return prepare(
-        birth, entry=setup.entry, owner=setup.uid_base, inherited=inherited, by_cgroup=offered
+        birth,
+        entry=setup.entry,
+        owner=setup.uid_base,
+        inherited=inherited,
+        by_cgroup=offered,
+        by_line=by_line,
     )
 
 

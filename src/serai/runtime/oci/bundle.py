@@ -25,7 +25,15 @@ _HIGHEST_FAMILY = 45
 _CALL, _ERRNO, _ALLOW = "names", "SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"
 
 
-def config(setup: Setup, birth: Birth, spot: str, cgroup: str) -> Json:
+def config(
+    setup: Setup,
+    birth: Birth,
+    spot: str,
+    cgroup: str,
+    *,
+    by_line: bool = False,
+    network: str = "",
+) -> Json:
     """The whole document.
 
     Args:
@@ -33,15 +41,17 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str) -> Json:
         birth: the sandbox.
         spot: directory in which its ``rootfs``, ``tree`` and ``run`` are mounted.
         cgroup: path of its control group in every hierarchy; empty where there is none.
+        by_line: whether its run directory is the host's alone, see ``serai.runtime.guest.line``.
+        network: path of a network namespace that is there already; empty for a new one.
     """
     return {
         "ociVersion": "1.0.2",
         "hostname": birth.hostname,
         "root": {"path": f"{spot}/rootfs", "readonly": False},
-        "process": _process(),
-        "mounts": _mounts(setup, spot),
+        "process": _process(by_line=by_line),
+        "mounts": _mounts(setup, spot, by_line=by_line),
         "linux": {
-            "namespaces": [{"type": kind} for kind in (*_NAMESPACES, *_cgroup_namespace(cgroup))],
+            "namespaces": _namespaces(cgroup, network),
             "uidMappings": [_mapping(setup.uid_base)],
             "gidMappings": [_mapping(setup.uid_base)],
             "maskedPaths": [f"/proc/{name}" for name in HIDDEN],
@@ -55,12 +65,16 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str) -> Json:
 HIDDEN = (*rootfs.PROC_HIDDEN_FILES, *rootfs.PROC_HIDDEN_FOLDERS)
 
 
-def _cgroup_namespace(cgroup: str) -> tuple[str, ...]:
-    return ("cgroup",) if cgroup else ()
+def _namespaces(cgroup: str, network: str) -> list[Json]:
+    kinds = (*_NAMESPACES, *(("cgroup",) if cgroup else ()))
+    paths = {"network": {"path": network}} if network else {}
+    return [{"type": kind, **paths.get(kind, {})} for kind in kinds]
 
 
-def _process() -> Json:
+def _process(*, by_line: bool) -> Json:
     kept = sorted(privileges.KEPT_CAPABILITIES)
+    # A copy made from a checkpoint has another host name, which only its process 1 may set.
+    permitted = [*kept, "CAP_SYS_ADMIN"] if by_line else kept
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     return {
@@ -69,7 +83,7 @@ def _process() -> Json:
         "args": command(),
         "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
         "cwd": "/",
-        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), kept),
+        "capabilities": {"bounding": kept, "effective": kept, "permitted": permitted},
         "noNewPrivileges": True,
         "rlimits": [
             {"type": "RLIMIT_NOFILE", "hard": files, "soft": files},
@@ -84,7 +98,8 @@ def _mapping(base: int | None) -> Json:
     return {"containerID": 0, "hostID": base, "size": _RANGE}
 
 
-def _mounts(setup: Setup, spot: str) -> list[Json]:
+def _mounts(setup: Setup, spot: str, *, by_line: bool) -> list[Json]:
+    reachable = ["bind", *_PLAIN, *(["ro"] if by_line else [])]
     terminals = ["newinstance", "ptmxmode=0666", "mode=0620", "nosuid", "noexec"]
     if setup.uid_base is not None:
         terminals.append("gid=5")
@@ -95,7 +110,7 @@ def _mounts(setup: Setup, spot: str) -> list[Json]:
         _mount("/dev/shm", "tmpfs", "shm", ["nosuid", "nodev", "mode=1777", "size=64m"]),  # noqa: S108
         _mount("/sys", "tmpfs", "tmpfs", ["nosuid", "nodev", "ro", "mode=755", "size=4k"]),
         _mount(PLACE, "bind", f"{spot}/tree", ["bind", "ro", "nosuid", "nodev"]),
-        _mount(f"{PLACE}/{RUN}", "bind", f"{spot}/run", ["bind", *_PLAIN]),
+        _mount(f"{PLACE}/{RUN}", "bind", f"{spot}/run", reachable),
         # gVisor would put a file system of its own, in memory, on an empty /tmp.
         _mount("/tmp", "bind", f"{spot}/rootfs/tmp", ["bind", "nosuid", "nodev"]),  # noqa: S108
     ]

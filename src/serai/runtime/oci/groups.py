@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from serai.runtime import cgroups, linux
+from serai.runtime.messages import Setup
 
 
 def common_path(groups: Iterable[Path]) -> str:
@@ -39,6 +40,11 @@ def hide_unified(*, as_root: bool) -> None:
     for mount_point, kind, _, _ in cgroups.mounts():
         if kind == "cgroup2":
             linux.unmount(str(mount_point))
+
+
+def state_directory(setup: Setup) -> Path:
+    """Where a runtime keeps what it must know of the sandboxes of a data directory."""
+    return Path(setup.tree).parent.parent / "oci" / Path(setup.program).name
 
 
 def forget_run(state: Path, sandbox_id: str) -> None:

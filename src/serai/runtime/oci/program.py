@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 
 import msgspec
 
@@ -17,10 +18,11 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         package: Debian's package that has it.
         options: before its command.
         run_options: after ``run``.
-        passes_sockets: whether the sandbox inherits listening sockets; otherwise it makes its own.
+        passes_sockets: whether the sandbox inherits listening sockets; otherwise connections come
+            by a line, see ``serai.runtime.guest.line``.
         limits_by_itself: whether it makes and joins control groups as the bundle says.
         needs_plain_cgroups: whether it refuses hosts with both versions of control groups.
-        uses_network_of_host: whether what is set up in its network namespace counts inside.
+        with_network, without_network: more options where the sandbox has a network, or has none.
         without_cgroups: more options where there are no control groups.
     """
 
@@ -31,17 +33,29 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     passes_sockets: bool = True
     limits_by_itself: bool = True
     needs_plain_cgroups: bool = False
-    uses_network_of_host: bool = True
+    with_network: tuple[str, ...] = ()
+    without_network: tuple[str, ...] = ()
     without_cgroups: tuple[str, ...] = ()
 
     def command(
-        self, path: str, *, state: str, bundle: str, pid_file: str, sandbox_id: str, limited: bool
+        self,
+        path: str,
+        *,
+        state: str,
+        bundle: str,
+        pid_file: str,
+        sandbox_id: str,
+        limited: bool,
+        network: bool,
+        image: str = "",
     ) -> list[str]:
-        """What to execute to start a sandbox in the background."""
+        """What to execute to start a sandbox in the background, or to go on with a checkpoint."""
+        way = ("restore", f"--image-path={image}") if image else ("run",)
         return [
             path,
             *(f"--root={state}", *self.options, *(() if limited else self.without_cgroups)),
-            *("run", "--detach", f"--bundle={bundle}", f"--pid-file={pid_file}"),
+            *(self.with_network if network else self.without_network),
+            *(*way, "--detach", f"--bundle={bundle}", f"--pid-file={pid_file}"),
             *(*self.run_options, sandbox_id),
         ]
 
@@ -62,17 +76,24 @@ PROGRAMS = {
             package="runsc",
             options=(
                 "--platform=systrap",
-                "--network=none",
                 "--ignore-cgroups",
                 "--overlay2=none",
-                "--host-uds=create",
+                "--host-uds=open",
             ),
             passes_sockets=False,
-            uses_network_of_host=False,
+            # A checkpoint ends the connections to the world instead of being refused.
+            with_network=("--network=sandbox", "--net-disconnect-ok"),
+            without_network=("--network=none",),
             limits_by_itself=False,
         ),
     )
 }
+
+
+def version_of(path: str) -> str:
+    """What a program says of itself; empty when it says nothing."""
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30)
+    return next(iter(done.stdout.splitlines()), "")
 
 
 def find(name: str) -> str | None:

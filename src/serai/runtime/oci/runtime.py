@@ -1,14 +1,20 @@
 """The driver of OCI runtimes: one class, three programs."""
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from serai.runtime.guest.runtime import ProgramRuntime
-from serai.runtime.messages import Trace
-from serai.runtime.oci import groups
-from serai.runtime.oci.program import PROGRAMS, find
+from serai.runtime.messages import Birth, Trace
+from serai.runtime.oci import groups, proof
+from serai.runtime.oci.checkpoints import LiveFiles
+from serai.runtime.oci.doors import Door, Doors
+from serai.runtime.oci.program import PROGRAMS, find, version_of
+from serai.runtime.oci.proof import Trials
 from serai.runtime.pool import Pool
-from serai.runtime.port import NotInstalled
+from serai.runtime.port import NotInstalled, SandboxHandle, SandboxPlan
 from serai.runtime.roots.policy import Policy
+from serai.runtime.traces import is_running, read_trace
 
 
 class OciRuntime(ProgramRuntime):
@@ -41,13 +47,103 @@ class OciRuntime(ProgramRuntime):
             policy=policy,
         )
         self.name = program
+        self._by_line = not PROGRAMS[program].passes_sockets
+        self._doors = Doors()
+        self._live: LiveFiles | None = None
+        if self._by_line:
+            self.files = self._live = LiveFiles(
+                self._storage,
+                self._send,
+                self._turn,
+                self._stop,
+                self.library.pins,
+                self._doors,
+            )
 
     async def start(self) -> None:
         """See Runtime.start."""
         await super().start()
-        if self.name == "runsc":
-            self.level = "gvisor"
-            self.isolation = f"gVisor, a kernel of its own for each sandbox; {self.isolation}"
+        if self._live is None:
+            return
+        self.level = "gvisor"
+        await self._live.release_all()
+        setup = self._setup
+        assert setup is not None
+        self._live.version = await asyncio.to_thread(version_of, setup.program)
+        self._live.trees = Path(setup.tree).parent
+        await proof.prove(self._live, self._storage.root, setup, self._trials())
+        kept = self._live.describe()
+        self.isolation = f"gVisor, a kernel of its own for each sandbox; {self.isolation}; {kept}"
+
+    def _trials(self) -> Trials:
+        """How a sandbox is started, and removed, that runs no code but ours."""
+        masks: Mapping[str, str] = self._masks.current if self._masks else {}
+
+        async def start(plan: SandboxPlan) -> None:
+            await self._create(plan, trial=masks)
+
+        async def end(sandbox_id: str) -> None:
+            await self.destroy(sandbox_id, None)
+
+        return Trials(start=start, end=end)
+
+    def _checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
+        if self._live is None or not plan.memory_from:
+            return super()._checkpoint_of(plan)
+        return self._live.checkpoint_of(plan)
+
+    async def _create(
+        self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
+    ) -> SandboxHandle:
+        handle = await super()._create(plan, trial)
+        if plan.memory_from:
+            await asyncio.to_thread(self._storage.forget_memory, plan.id)
+        return handle
+
+    async def close(self) -> None:
+        """See EmbeddedRuntime.close."""
+        self._doors.close_all()
+        await super().close()
+
+    async def _bear(self, birth: Birth) -> Trace:
+        if not self._by_line:
+            return await super()._bear(birth)
+        door = self._open_door(birth.id)
+        try:
+            trace = await super()._bear(birth)
+            await door.wait_ready(ended=lambda: not is_running(trace))
+        except BaseException:
+            self._doors.close(birth.id)
+            raise
+        return trace
+
+    def _open_door(self, sandbox_id: str) -> Door:
+        owner = self._setup.uid_base if self._setup else None
+        return self._doors.open(sandbox_id, *self._storage.sockets(sandbox_id), owner)
+
+    async def alive(self, handle: SandboxHandle) -> bool:
+        """See Runtime.alive. One that an earlier process of ours started can be reached again."""
+        is_alive = await super().alive(handle)
+        if is_alive and self._by_line and self._doors.find(handle.id) is None:
+            self._open_door(handle.id)
+        return is_alive
+
+    async def resume(self, handle: SandboxHandle) -> None:
+        """See Runtime.resume."""
+        await self.alive(handle)
+        await super().resume(handle)
+
+    async def stop(self, handle: SandboxHandle) -> None:
+        """See Runtime.stop."""
+        await super().stop(handle)
+        current = read_trace(self._storage.directory(handle.id))
+        if current is None or not is_running(current):
+            self._doors.close(handle.id)
+
+    async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
+        """See Runtime.destroy."""
+        await super().destroy(sandbox_id, handle)
+        self._doors.close(sandbox_id)
 
     def _program(self) -> str:
         path = find(self.name)

@@ -21,7 +21,7 @@ from serai.kernel.clock import now, rfc3339
 from serai.runtime import processes
 from serai.runtime.roots import oci
 from serai.runtime.roots.basis import basis
-from serai.runtime.roots.jail import CERTIFICATES, PROVIDED, Job
+from serai.runtime.roots.jail import APT_SETTINGS, CERTIFICATES, PROVIDED, Job
 from serai.runtime.roots.oci import Tell, finished
 from serai.runtime.roots.problems import ImageProblem
 from serai.runtime.roots.recipes import Recipe, Recipes
@@ -30,7 +30,15 @@ from serai.runtime.roots.store import Store, digest_of
 from serai.runtime.roots.unpack import Unpacker
 
 _CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-_PASSED_ON = ("http_proxy", "https_proxy", "no_proxy", "npm_config_registry", "pip_index_url")
+_PASSED_ON = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "npm_config_registry",
+    "pip_index_url",
+    "goproxy",
+    "gosumdb",
+)
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _LONGEST_SECONDS = 3600
 _KEPT_LINES = 30
@@ -93,8 +101,7 @@ class Builder:
             if files is not None:
                 await asyncio.to_thread(_copy, files, upper, self._store.owner)
             layers = tuple(self._store.path(each) for each in reversed(below))
-            steps = [*((step, True) for step in recipe.steps)]
-            steps += [(step, False) for step in recipe.trials]
+            steps = recipe.commands()
             for number, (step, network) in enumerate(steps, 1):
                 said = _prefixed(tell, f"step {number} of {len(steps)}")
                 job = Job(
@@ -271,6 +278,7 @@ def _step_environment(own: Mapping[str, str]) -> dict[str, str]:
         "PATH": _PATH,
         "HOME": "/root",
         "LANG": "C.UTF-8",
+        "APT_CONFIG": APT_SETTINGS,
         "DEBIAN_FRONTEND": "noninteractive",
         "PIP_NO_CACHE_DIR": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
@@ -339,9 +347,13 @@ def _tail(said: IO[bytes]) -> str:
 
 
 def measure(tree: Path, owner: int | None) -> Layer:
-    """The id and size of a layer made of files: a digest over everything in it, by users inside."""
+    """The id and size of a layer made of files: a digest over everything in it, by users inside.
+
+    A file with several names counts once.
+    """
     first = owner or 0
     whole, size, entries = hashlib.sha256(), 0, 0
+    counted: set[int] = set()
     for folder, directories, files in os.walk(tree):
         directories.sort()
         for name in sorted((*directories, *files)):
@@ -358,6 +370,7 @@ def measure(tree: Path, owner: int | None) -> Layer:
             )
             whole.update(repr(line).encode(errors="surrogateescape"))
             if stat.S_ISREG(found.st_mode):
-                size += found.st_size
+                size += found.st_size if found.st_ino not in counted else 0
+                counted |= {found.st_ino} if found.st_nlink > 1 else set()
                 whole.update(bytes.fromhex(oci.file_digest(path)))
     return Layer(id=whole.hexdigest(), size=size, entries=entries)

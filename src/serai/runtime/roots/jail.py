@@ -17,6 +17,19 @@ from serai.runtime.messages import Setup
 _PR_SET_PDEATHSIG = 1
 _SHARED = "/run/build"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
+_APT = """\
+Acquire::Languages "none";
+APT::Install-Recommends "false";
+APT::Get::Assume-Yes "true";
+APT::Sandbox::User "root";
+Dpkg::Options {
+    "--force-unsafe-io";
+    "--path-exclude=/usr/share/man/*";
+    "--path-exclude=/usr/share/locale/*";
+    "--path-exclude=/usr/share/doc/*";
+    "--path-include=/usr/share/doc/*/copyright";
+};
+"""
 PROVIDED = ("etc/hosts", "etc/resolv.conf")
 """Files that steps are given and that do not become part of what is built."""
 
@@ -132,9 +145,12 @@ def _enter(job: Job) -> None:
     )
     lower = rootfs.Lower({}, (), job.layers)
     rootfs.build(setup, lower, None, user_xattr=job.uid_base is None)
-    linux.mount("tmpfs", f"{rootfs.ROOT}/run", "tmpfs", 0, "mode=755,size=4m")
+    user = job.uid_base or 0
+    options = f"mode=755,size=4m,uid={user},gid={user}"
+    linux.mount("tmpfs", f"{rootfs.ROOT}/run", "tmpfs", 0, options)
     os.mkdir(rootfs.ROOT + _SHARED, 0o755)
     files = {"resolv.conf": job.resolv, "hosts": _HOSTS, "ca.pem": job.certificates}
+    files["apt.conf"] = _APT
     for name, text in files.items():
         with open(f"{rootfs.ROOT}{_SHARED}/{name}", "w") as file:
             file.write(text)
@@ -147,3 +163,5 @@ def _enter(job: Job) -> None:
 
 CERTIFICATES = f"{_SHARED}/ca.pem"
 """Where a step finds the authorities it is to trust."""
+APT_SETTINGS = f"{_SHARED}/apt.conf"
+"""Where a step finds how Debian's packages are to be installed."""

@@ -62,9 +62,8 @@ class Maker:
         """
         recipe = self.recipes.find(name)
         if recipe is None:
-            raise UnknownImage(
-                f"there is no recipe {name!r}; there are: {', '.join(self.recipes.names())}"
-            )
+            why = self.recipes.unavailable().get(name) or f"there is no recipe {name!r}"
+            raise UnknownImage(f"{why}; there are: {', '.join(self.recipes.names())}")
         full = hub_reference(name)
 
         async def make(tell: Tell) -> Image:

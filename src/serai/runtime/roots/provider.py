@@ -163,7 +163,8 @@ class Images:
                 f"images are not pulled from {place.registry}; the setting image_registries names "
                 f"{', '.join(self.policy.registries) or 'no registry'}"
             )
-        raise self._unknown(f"there is no image {reference!r}")
+        why = self.recipes.unavailable().get(hub_name(full) or "")
+        raise self._unknown(why or f"there is no image {reference!r}")
 
     def _unknown(self, why: str) -> UnknownImage:
         known = self.references()

@@ -12,6 +12,22 @@ from serai.runtime.roots.records import ImageConfig, Service
 
 FOLDER = Path(__file__).parent / "recipes"
 
+_INSTALL = """
+apt-get -q update
+install="apt-get -q install"
+# With one user only, no file can be given to another one: packages are told that it was.
+read -r _ _ users < /proc/self/uid_map
+if [ "$users" = 1 ]; then
+    $install fakeroot
+    export FAKEROOTDONTTRYCHOWN=1
+    install="fakeroot $install"
+fi
+$install {}
+apt-get clean
+rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt
+rm -f /var/log/dpkg.log /var/log/alternatives.log
+"""
+
 
 class Port(msgspec.Struct, frozen=True, kw_only=True):
     """A port that an image is known to use."""
@@ -28,8 +44,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         name: its hub name; the key in the file.
         part: whether it is only a part of others, with no name that a sandbox can ask for.
         title, description, categories, memory, ports: what the hub's list says; MiB.
+        hidden: whether the hub's list marks it as one that is not shown to people.
+        unavailable: why an image of that name of the hosted hub is not made here, and what to do
+            instead; such a recipe has nothing but a name.
         parent: the recipe whose image it is made on top of; without one it is a Debian system.
-        suite, packages, variant: Debian's, for recipes without a parent; see mmdebstrap(1).
+        suite, variant: Debian's, for recipes without a parent; see mmdebstrap(1).
+        packages: Debian's, installed before everything else.
         files: folder beside the recipes whose content is copied to ``/`` before the steps.
         steps: shell commands that run inside, one after the other.
         trials: like steps, without the host's network: what they leave behind (caches) stays.
@@ -38,6 +58,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     name: str
     part: bool = False
+    hidden: bool = False
+    unavailable: str = ""
     title: str = ""
     description: str = ""
     categories: list[str] = []
@@ -55,6 +77,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workdir: str = ""
     services: list[Service] = []
 
+    def commands(self) -> list[tuple[str, bool]]:
+        """What is run inside to make it, and whether with the host's network."""
+        install = (
+            [_INSTALL.format(" ".join(self.packages))] if self.parent and self.packages else []
+        )
+        return [
+            *((step, True) for step in (*install, *self.steps)),
+            *((trial, False) for trial in self.trials),
+        ]
+
 
 class Recipes:
     """All recipes of a folder."""
@@ -68,12 +100,17 @@ class Recipes:
 
     def names(self) -> list[str]:
         """Names that sandboxes can ask for."""
-        return [name for name, recipe in self._recipes.items() if not recipe.part]
+        return [name for name in self._recipes if self.find(name) is not None]
 
     def find(self, name: str) -> Recipe | None:
         """The recipe that a sandbox can ask for by that name."""
         recipe = self._recipes.get(name)
-        return recipe if recipe is not None and not recipe.part else None
+        is_made = recipe is not None and not recipe.part and not recipe.unavailable
+        return recipe if is_made else None
+
+    def unavailable(self) -> dict[str, str]:
+        """Names of the hosted hub that have no image here, with the reason and what to do."""
+        return {name: each.unavailable for name, each in self._recipes.items() if each.unavailable}
 
     def chain(self, recipe: Recipe) -> list[Recipe]:
         """The recipe with all it is made on top of, the lowest first."""
@@ -97,8 +134,7 @@ class Recipes:
                 each.suite,
                 each.variant,
                 each.packages,
-                each.steps,
-                each.trials,
+                each.commands(),
                 each.files,
             )
             whole.update(msgspec.json.encode(made_of))

@@ -17,4 +17,5 @@ sandboxes = Table(
     Column("expires_at", String),
     Column("last_active_at", String, nullable=False),
     Column("layers", Text),
+    Column("memory_from", String),
 )

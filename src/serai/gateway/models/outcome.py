@@ -1,0 +1,104 @@
+"""What is told of a model call when it is over: to the meter, and of a refusal to who watches."""
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serai.gateway.models.counts import Tally, model_named
+from serai.gateway.models.failures import blame
+from serai.gateway.models.naming import operation_of
+from serai.gateway.models.token_policies import meter_call
+from serai.gateway.usage import LineMeter, ModelUsage, StreamMeter
+
+if TYPE_CHECKING:
+    from serai.gateway.models.exchange import ModelExchange
+
+_STREAM_METERS = (StreamMeter, LineMeter)
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a call said, of a model whose calls are logged.
+
+    Attributes:
+        request: the body that was sent; empty for one that streamed.
+        answer: the beginning of the answer's body, without the provider's key.
+        length: of the whole answer, in bytes.
+    """
+
+    request: bytes
+    answer: bytes
+    length: int
+
+    @classmethod
+    def of(cls, call: "ModelExchange") -> "Content":
+        """That of a call that has ended."""
+        if call.failure is not None:
+            told = call.failure.hidden(bytes(call.failure.body))
+            return cls(call.asked, told, len(told))
+        return cls(call.asked, b"".join(call.told or ()), call.length)
+
+
+def conclude(call: "ModelExchange") -> None:
+    """Tell of a call that has ended: sent or refused."""
+    gateway = call.gateway
+    if call.route is not None and call.sent:
+        usage = usage_of(call)
+        if call.route.logged:
+            gateway.on_model_content(call.route, usage, Content.of(call))
+        if call.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(call.span, call.route, usage)
+        meter_call(gateway, call.route, call.principal, usage, call.reserved)
+        _settle(call, usage)
+        return
+    _settle(call, None)
+    target, principal = call.target, call.principal
+    route = gateway.routes.models.get((target.workspace, target.name))
+    if route is None or call.problem is None:
+        return
+    owns = principal.account_admin and principal.account_id == route.account_id
+    if owns or target.workspace in principal.workspaces:  # strangers write nothing into others' log
+        usage = usage_of(call)
+        if call.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(call.span, route, usage)
+        gateway.on_model_refusal(route, principal, usage)
+
+
+def _settle(call: "ModelExchange", usage: ModelUsage | None) -> None:
+    if call.granted is None:
+        return
+    used = usage.input_tokens + usage.written() if usage is not None else 0
+    untold = usage is not None and usage.untold()
+    call.gateway.rate_limits.settle(call.granted, None if untold else used)
+
+
+def usage_of(call: "ModelExchange") -> ModelUsage:
+    """The call as the meter takes it."""
+    meter = call.meter
+    tally = Tally() if meter is None else meter.tally
+    estimated = False
+    if not call.ended and isinstance(meter, _STREAM_METERS) and meter.events > tally.output:
+        tally.note(None, meter.events)
+        estimated = True
+    code, origin = blame(call.status, call.problem, call.failure)
+    began = call.first or call.headed
+    return ModelUsage(
+        request_id=call.request_id,
+        status=call.status,
+        input_tokens=tally.input,
+        output_tokens=tally.output,
+        total_tokens=tally.total,
+        started=call.started,
+        duration=max(0.0, time.time() - call.started),
+        streamed=call.streamed,
+        counted=tally.counted,
+        estimated=estimated,
+        attempts=1 if call.sent else 0,
+        first_byte=max(0.0, began - call.started) if began else 0.0,
+        operation=operation_of(call.target.rest),
+        cached_tokens=tally.cached,
+        reasoning_tokens=tally.reasoning,
+        answered_by=model_named(tally.model),
+        error=code,
+        origin=origin,
+    )

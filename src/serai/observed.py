@@ -1,0 +1,212 @@
+"""What the gateway does with models, told to the bill, the rows, the metrics and the traces."""
+
+import asyncio
+from collections.abc import Sequence
+
+from serai.billing.spending import Spending
+from serai.gateway.models.naming import provider_name
+from serai.gateway.models.outcome import Content
+from serai.gateway.models.plans import origin_of
+from serai.gateway.routes import ModelRoute
+from serai.gateway.usage import ModelUsage
+from serai.identity.principal import Principal
+from serai.kernel.errors import SeraiError
+from serai.metered import model_call
+from serai.metering.models import UsageBuffer
+from serai.telemetry.logs import DAYS, Kept, RequestLogs
+from serai.telemetry.metrics import ModelMetrics, ModelSeries
+from serai.telemetry.requests import RequestBuffer, Row
+from serai.telemetry.tracing import Description
+
+DELAY = 0.02
+"""Seconds that calls wait to be looked at together; short, as that stops everything else."""
+
+Call = tuple[ModelRoute, Principal, ModelUsage]
+
+
+class ObservedCalls:
+    """Takes each call with one append, and works through them a little later, off its path."""
+
+    def __init__(
+        self, bill: UsageBuffer, rows: RequestBuffer, logs: RequestLogs, metrics: ModelMetrics
+    ) -> None:
+        self._bill = bill
+        self._rows = rows
+        self._logs = logs
+        self._metrics = metrics
+        self._calls: list[Call] = []
+        self._refused: list[Call] = []
+        self._numbers: dict[int, int] = {}
+        """Numbers of rows whose calls have a log, by the identity of their usage."""
+        self._due = False
+        self._spending: Spending | None = None
+
+    def pay_from(self, spending: Spending) -> None:
+        """Have budgets that refuse told of each call at once."""
+        self._spending = spending
+        spending.collect = self.work
+
+    def add(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
+        """A call has ended."""
+        self._calls.append((route, principal, usage))
+        spending = self._spending
+        if spending is not None and spending.watched:
+            spending.note(model_call(route, principal, usage))
+        if not self._due:
+            self._come_back()
+
+    def refused(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
+        """A call was refused before it was sent."""
+        self._refused.append((route, principal, usage))
+        if not self._due:
+            self._come_back()
+
+    def content(self, route: ModelRoute, usage: ModelUsage, content: Content) -> None:
+        """What a call said that ``add`` will be told of next."""
+        wanted = route.gateway.request_log
+        if wanted is None:
+            return
+        number = self._numbers[id(usage)] = self._rows.number(usage.started)
+        self._logs.add(
+            Kept(
+                workspace=route.workspace,
+                resource_id=route.resource_id,
+                number=number,
+                request=content.request,
+                answer=content.answer,
+                answer_length=content.length,
+                streamed=usage.streamed,
+                content=bool(wanted.content),
+                days=wanted.retention_days or DAYS,
+            )
+        )
+
+    def _come_back(self) -> None:
+        self._due = True
+        asyncio.get_running_loop().call_later(DELAY, self.work)
+
+    def work(self) -> None:
+        """Look at what has come; at a stop once more, before the bill is written."""
+        self._due = False
+        calls, self._calls = self._calls, []
+        refused, self._refused = self._refused, []
+        bill, metrics = self._bill, self._metrics
+        for route, principal, usage in calls:
+            bill.add(model_call(route, principal, usage))
+            key = (route.workspace, route.name, route.provider, usage.operation)
+            observe(metrics.series.get(key) or metrics.of(*key), usage)
+        for route, _, usage in refused:
+            series = metrics.of(route.workspace, route.name, route.provider, usage.operation)
+            series.refused(usage.error)
+        self._make_rows([*calls, *refused])
+
+    def _make_rows(self, calls: Sequence[Call]) -> None:
+        """Rows of all calls with a log, and of as many as there is room for: failures first."""
+        if self._numbers:  # what is kept of a call is found by its row
+            logged = [call for call in calls if id(call[2]) in self._numbers]
+            calls = [call for call in calls if id(call[2]) not in self._numbers]
+            self._rows.add([self._row(*call) for call in logged])
+            self._numbers.clear()
+        granted = self._rows.room(len(calls))
+        if granted < len(calls):
+            calls = sorted(calls, key=lambda call: call[2].status < 400)[:granted]
+        self._rows.add([self._row(*call) for call in calls])
+
+    def _row(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> Row:
+        number = self._numbers.get(id(usage), 0) if self._numbers else 0
+        return (
+            route.workspace,
+            number or self._rows.number(usage.started),
+            route.account_id,
+            usage.request_id,
+            route.name,
+            route.resource_id,
+            route.provider,
+            route.model or "",
+            usage.answered_by,
+            usage.operation,
+            usage.status,
+            usage.error,
+            usage.origin,
+            int(usage.first_byte * 1e6),
+            int(usage.duration * 1e6),
+            usage.input_tokens,
+            usage.written(),
+            usage.cached_tokens,
+            usage.reasoning_tokens,
+            usage.counted,
+            usage.estimated,
+            usage.attempts,
+            usage.cache,
+            usage.streamed,
+            principal.credential_id,
+            principal.subject,
+            route.labels,
+        )
+
+
+def observe(series: ModelSeries, usage: ModelUsage) -> None:
+    """Add a call that was sent, or answered from the cache, to its model's numbers."""
+    series.statuses[usage.status] += 1
+    series.attempts += usage.attempts
+    series.duration.add(usage.duration)
+    if usage.first_byte:
+        series.first_byte.add(usage.first_byte)
+    if usage.counted:
+        series.input.add(usage.input_tokens)
+        series.output.add(usage.written())
+        series.cached_tokens += usage.cached_tokens
+        series.reasoning_tokens += usage.reasoning_tokens
+    if usage.cache:
+        series.cache[usage.cache] += 1
+    if usage.error:
+        series.failed(usage.error, usage.origin)
+
+
+def described(route: ModelRoute, usage: ModelUsage) -> Description:
+    """A call as a span; attributes as in the conventions for generative AI, ours below ``serai``.
+
+    Source: OpenTelemetry semantic conventions, ``gen_ai.client`` spans.
+    """
+    model = route.model or route.name
+    try:
+        address = origin_of(route.base_url).address
+        server: dict[str, str | int] = {
+            "server.address": address.host,
+            "server.port": address.port,
+        }
+    except SeraiError:
+        server = {}
+    failed = usage.error if usage.status >= 400 or usage.error else ""
+    return Description(
+        name=f"{usage.operation} {model}",
+        started=usage.started,
+        attributes={
+            "gen_ai.operation.name": usage.operation,
+            "gen_ai.provider.name": provider_name(route.provider),
+            "gen_ai.request.model": model,
+            "gen_ai.response.model": usage.answered_by,
+            **(_tokens(usage) if usage.counted else {}),
+            **server,
+            "http.response.status_code": usage.status,
+            "error.type": failed,
+            "serai.error.origin": usage.origin,
+            "serai.request_id": usage.request_id,
+            "serai.workspace": route.workspace,
+            "serai.model": route.name,
+            "serai.attempts": usage.attempts,
+            "serai.cache": usage.cache,
+            "serai.stream": usage.streamed,
+            "serai.time_to_first_byte": usage.first_byte,
+        },
+        error=failed,
+    )
+
+
+def _tokens(usage: ModelUsage) -> dict[str, int]:
+    return {
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.written(),
+        "gen_ai.usage.cache_read.input_tokens": usage.cached_tokens,
+        "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+    }

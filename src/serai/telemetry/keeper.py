@@ -1,0 +1,75 @@
+"""Forgetting calls of models when their time is over, and their content with its model."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+
+from serai.kernel.background import Background
+from serai.kernel.clock import millis, now
+from serai.kernel.errors import ServiceUnavailable
+from serai.metering.times import DAY
+from serai.store.database import Database
+from serai.store.reach import unbounded
+from serai.telemetry.records import (
+    PRUNED_AT_ONCE,
+    first_number,
+    forget_logs,
+    logged_models,
+    prune,
+    prune_logs,
+)
+
+INTERVAL = 600.0
+log = structlog.get_logger(__name__)
+
+
+class RequestKeeper:
+    """Deletes rows that are older than ``days``, and what was kept of contents.
+
+    Args:
+        usage: the usage database.
+        living: ids of all models that there are.
+        days: how long a call is known.
+    """
+
+    def __init__(self, usage: Database, living: Callable[[], frozenset[str]], days: int) -> None:
+        self._usage = usage
+        self._living = living
+        self._days = days
+        self._background = Background()
+
+    async def run(self) -> None:
+        """Once at the start, as a model may have gone while nobody looked, then again and again."""
+        while True:
+            try:
+                await self.tidy()
+            except ServiceUnavailable as problem:
+                log.warning("model_requests_not_pruned", problem=problem.message)
+            except Exception:
+                log.exception("model_requests_not_pruned")
+            await asyncio.sleep(INTERVAL)
+
+    async def tidy(self) -> None:
+        """Delete everything whose time is over, and the content of models that are gone."""
+        moment = millis(now())
+        oldest = first_number(moment - self._days * DAY)
+        while await self._usage.write(partial(prune, before=oldest)) >= PRUNED_AT_ONCE:
+            pass
+        await self._usage.write(partial(prune_logs, now_ms=moment))
+        # in this order: whoever is logged by now was there before, so it is living or gone
+        logged = await self._usage.read(logged_models)
+        if gone := logged - self._living():
+            await self._usage.write(partial(forget_logs, models=gone))
+
+    def model_gone(self, resource_id: str) -> None:
+        """A model was deleted: what was kept of its calls goes too, now or at the next turn."""
+        with unbounded("a model's content goes with it, whoever deletes it"):
+            self._background.start(self._forget(resource_id))
+
+    async def _forget(self, resource_id: str) -> None:
+        try:
+            await self._usage.write(partial(forget_logs, models=frozenset({resource_id})))
+        except Exception:
+            log.exception("request_logs_not_deleted")
