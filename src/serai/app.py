@@ -30,6 +30,7 @@ from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
+from serai.gateway.dry_run_operations import dry_run_operations
 from serai.gateway.gateway import Gateway
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.routes import RouteTable
@@ -284,6 +285,7 @@ class Platform:
             *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
+            *dry_run_operations(context, self.usage, self.catalog.placement),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:
