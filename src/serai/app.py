@@ -115,7 +115,7 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
-        self.store = DocumentStore(self.vault, settings.origin, self.catalog.placement.check)
+        self.store = DocumentStore(self.vault, settings.origin, self.catalog.check)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)

@@ -13,6 +13,7 @@ import pytest
 
 from egress.conftest import HOSTS
 from egress.world import World
+from oci_images import busybox_image
 from platform_server import KEY, Server
 from serai.runtime.host import is_host_root
 from serai.runtime.oci.program import find
@@ -82,9 +83,9 @@ def api(shared: Server) -> Iterator[httpx.Client]:
 class Box:
     """One sandbox."""
 
-    def __init__(self, api: httpx.Client, name: str, network: Any = None) -> None:
+    def __init__(self, api: httpx.Client, name: str, network: Any = None, **runtime: str) -> None:
         self.api, self.name = api, name
-        spec: dict[str, Any] = {"runtime": {"memory": 512}}
+        spec: dict[str, Any] = {"runtime": {"memory": 512} | runtime}
         if network is not None:
             spec["network"] = network
         answer = api.post("/v0/sandboxes", json={"metadata": {"name": name}, "spec": spec})
@@ -118,8 +119,8 @@ class Box:
 def make_box(api: httpx.Client) -> Iterator[Callable[..., Box]]:
     made: list[Box] = []
 
-    def make(name: str, network: Any = None) -> Box:
-        made.append(Box(api, name, network))
+    def make(name: str, network: Any = None, **runtime: str) -> Box:
+        made.append(Box(api, name, network, **runtime))
         return made[-1]
 
     yield make
@@ -146,6 +147,18 @@ def test_secrets_are_filled_outside(make_box: MakeBox, shared: Server, world: Wo
     assert SECRET not in inside.replace(f"grep -rl {SECRET}", "")
     for log in (shared.log, shared.data_dir / "egress.log"):
         assert SECRET not in log.read_text()
+
+
+def test_names_are_found_in_a_sandbox_of_an_image(
+    make_box: MakeBox, shared: Server, world: World, tmp_path: Path
+) -> None:
+    layout = busybox_image().write(tmp_path / "layout")
+    imported = shared.run("images", "import", str(layout), "--name", "tests/names:1")
+    assert imported.returncode == 0, imported.stderr
+    world.seen.clear()
+    box = make_box("of-an-image", image="tests/names:1")
+    box.run("/busybox wget -q -O - http://plain.test/page")
+    assert world.seen[-1]["path"] == "/page"
 
 
 def test_variables_and_trust(make_box: MakeBox) -> None:

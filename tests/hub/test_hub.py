@@ -156,7 +156,7 @@ def test_the_application_runner(build: Build, sdk: Sdk) -> None:
 @all_images
 def test_tailscale(build: Build, sdk: Sdk) -> None:
     build("tailscale")
-    start = "tailscaled --tun=userspace-networking --state=mem: > /tmp/log 2>&1 &"
+    start = "(tailscaled --tun=userspace-networking --state=mem: > /tmp/log 2>&1 &)"
     status = "until tailscale status 2>&1 | grep -q 'Logged out'; do sleep 0.2; done; echo waits"
     without = "start-tailscale 2>&1 || true"
     printed = sdk("look_around.py", "blaxel/tailscale:latest", start, status, without)

@@ -132,3 +132,26 @@ async def test_files_are_those_of_the_moment_of_the_memory(
         assert lines == [str(each) for each in range(last, last + len(lines))]
         assert len(lines) > 1, "it goes on"
         await gvisor.destroy(copy.id, copy)
+
+
+STRANGER = """
+import os, socket
+place = "/.serai/run"
+print("token" in open(place + "/config.json").read().replace('"token":""', ""))
+line = socket.socket(socket.AF_UNIX)
+line.connect(place + "/line")
+line.sendall(b"0" * 32 + b"r")
+try: print(line.recv(1) == b"")
+except OSError: print(True)
+try: os.unlink(place + "/line")
+except OSError as error: print(error.strerror)
+"""
+
+
+async def test_nobody_else_inside_is_taken_for_the_api(gvisor: Runtime, plan: MakePlan) -> None:
+    handle = await gvisor.create(plan())
+    for _ in range(2):
+        told = await output(handle, f"python3 - <<'END'{STRANGER}END")
+        assert told.splitlines() == ["False", "True", "Read-only file system"]
+        assert (await gvisor.files.save(handle.id, "saved", "memory")).contents == "memory"
+        await gvisor.files.drop("saved")

@@ -56,8 +56,17 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         spent = allowance.refusal(route, principal)
         if spent is not None:
             raise spent
+    admit_model(gateway, route)
+    return route
+
+
+def admit_model(gateway: "Gateway", route: ModelRoute) -> None:
+    """Let pass only a call of a model that can be called now; also of one that stands in.
+
+    Raises:
+        SeraiError: the model is switched off or unusable, or a policy of it refuses the call.
+    """
     if route.blocked:
         raise refusal(route)
     if route.token_policies and not route.strict:
         gateway.token_policies.admit(route.resource_id, route.token_policies)
-    return route

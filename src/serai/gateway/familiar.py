@@ -28,7 +28,15 @@ _FIELD = re.compile(
 )
 _DIGITS = re.compile(rb"[0-9]{1,9}")
 _ODD_IN_REQUEST = frozenset(
-    {b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"x-request-id"}
+    {
+        b"expect",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-request-id",
+        b"x-serai-timeout-ms",
+    }
 )
 _ODD_IN_ANSWER = frozenset(
     {b"content-encoding", b"set-cookie", b"trailer", b"transfer-encoding", b"upgrade"}

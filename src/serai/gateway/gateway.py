@@ -5,13 +5,16 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
+from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from serai.gateway.allowance import Allowance
 from serai.gateway.familiar import Familiar, of_answer
 from serai.gateway.limits import Limits
+from serai.gateway.models.answers import Answers
 from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
+from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits
 from serai.gateway.models.timing import Timings
@@ -140,6 +143,9 @@ class Gateway:
         self.rate_limits = RateLimits()
         self.pool = Pool(self.limits, tls)
         self.plans = Plans()
+        self.random = Random()  # noqa: S311 - spreads load, and the pauses between attempts
+        self.health = Health(random=self.random)
+        self.answers = Answers(self.limits.model_cache_bytes)
         self.google_tokens = GoogleTokens()
         self.heads = Heads(self)
         self.familiar_answers = Familiar(of_answer)

@@ -92,14 +92,15 @@ class Pool:
         if address.path and address.port:
             upstream.close()
             return
-        idle = self._idle.get(address)
         upstream.idle_since = monotonic()
+        idle = self._idle.get(address)
         if idle is None:
             self._idle[address] = [upstream]
-        elif len(idle) < self.limits.upstream_idle_count:
-            idle.append(upstream)
-        else:
-            upstream.close()
+            return
+        if len(idle) >= self.limits.upstream_idle_count:
+            # the oldest goes: it may be too old for most requests already
+            idle.pop(0).close()
+        idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """The connection is gone."""

@@ -19,6 +19,7 @@ from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange, UnverifiedExchange
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.express import Express, begin
+from serai.gateway.models.ways import way_of
 from serai.gateway.preview_hosts import HostedPreviewExchange
 from serai.gateway.previews import PreviewExchange
 from serai.gateway.problems import RequestTimeout, render
@@ -144,6 +145,8 @@ class GatewayProtocol(ReadingProtocol):
         kind = _EXCHANGES.get(target.kind, HostedExchange)
         if self.gateway.drives is not None and is_about_drives(target):
             kind = DriveMountExchange
+        elif kind is ModelExchange:
+            kind = way_of(self.gateway, request, target)
         exchange = kind(self, request, target)
         request.sink = exchange
         was_complete, request.complete = request.complete, False

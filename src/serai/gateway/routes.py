@@ -55,10 +55,15 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
         labels: those of the model, as JSON.
+        place: names the connection at which this model is called; the internal id where it has
+            only one.
+        weight: share of the calls that this place gets, beside others of the model.
+        places: where the model can be called, if it has several connections; the first is this.
         blocked: it is disabled, unusable or prohibited; follows from these.
         reserves: the body of a call says what it may use, which is set aside; follows too.
-        plain: nothing here needs more than one attempt at one place, or a look at a call's body,
-            so that it may go the short way (``serai.gateway.models.express``).
+        routed: a call may take more than one attempt, or none; follows too.
+        plain: nothing here needs that, or a look at a call's body, so that it may go the short way
+            (``serai.gateway.models.express``).
         logged: something of its calls' content is kept.
     """
 
@@ -78,20 +83,26 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     strict: bool = False
     rate_limits: tuple[RateLimit, ...] = ()
     gateway: ModelGateway = msgspec.field(default_factory=ModelGateway)
+    place: str = ""
+    weight: int = 1
+    places: "tuple[ModelRoute, ...]" = ()
     blocked: bool = False
     reserves: bool = False
     labels: str = "{}"
+    routed: bool = False
     plain: bool = True
     logged: bool = False
 
     def __post_init__(self) -> None:
         extra = self.gateway
         logged = extra.request_log is not None and bool(extra.request_log.enabled)
-        once = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache)
+        needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.places)
         follows = {
+            "place": self.place or self.resource_id,
             "blocked": self.disabled or bool(self.unusable) or bool(self.prohibited),
             "reserves": self.strict or any(limit.tokens for limit in self.rate_limits),
-            "plain": not any((*once, self.rate_limits, logged)),
+            "routed": any(needs),
+            "plain": not any((*needs, self.rate_limits, logged)),
             "logged": logged,
         }
         for name, value in follows.items():

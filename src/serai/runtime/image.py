@@ -15,6 +15,9 @@ from functools import partial
 from pathlib import Path
 
 BASE_IMAGE = "blaxel/base-image"
+RESOLVER = "nameserver 192.0.0.8\noptions timeout:3 attempts:2\n"
+"""``/etc/resolv.conf`` of every sandbox: its own address (see network.py), where questions for
+names are taken by the egress process."""
 _PROGRAM_OF_IMAGE = {"base-image": "sh", "py-app": "python3", "node": "node"}
 
 _SYSTEM_DIRECTORIES = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -65,7 +68,7 @@ _ETC_GENERATED = {
     ),
     "host.conf": "multi on\n",
     "profile": 'export PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}"\numask 022\n',
-    "resolv.conf": "nameserver 192.0.0.8\noptions timeout:3 attempts:2\n",
+    "resolv.conf": RESOLVER,
 }
 _DIRECTORIES = {
     **dict.fromkeys(("app", "blaxel", "dev", "etc", "home", "home/user", "media", "mnt"), 0o755),

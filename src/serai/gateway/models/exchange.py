@@ -68,6 +68,14 @@ class ModelExchange(Question):
         self.heard = self.client.loop.time() - max(0.0, time.time() - call.started)
         self.deadline = self.heard + self.gateway.limits.model_response_timeout
 
+    def attempts_made(self) -> int:
+        """How often the call was sent to a provider."""
+        return 1 if self.sent else 0
+
+    def cache_state(self) -> str:
+        """Whether the cache answered, see ``ModelUsage``."""
+        return ""
+
     # -- the answer
     def answered(self, answer: Answer) -> None:
         self.headed = time.time()
@@ -146,6 +154,8 @@ class ModelExchange(Question):
         if not failure.overflows(data) and not failure.passing:
             return
         if not failure.passing:
+            if self._gives_way():
+                return
             if failure.is_html():
                 self.fail(failure.problem())
                 return
@@ -162,14 +172,24 @@ class ModelExchange(Question):
         if meter is not None:
             rest = meter.end()
             if rest:
-                Exchange.received(self, rest)
+                self._pass_rest(rest)
             if isinstance(meter, AnswerMeter) and meter.broken and self._can_still_refuse():
                 self._unreadable(meter)
                 return
         Exchange.settled(self)
 
+    def _pass_rest(self, rest: bytes) -> None:
+        """Pass on what the meter has held until the end."""
+        Exchange.received(self, rest)
+
+    def _gives_way(self) -> bool:
+        """Whether a failed answer is not passed on, because the call is sent once more."""
+        return False
+
     def _failed(self, failure: Failure) -> None:
         self.upstream = None
+        if not failure.passing and self._gives_way():
+            return
         if failure.passing:
             Exchange.received(self, failure.hidden(bytes(failure.body)))
         else:

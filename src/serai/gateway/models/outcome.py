@@ -81,7 +81,7 @@ def usage_of(call: "ModelExchange") -> ModelUsage:
         tally.note(None, meter.events)
         estimated = True
     code, origin = blame(call.status, call.problem, call.failure)
-    began = call.first or call.headed
+    began, cache = call.first or call.headed, call.cache_state()
     return ModelUsage(
         request_id=call.request_id,
         status=call.status,
@@ -91,9 +91,10 @@ def usage_of(call: "ModelExchange") -> ModelUsage:
         started=call.started,
         duration=max(0.0, time.time() - call.started),
         streamed=call.streamed,
-        counted=tally.counted,
+        counted=tally.counted or cache == "hit",
         estimated=estimated,
-        attempts=1 if call.sent else 0,
+        attempts=call.attempts_made(),
+        cache=cache,
         first_byte=max(0.0, began - call.started) if began else 0.0,
         operation=operation_of(call.target.rest),
         cached_tokens=tally.cached,

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from serai.catalog.provider_api import place_of
+from serai.catalog.provider_api import asks_model, place_of
 from serai.gateway.models.bodies import Change, change_to
 from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
@@ -59,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
         change: what then changes in it; from the three before it.
+        asks: a POST asks the model, so that another place can answer it as well.
         operation: what OpenTelemetry calls it.
     """
 
@@ -76,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     completions: bool
     rewrites: bool
     change: Change
+    asks: bool
     operation: str
 
     def start(self, query: bytes | None) -> bytes:
@@ -92,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 class Plans:
-    """Remembers plans by model and path."""
+    """Remembers plans by place and path."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Plan] = {}
@@ -105,7 +107,7 @@ class Plans:
             BadRequest: the path climbs with dot segments.
             ServiceUnavailable: the model's base URL is none.
         """
-        key = (route.resource_id, rest)
+        key = (route.place, rest)
         plan = self._known.get(key)
         if plan is None or plan.route is not route:
             plan = make_plan(route, rest)
@@ -167,6 +169,7 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.completions,
         place.model is not None or place.completions,
         change_to(place.model, adds=place.adds_model, completions=place.completions),
+        asks_model(text),
         operation_of(rest),
     )
 

@@ -152,7 +152,11 @@ class Question(Exchange):
     def _expect_answer(self) -> None:
         self.heard = self.client.loop.time()
         if not self.head_sent:
-            self.deadline = self.heard + self.gateway.limits.model_response_timeout
+            self.deadline = self._answer_due()
+
+    def _answer_due(self) -> float:
+        """When the answer must have begun, by the loop's clock, if all is sent now."""
+        return self.client.loop.time() + self.gateway.limits.model_response_timeout
 
     def _copied(self) -> Copied:
         dropped = DROPPED_FOR_MODEL if self.span is None else _DROPPED_WHEN_TRACED
@@ -163,8 +167,8 @@ class Question(Exchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         copied = self._copied()
-        if plan.route.rate_limits:
-            self._limit(plan.route, b"")
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, b"")
         head = self._head(plan, copied)
         boundary = self._boundary(plan)
         if boundary is not None:
@@ -194,11 +198,12 @@ class Question(Exchange):
         self.backlog = []
         copied = self._copied()
         if plan.route.strict:
-            self._reserve(plan.route, body)
-        if plan.route.rate_limits:
-            self._limit(plan.route, body)
-        if body:
-            body = self._rewritten(plan, body)
+            self.reserved = self._reserve(plan.route, body)
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, body)
+        self._send_whole(plan, copied, self._rewritten(plan, body))
+
+    def _send_whole(self, plan: Plan, copied: Copied, body: bytes) -> None:
         if plan.route.logged:
             self.asked = body
         head = self._head(plan, copied)
@@ -207,6 +212,8 @@ class Question(Exchange):
         self._go(plan, head, body, chunked=False)
 
     def _rewritten(self, plan: Plan, body: bytes) -> bytes:
+        if not body:
+            return body
         if plan.rewrites and self._is_json():
             rewritten = rewrite(
                 body, plan.model, adds=plan.adds_model, completions=plan.completions
@@ -216,23 +223,20 @@ class Question(Exchange):
         boundary = self._boundary(plan)
         return body if boundary is None else rewrite_form(body, boundary, plan.model or "")
 
-    def _reserve(self, route: ModelRoute, body: bytes) -> None:
+    def _reserve(self, route: ModelRoute, body: bytes) -> Reservation | None:
         if self.request.method != b"POST":
-            return
+            return None
         need = most_tokens(route.resource_id, self.target.rest, body)
-        policies = self.gateway.token_policies
-        self.reserved = policies.admit(route.resource_id, route.token_policies, need)
+        return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
 
-    def _limit(self, route: ModelRoute, body: bytes) -> None:
+    def _limit(self, route: ModelRoute, body: bytes) -> Grant:
         """Pass the model's rate limits, with the tokens set aside that the call may use."""
-        if self.granted is not None:
-            return
         least, most = 0, None
         if route.reserves and self.request.method == b"POST" and self._is_json():
             least, most = asked_tokens(self.target.rest, body)
         limits = self.gateway.rate_limits
         try:
-            self.granted = limits.admit(route.rate_limits, self.principal, least, most)
+            return limits.admit(route.rate_limits, self.principal, least, most)
         except RateLimited as problem:
             problem.headers |= self.rate_fields(route)
             raise
@@ -267,7 +271,7 @@ class Question(Exchange):
         head += (b"\r\n", body)
         self.sent = True
         self.sent_at = self.sent_at or time.time()
-        self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
+        self.deadline = self._answer_due()
         self.dispatch(plan.address, b"".join(head), chunked=chunked)
 
     async def _fetch_token(

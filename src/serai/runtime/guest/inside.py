@@ -41,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         inherited: listening sockets are descriptors 3 and 4, and 5 a pipe to report on;
             otherwise both sockets are made in the run directory.
         by_line: instead, connections come over a line, see ``serai.runtime.guest.line``.
+        token: for that line, until the host has heard it.
         authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
         services: processes that the sandbox starts itself.
         limits, by_cgroup: see ``privileges.set_limits``.
@@ -55,6 +56,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool
     limits: Limits
     by_line: bool = False
+    token: str = ""
     authority: str = ""
     services: tuple[dict[str, Any], ...] = ()
     by_cgroup: tuple[str, ...] = ()
@@ -126,7 +128,7 @@ class Identity:
     def look(self) -> None:
         """Take another identity over, if there is one."""
         config = _read()
-        if config != self._config:
+        if _told(config) != _told(self._config):
             self._config = config
             with linux.capability(linux.CAP_SYS_ADMIN):
                 socket.sethostname(config.hostname)
@@ -139,7 +141,8 @@ def _sockets(config: Config, changes: Changes) -> tuple[socket.socket, socket.so
         return _inherited() if config.inherited else _made()
     os.closerange(_API_FD, os.sysconf("SC_OPEN_MAX"))
     identity = Identity(config, changes)
-    line = Line(f"{_DIRECTORY}/{LINE}", identity.look, changes.interrupt)
+    token = config.token.encode()
+    line = Line(f"{_DIRECTORY}/{LINE}", token, identity.look, changes.interrupt)
     line.start()
     return line.api, line.port
 
@@ -192,7 +195,7 @@ def _listen(name: str) -> socket.socket:
 def _complain(config: Config, problem: str) -> None:
     if config.by_line:
         with connect(f"{_DIRECTORY}/{LINE}") as line:
-            line.sendall(PROBLEM_WORD + problem.encode())
+            line.sendall(config.token.encode() + PROBLEM_WORD + problem.encode())
     elif config.inherited:
         os.write(_SAYS_FD, b"e" + problem.encode())
     else:

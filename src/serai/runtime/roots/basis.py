@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from serai.runtime.image import RESOLVER
 from serai.runtime.roots.records import Layer
 from serai.runtime.roots.store import Store
 
@@ -19,7 +20,7 @@ _FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
     "etc/group": "root:x:0:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    "etc/resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+    "etc/resolv.conf": RESOLVER,
 }
 
 
