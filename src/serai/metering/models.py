@@ -41,7 +41,7 @@ MAX_STARTED = 2**35
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call of a model, when its answer has ended.
+    """One call of a model, when its answer has ended; or several alike, with their tokens added up.
 
     Attributes:
         account_id: account that pays.
@@ -59,6 +59,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         provider: integration type, for example ``openai``; prices may depend on it.
         credential_id: of the API key or grant that called.
         labels: the model's, as a JSON object.
+        calls: how many it stands for, of one second; ``started`` is that of the first.
     """
 
     account_id: str
@@ -75,6 +76,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     provider: str = ""
     credential_id: str = ""
     labels: str = ""
+    calls: int = 1
 
 
 class UsageBuffer:
@@ -216,7 +218,7 @@ class _Second:
 
     def add(self, call: ModelCall) -> None:
         if call.status < 400:
-            self.requests += 1
+            self.requests += call.calls
         if call.counted:
             output = max(call.output_tokens, call.total_tokens - call.input_tokens)
             self.input += min(max(call.input_tokens, 0), MAX_TOKENS)

@@ -76,6 +76,7 @@ class CachedExchange(RoutedExchange):
     # -- from memory
     def _answer(self, entry: Entry) -> None:
         """Answer as the provider did, in the pieces in which it came."""
+        self.asked = b"" if self.logged is None else self.held or b""
         self.found, self.held = "hit", None
         self.sent = self.ended = True
         self.sent_at = self.headed = self.first = time.time()
@@ -84,7 +85,7 @@ class CachedExchange(RoutedExchange):
         else:
             self._begin_answer(entry.answer)
         self.streamed = entry.streamed
-        self.told = [] if self.called.logged else None
+        self.told = None if self.logged is None else []
         self.out.insert(-1, b"age: %d\r\n" % self.age)
         self.replay = iter(entry.pieces)
         self._replay()
@@ -99,7 +100,7 @@ class CachedExchange(RoutedExchange):
                 Exchange.settled(self)
                 return
             if self.told is not None:
-                self._keep(self.told, piece)
+                self._seen(piece)
             Exchange.received(self, piece)
             self.flush()
 
