@@ -17,6 +17,7 @@ from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits
+from serai.gateway.models.relay import Sizes
 from serai.gateway.models.timing import Timings
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
@@ -149,6 +150,7 @@ class Gateway:
         self.google_tokens = GoogleTokens()
         self.heads = Heads(self)
         self.familiar_answers = Familiar(of_answer)
+        self.chunk_sizes = Sizes()
         self.timings = Timings()
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)

@@ -59,8 +59,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
         change: what then changes in it; from the three before it.
-        operation: what OpenTelemetry calls it.
         asks: a POST asks the model, so that another place can answer it as well.
+        operation: what OpenTelemetry calls it.
     """
 
     route: ModelRoute
