@@ -147,3 +147,18 @@ def test_a_key_that_nobody_has_is_refused(api: httpx.Client, account: str) -> No
     body = {"name": "ghost", "amount": "1", "action": "refuse", "apiKey": "no-such-key"}
     refused = api.post(f"{account}/budgets", json=body)
     assert (refused.status_code, "apiKey" in refused.json()["message"]) == (400, True)
+
+
+def test_a_model_whose_budget_is_spent_does_not_stand_in(
+    api: httpx.Client, account: str, provider: str
+) -> None:
+    spare, other = add_model(api, provider), add_model(api, provider)
+    broken = add_model(api, "http://127.0.0.1:9/v1")
+    body = api.get(f"/v0/models/{broken}").json()
+    body["spec"]["gateway"] = {"fallbacks": [spare, other]}
+    assert api.put(f"/v0/models/{broken}", json=body).is_success
+    path = budget(api, account, "0.03", resourceName=spare)
+    assert statuses(api, broken, 4) == [200] * 4
+    assert api.get(path).json()["spent"] == "0.04"
+    tokens_of(api, other, 32)
+    assert api.delete(path).is_success

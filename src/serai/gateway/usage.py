@@ -59,7 +59,8 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def untold(self) -> bool:
         """Whether a provider may have used tokens that it did not tell."""
-        return (self.estimated or not self.counted) and (self.status < 400 or self.status == 499)
+        unknown = self.attempts > 0 and (self.estimated or not self.counted)
+        return unknown and (self.status < 400 or self.status == 499)
 
     def written(self) -> int:
         """Tokens of the answer, with those that only the total tells (hidden reasoning)."""
