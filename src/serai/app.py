@@ -257,6 +257,7 @@ class Platform:
             connect=self.connect,
             find_sandbox=self.sandboxing.find,
             drives=self.sandboxing.drive_mounts,
+            successor=self.sandboxing.successor,
             allowance=self.allowance,
             log_every=self.settings.log_level == "debug",
             token_policies=self.token_policies,

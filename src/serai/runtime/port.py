@@ -336,5 +336,11 @@ class Runtime(Protocol):
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
 
+    async def successor(self, handle: SandboxHandle) -> str:
+        """Make our version of the sandbox API ready to replace that of a sandbox; its name inside.
+
+        Fails with RuntimeProblem.
+        """
+
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

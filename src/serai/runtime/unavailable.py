@@ -140,6 +140,10 @@ class UnavailableRuntime:
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is mounted."""
 
+    async def successor(self, handle: SandboxHandle) -> str:
+        """Fails with the reason."""
+        raise RuntimeProblem(self._reason)
+
     async def leftovers(self) -> list[str]:
         """Nothing is left."""
         return []
