@@ -52,11 +52,13 @@ test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and r
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
 .PHONY: test-drivers
-test-drivers: .venv/.dev .cache/drivers/image.tar ## Test every runtime driver that is installed here, and engines started for it
+test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ## Test every runtime driver that is installed here, and engines started for it
 	@SERAI_TEST_DRIVERS=runc,crun,runsc,bwrap,podman,docker \
 		SERAI_TEST_IMAGE=$(CURDIR)/.cache/drivers/image.tar \
 		$(BIN)/python -m pytest tests/runtime/test_runtime_conformance.py \
-		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py $(ARGS)
+		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py \
+		tests/runtime/test_checkpoints.py tests/compute/test_live_snapshots.py \
+		tests/egress/test_sandboxes.py tests/clients/test_live_snapshots.py $(ARGS)
 
 .PHONY: clients
 clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/vite/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider, Vite and model clients, for the tests that run them
@@ -80,6 +82,10 @@ bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway, the sandboxes and the b
 bench-usage: .venv/.dev ## Measure recording usage, and a year of 100 million events answered
 	@$(BIN)/python -m bench usage $(ARGS)
 
+.PHONY: bench-gateway
+bench-gateway: .venv/.dev ## Compare the model gateway with nginx, TensorZero, Portkey and LiteLLM (15 minutes); ARGS=--quick shows that it runs
+	@$(BIN)/python -m bench.gateway $(ARGS)
+
 .PHONY: demo
 demo: .venv/.runtime $(DEMO)/.ready ## Run the official Python SDK against a server of its own
 	@$(BIN)/python -m examples.demo $(ARGS)
@@ -98,6 +104,8 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
+	@$(LOCK) requirements/bench-litellm.in -o requirements/bench-litellm.lock
+	@$(LOCK) requirements/bench-tensorzero.in -o requirements/bench-tensorzero.lock
 
 .PHONY: clean
 clean: ## Remove environments and caches; state in .serai stays

@@ -5,24 +5,16 @@ import sys
 from collections.abc import Callable
 
 from bench import authentication, forks, management, sandbox_api, sandboxes, startup, usage
-from bench.gateway import comparison
+from bench.gateway.comparison import Comparison
+from bench.gateway.report import as_rows
 from bench.platform import Skipped
 from bench.report import Row, show
 
 
 def gateway(rounds: int) -> list[Row]:
-    """The gateway's CPU per model call, beside nginx."""
-    return [
-        Row(
-            result.name,
-            result.value,
-            result.unit,
-            ("nginx", result.baseline),
-            "2.5 times nginx" if result.unit == "us" else "",
-            result.ratio <= 2.5 if result.unit == "us" else None,
-        )
-        for result in comparison.run(rounds)
-    ]
+    """The gateway's CPU per model call, beside nginx; `make bench-gateway` compares with more."""
+    workloads = ["json", "stream"]
+    return as_rows(Comparison(["nginx"], workloads, rounds, quick=False).run().samples)
 
 
 SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {

@@ -33,6 +33,7 @@ class Platform:
     """One `serai up` process on a data directory."""
 
     def __init__(self, data_dir: Path, log_level: str = "warning", **environ: str) -> None:
+        self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.options = ["--port", str(self.port), "--data-dir", str(data_dir)]

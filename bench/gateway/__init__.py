@@ -1,10 +1,8 @@
-"""CPU per proxied model call: this gateway against nginx's proxy_pass, in the same run.
+"""The model gateway beside nginx and other gateways, all measured in one run.
 
-Both forward the same request to the same upstream, an nginx that answers 600 bytes of JSON. The
-gateway also authenticates, swaps credentials, rewrites the body and counts the tokens; nginx
-only forwards. Upstream and load generator run on one core, the proxies on another.
+Every target forwards the same requests to the same upstream (an nginx). Upstream and load
+generator run on one core, the target under load on another, one worker each. What is compared is
+CPU time per request: scheduler run time of the target's whole process tree over its requests.
+Neighbours move that figure and the clock of the machine moves it too, so every ratio is of one
+round, in which the targets take their turns, and the median over the rounds is told.
 """
-
-from bench.gateway.comparison import Result, run
-
-__all__ = ["Result", "run"]

@@ -15,6 +15,8 @@ from egress.conftest import HOSTS
 from egress.world import World
 from oci_images import busybox_image
 from platform_server import KEY, Server
+from serai.runtime.host import is_host_root
+from serai.runtime.oci.program import find
 
 pytestmark = pytest.mark.sandbox
 SECRET = "sk-live-never-seen-inside"
@@ -40,6 +42,9 @@ def settings(world: World, folder: Path, more: str = "") -> str:
     return f'[egress]\nroots = "{roots}"\n{more}\n[egress.hosts]\n{hosts}'
 
 
+WANTED = "runsc" in os.environ.get("SERAI_TEST_DRIVERS", "") and find("runsc") and is_host_root()
+DRIVER = {"SERAI_RUNTIME": "runsc"} if WANTED else {}
+"""For `make test-drivers`: of all drivers, gVisor alone brings a network of its own."""
 MakeServer = Callable[..., Server]
 
 
@@ -48,7 +53,7 @@ def make_server(world: World, tmp_path: Path) -> Iterator[MakeServer]:
     made: list[Server] = []
 
     def make(more: str = "") -> Server:
-        server = Server(tmp_path / f"data-{len(made)}")
+        server = Server(tmp_path / f"data-{len(made)}", **DRIVER)
         server.data_dir.mkdir()
         (server.data_dir / "network.toml").write_text(settings(world, tmp_path, more))
         made.append(server.start())
@@ -62,7 +67,7 @@ def make_server(world: World, tmp_path: Path) -> Iterator[MakeServer]:
 @pytest.fixture(scope="module")
 def shared(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("egress")
-    server = Server(folder / "data")
+    server = Server(folder / "data", **DRIVER)
     server.data_dir.mkdir()
     (server.data_dir / "network.toml").write_text(settings(world, folder))
     yield server.start()
@@ -207,7 +212,9 @@ def test_nothing_of_this_side_is_reached(make_box: MakeBox, shared: Server) -> N
         assert box.run(words).strip() in ("000", "403"), target
         proxied = words.replace("--noproxy '*'", "-x http://192.0.0.9:3128")
         assert box.run(proxied).strip() in ("000", "403"), target
-    assert box.run("ls /sys/class/net 2>/dev/null; cat /proc/net/dev | tail -n +3").count(":") == 1
+    assert box.run("ls /sys/class/net 2>/dev/null; cat /proc/net/dev | tail -n +3").count(
+        ":"
+    ) == 1 + len(DRIVER)
 
 
 def _own_addresses() -> list[str]:

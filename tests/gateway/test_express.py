@@ -261,3 +261,17 @@ def test_more_than_one_length_is_left_to_the_parser() -> None:
     with pytest.raises(BadRequest):
         copy_request([(b"host", b"a"), (b"host", b"b")], DROPPED_FOR_MODEL)
     assert heads[head + b"Content-Length: 2\r\nHost: i"] is None
+
+
+@pytest.mark.parametrize("limits", [Limits(upstream_idle_unsafe=0.2, upstream_idle_count=2)])
+async def test_connections_that_are_too_old_make_room_for_new_ones(
+    world: World, limits: Limits
+) -> None:
+    world.model.handler = plain(ANSWER)
+    clients = [await world.client() for _ in range(2)]
+    await asyncio.gather(*[ask(client) for client in clients])
+    assert world.model.connections == 2
+    await asyncio.sleep(0.3)
+    for _ in range(5):
+        await asyncio.gather(*[ask(client) for client in clients])
+    assert world.model.connections == 4

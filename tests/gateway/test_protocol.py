@@ -229,6 +229,8 @@ async def test_endless_pipelining_is_bounded(world: World, client: Client) -> No
     world.api.handler = never
     line = f"GET {BOX}/x HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode()
     client.writer.write(line * 20000)
+    while not world.api.requests:
+        await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
     assert len(world.api.requests) == 1
 

@@ -215,6 +215,7 @@ class World:
         self.keys = Keys()
         self.routes = RouteTable()
         self.usages: list[ModelUsage] = []
+        self.answering: list[ModelRoute] = []
         self.activity: list[str] = []
         self.open = 0
         self.late: dict[str, SandboxRoute] = {}
@@ -232,7 +233,7 @@ class World:
         self.gateway = Gateway(
             self.routes,
             self.keys,
-            on_model_usage=lambda route, caller, usage: self.usages.append(usage),
+            on_model_usage=self._meter,
             on_sandbox_activity=self._mark,
             find_sandbox=self._find,
             connect=self.connect,
@@ -278,6 +279,10 @@ class World:
     def _mark(self, route: SandboxRoute, change: int) -> None:
         self.activity.append(route.name)
         self.open += change
+
+    def _meter(self, route: ModelRoute, caller: Principal, usage: ModelUsage) -> None:
+        self.answering.append(route)
+        self.usages.append(usage)
 
     async def _find(self, workspace: str, name: str) -> SandboxRoute | None:
         await asyncio.sleep(0.01)

@@ -81,13 +81,14 @@ def test_sigterm_lets_requests_finish(new_server: NewServer) -> None:
     answers: list[httpx.Response] = []
 
     def slow() -> None:
-        body = {"command": "sleep 2; echo finished", "waitForCompletion": True}
+        body = {"command": "sleep 2; echo finished", "name": "slow", "waitForCompletion": True}
         with server.client_for(KEY) as client:
             answers.append(client.post("/main/sandboxes/drain/process", json=body))
 
     request = threading.Thread(target=slow)
     request.start()
-    time.sleep(1)
+    while server.client.get("/main/sandboxes/drain/process/slow").status_code != 200:
+        time.sleep(0.02)
     begin = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - begin < 10

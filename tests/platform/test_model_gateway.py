@@ -95,3 +95,61 @@ def test_the_same_rate_limit_stands_once(api) -> None:
     spec = {"gateway": {"rateLimits": limits}}
     answer = api.post("/v0/models", json={"metadata": {"name": "twice"}, "spec": spec})
     assert "rateLimits[1]: there is a limit per day by model already" in answer.json()["message"]
+
+
+def connect(api, name: str, integration: str) -> str:
+    spec = {"integration": integration, "secret": {"apiKey": "sk-of-this"}}
+    if integration.startswith("azure"):
+        spec["config"] = {"baseUrl": "https://x.openai.azure.com"}
+    made = api.post("/v0/integrations/connections", json={"metadata": {"name": name}, "spec": spec})
+    assert made.is_success, made.text
+    return name
+
+
+def test_fallbacks_must_be_there_when_they_are_named(api) -> None:
+    sent = model("leaning", {"fallbacks": ["nobody"]}, integrationConnections=["any"])
+    answer = api.post("/v0/models", json=sent)
+    assert answer.status_code == 400
+    assert "spec.gateway.fallbacks names the model 'nobody', which does not" in answer.text
+    assert api.post("/v0/models", json=model("nobody", {})).is_success
+    assert api.post("/v0/models", json=sent).is_success
+    assert api.delete("/v0/models/nobody").is_success
+    assert api.get("/v0/models/leaning").is_success
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("openai", "mistral", True),
+        ("openai", "azure-openai-service", True),
+        ("openai", "gemini", True),
+        ("cohere", "gemini", True),
+        ("openai", "anthropic", False),
+        ("gemini", "anthropic", False),
+    ],
+)
+def test_fallbacks_must_speak_an_api_of_the_model(
+    api, first: str, second: str, shared: bool
+) -> None:
+    pair = f"{first[:5]}-{second[:5]}"
+    names = [connect(api, f"c{n}-{pair}", kind) for n, kind in enumerate((first, second))]
+    other, own = f"other-{pair}", f"own-{pair}"
+    runtime = {"model": "m"}
+    spec = {"integrationConnections": names[1:], "runtime": runtime}
+    assert api.post("/v0/models", json={"metadata": {"name": other}, "spec": spec}).is_success
+    spec = {"integrationConnections": names[:1], "runtime": runtime}
+    spec["gateway"] = {"fallbacks": [other]}
+    answer = api.post("/v0/models", json={"metadata": {"name": own}, "spec": spec})
+    assert answer.is_success is shared, answer.text
+    if not shared:
+        assert "a model of the same API" in answer.json()["message"]
+
+
+def test_connections_of_one_model_must_be_alike(api) -> None:
+    names = [connect(api, f"one-of-{kind}", kind) for kind in ("openai", "groq", "anthropic")]
+    assert api.post(
+        "/v0/models", json=model("alike", {}, integrationConnections=names[:2])
+    ).is_success
+    answer = api.post("/v0/models", json=model("mixed", {}, integrationConnections=names))
+    assert answer.status_code == 400
+    assert "'one-of-openai' and 'one-of-anthropic'" in answer.json()["message"]

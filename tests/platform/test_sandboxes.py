@@ -166,11 +166,11 @@ def test_sandboxes_expire(api: httpx.Client, name: str, limits: dict[str, Any]) 
 
 
 def test_activity_keeps_an_idle_ttl_alive(api: httpx.Client, name: str) -> None:
-    policies = [{"type": "ttl-idle", "value": "2s", "action": "delete"}]
+    policies = [{"type": "ttl-idle", "value": "3s", "action": "delete"}]
     body = {"metadata": {"name": name}, "spec": {"lifecycle": {"expirationPolicies": policies}}}
     api.post("/v0/sandboxes", json=body)
     for _ in range(8):
-        time.sleep(0.5)
+        time.sleep(0.45)
         assert api.get(f"/main/sandboxes/{name}/health").status_code == 200
 
 

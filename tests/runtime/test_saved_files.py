@@ -48,8 +48,8 @@ async def test_a_sandbox_starts_from_saved_files(runtime: EmbeddedRuntime, plan:
     source = await runtime.create(plan())
     await output(source, SCENE)
     seen = await shell(source, LOOK)
-    size = await runtime.files.save(source.id, "first")
-    assert 4096 < size < 10 << 20
+    saved = await runtime.files.save(source.id, "first")
+    assert 4096 < saved.size < 10 << 20
     await output(source, "echo later > /blaxel/deep/er/file; rm -r /blaxel/shut; yes 2>&1 || true")
     for _ in range(2):
         fork = await runtime.create(plan(files_from=("first",)))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
 
 from serai.catalog.files import CatalogueFiles
 from serai.catalog.hubs import Hubs
@@ -15,6 +16,8 @@ from serai.catalog.policy_operations import policy_read_operations
 from serai.catalog.providers import Providers
 from serai.catalog.secret_operations import secret_operations
 from serai.catalog.secrets import SecretStore
+from serai.catalog.standins import StandIns
+from serai.resources.kind import Body, Kind
 from serai.resources.operations import ResourceContext
 from serai.store.secrets import Vault
 from serai.wire.catalog import SandboxDefinition
@@ -31,7 +34,13 @@ class Catalog:
         self.placement = Placement(self.places)
         self.hubs = Hubs(files, provided)
         self.providers = Providers(files)
+        self.stand_ins = StandIns(self.providers)
         self.secrets = SecretStore(vault)
+
+    def check(self, conn: Connection, kind: Kind, workspace: str, body: Body) -> None:
+        """The rules of the document store that this package knows; they raise."""
+        self.placement.check(conn, kind, workspace, body)
+        self.stand_ins.check(conn, kind, workspace, body)
 
     def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:
         """Every operation of this package."""

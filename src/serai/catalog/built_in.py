@@ -8,6 +8,8 @@ from serai.catalog.provider_api import Auth, Family
 from serai.wire.catalog import Integration, IntegrationEndpoint, IntegrationEndpointToken
 
 ANTHROPIC_VERSION = "2023-06-01"
+CONFLICTS = (408, 409, 429)
+"""What SDKs try again whose makers take 409 for a lock that is gone a moment later."""
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +26,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         asks_usage: its streams count tokens only when asked; others would refuse the question,
             or count anyway.
         models_path: where it lists its models, as clients of its family write it.
+        retryable: statuses below 500 that its own SDK tries again; it does with those above.
     """
 
     integration: Integration
@@ -33,6 +36,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     auth: Auth = "bearer"
     asks_usage: bool = True
     models_path: str = "/v1/models"
+    retryable: tuple[int, ...] = (408, 429)
 
 
 _TOKENS = IntegrationEndpointToken(
@@ -114,6 +118,7 @@ def _anthropic() -> Provider:
         base_url="https://api.anthropic.com",
         auth="x-api-key",
         family="anthropic",
+        retryable=CONFLICTS,
         integration=Integration(
             name="anthropic",
             endpoints={"/v1/messages": messages},
@@ -157,6 +162,7 @@ def _cohere() -> Provider:
         base_url="https://api.cohere.com",
         family="cohere",
         asks_usage=False,
+        retryable=CONFLICTS,
         integration=Integration(name="cohere", endpoints={"/v2/chat": chat}),
     )
 
@@ -174,6 +180,7 @@ def _azure() -> list[Provider]:
             "azure-openai-service",
             auth="api-key",
             family="azure-openai",
+            retryable=CONFLICTS,
             base_hint="https://NAME.openai.azure.com",
             endpoints=chat_endpoints() | _embeddings() | _responses(),
         ),
@@ -202,7 +209,7 @@ def built_in() -> dict[str, Provider]:
     """The providers every installation knows, by name."""
     everything = chat_endpoints() | _embeddings() | _responses()
     providers = [
-        openai_like("openai", "https://api.openai.com", endpoints=everything),
+        openai_like("openai", "https://api.openai.com", endpoints=everything, retryable=CONFLICTS),
         openai_like(
             "mistral",
             "https://api.mistral.ai",
@@ -211,8 +218,8 @@ def built_in() -> dict[str, Provider]:
         ),
         openai_like("deepseek", "https://api.deepseek.com"),
         openai_like("xai", "https://api.x.ai"),
-        openai_like("groq", "https://api.groq.com/openai"),
-        openai_like("cerebras", "https://api.cerebras.ai", asks_usage=False),
+        openai_like("groq", "https://api.groq.com/openai", retryable=(*CONFLICTS, 498)),
+        openai_like("cerebras", "https://api.cerebras.ai", asks_usage=False, retryable=CONFLICTS),
         openai_like("openrouter", "https://openrouter.ai/api"),
         *_hugging_face(),
         *_azure(),

@@ -44,6 +44,13 @@ _OPENAI = frozenset(
 _COMPATIBLE = re.compile(r"(?:/v1)?(/(?:chat/completions|embeddings|images/generations))")
 """Paths that only a client of the OpenAI shape uses."""
 
+_ASKS_MODEL = re.compile(
+    r"/(?:chat|completions|embed|embeddings|responses|messages|generations|edits|variations|speech|"
+    r"transcriptions|translations|rerank|moderations|ocr)$|/models/[^/]+:[A-Za-z]+$"
+)
+_NATIVE = {"azure-openai": "openai", "azure-ai": "openai", "vertex": "google"}
+"""Families whose clients are those of another one."""
+
 _GOOGLE_MODEL = re.compile(r"/models/([^/:]+)(:[A-Za-z]+|)$")
 _GOOGLE_PATH = re.compile(r"/v1[a-z0-9]*(/models/[^/]+)$")
 _DEPLOYMENT = re.compile(r"^(/openai/deployments/)([^/]+)(/.*)$")
@@ -67,6 +74,7 @@ class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
         location: its region.
         service_account: a Google service account's key file, as JSON; empty where a plain key
             is used.
+        retryable: statuses below 500 that are worth another attempt, as its SDKs have it.
     """
 
     family: Family = "openai"
@@ -77,6 +85,13 @@ class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
     project: str = ""
     location: str = ""
     service_account: str = ""
+    retryable: tuple[int, ...] = (408, 429)
+
+    def worth_another(self, status: int) -> bool:
+        """Whether a call that was answered so may succeed when it is sent again."""
+        if status >= 500:
+            return status not in (501, 505)
+        return status in self.retryable
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -114,6 +129,34 @@ def place_of(api: ProviderApi, base_path: str, rest: str, model: str | None) -> 
         "cohere": _cohere,
     }.get(api.family, _openai)
     return make(api, base_path, rest, model)
+
+
+def asks_model(rest: str) -> bool:
+    """Whether a POST there asks a model, so that any place that has the model can answer it.
+
+    Others (files, batches, stored answers) are about what is kept at one provider.
+    """
+    return _ASKS_MODEL.search(rest) is not None
+
+
+def spoken(family: Family) -> frozenset[str]:
+    """The APIs that clients may speak with a provider of a family."""
+    native = _NATIVE.get(family, family)
+    return frozenset({native, "openai"} if native in {"google", "cohere"} else {native})
+
+
+def understands(family: Family, rest: str, other: Family) -> bool:
+    """Whether a call at this path, meant for ``other``, can be sent to ``family`` as it is."""
+    if family == other:
+        return True
+    if _COMPATIBLE.fullmatch(rest) and "openai" in spoken(other):
+        return "openai" in spoken(family)
+    native = _NATIVE.get(family, family)
+    if native != _NATIVE.get(other, other):
+        return False
+    if native == "google":
+        return _GOOGLE_PATH.fullmatch(rest) is not None
+    return rest.removeprefix("/v1")[1:].partition("/")[0] in _OPENAI
 
 
 def _below(base_path: str, path: str) -> str:

@@ -72,6 +72,11 @@ class Providers:
             )
         return provider.integration
 
+    def of(self, spec: dict[str, Any], runtime: dict[str, Any]) -> Provider:
+        """The provider of a connection, for a model of this runtime."""
+        name = spec["integration"]
+        return self.find(name) or self.find(runtime.get("type") or "") or openai_like(name)
+
     def called(self, spec: dict[str, Any], runtime: dict[str, Any] | None = None) -> Called:
         """How a connection's provider is called, for a model of this runtime.
 
@@ -81,8 +86,7 @@ class Providers:
             BadRequest: there is no base URL, or another part of the connection is unusable.
         """
         runtime = runtime or {}
-        name = spec["integration"]
-        provider = self.find(name) or self.find(runtime.get("type") or "") or openai_like(name)
+        provider = self.of(spec, runtime)
         config, secret = spec.get("config") or {}, spec.get("secret") or {}
         key, account = _credentials(secret)
         location = config.get("location") or config.get("region") or ""
@@ -101,6 +105,7 @@ class Providers:
                 project=_checked("project", project or "", _PROJECT),
                 location=location or "us-central1",
                 service_account=json.dumps(account) if account else "",
+                retryable=provider.retryable,
             ),
         )
 

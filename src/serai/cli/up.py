@@ -75,15 +75,19 @@ def _serve(settings: Settings) -> int:
 
 
 def _load() -> Callable[[Settings], int]:
-    """Import the server, without what it does not use and without looking for garbage meanwhile.
+    """Import the server, without what it does not use.
 
-    ``serai.app`` turns the collector on again once everything is there.
+    Garbage is not looked for meanwhile, nor later in what was imported: there is hardly any, and
+    looking takes long.
     """
     gc.disable()
-    # structlog imports it for coloured tracebacks, if it is installed. Ours are plain.
-    sys.modules.setdefault("rich", cast(ModuleType, None))
+    # Libraries import these for coloured tracebacks, if they are installed. Ours are plain.
+    for name in ("rich", "pygments"):
+        sys.modules.setdefault(name, cast(ModuleType, None))
     from serai.app import run
 
+    gc.freeze()
+    gc.enable()
     return run
 
 

@@ -44,7 +44,10 @@ async def _try(name: str, make: Make, place: Place) -> Finding:
         return Finding(group=_GROUP, name=name, state="missing", why=str(problem))
     else:
         weaker = [part for part in runtime.isolation.split("; ") if part.startswith(_WEAKER)]
-        why = "; ".join([runtime.level, *(part.removeprefix(f"{_WEAKER}: ") for part in weaker)])
+        more = ["snapshots with processes"] if runtime.files.level == "memory" else []
+        why = "; ".join(
+            [runtime.level, *more, *(part.removeprefix(f"{_WEAKER}: ") for part in weaker)]
+        )
         return Finding(group=_GROUP, name=name, state="degraded" if weaker else "works", why=why)
     finally:
         await runtime.close()

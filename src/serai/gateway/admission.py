@@ -48,7 +48,8 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         SeraiError: no access, no such model, tokens spent, a model that cannot be called.
     """
     route = gateway.routes.models.get((target.workspace, target.name))
-    demand_access(principal, target, route.account_id if route else None)
+    if route is None or target.workspace not in principal.workspaces:
+        demand_access(principal, target, route.account_id if route else None)
     if route is None:
         raise no_model(target)
     allowance = gateway.allowance
@@ -56,8 +57,17 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         spent = allowance.refusal(route.account_id, route.workspace)
         if spent is not None:
             raise spent
+    admit_model(gateway, route)
+    return route
+
+
+def admit_model(gateway: "Gateway", route: ModelRoute) -> None:
+    """Let pass only a call of a model that can be called now; also of one that stands in.
+
+    Raises:
+        SeraiError: the model is switched off or unusable, or a policy of it refuses the call.
+    """
     if route.blocked:
         raise refusal(route)
     if route.token_policies and not route.strict:
         gateway.token_policies.admit(route.resource_id, route.token_policies)
-    return route

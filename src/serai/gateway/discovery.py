@@ -11,6 +11,7 @@ from serai.catalog.assembly import Catalog
 from serai.catalog.placement import Attached, PolicyProhibits
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
+from serai.gateway.model_routes import Link, connected, model_route
 from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
@@ -24,7 +25,6 @@ from serai.resources.kinds import CONNECTIONS, MODELS, POLICIES
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.store.reach import unbounded
-from serai.wire.model_gateway import ModelGateway
 
 REPAIR_SECONDS = 30.0
 log = structlog.get_logger(__name__)
@@ -154,60 +154,31 @@ class Discovery:
         policies = {(d.workspace, d.name): d for d in documents.every(conn, POLICIES.name)}
         routes = {}
         for document in documents.every(conn, MODELS.name):
-            route = self._model_route(conn, document, connections)
-            route = self._governed(route, msgspec.json.decode(document.body), policies)
+            body = self._store.reveal(MODELS, document)
+            spec = body["spec"]
+            route = model_route(account_of_workspace(conn, document.workspace), document, body)
+            route = self._governed(route, body, policies)
+            named = [
+                (name, connections.get((document.workspace, name)))
+                for name in dict.fromkeys(spec.get("integrationConnections") or [])
+            ]
+            runtime = spec.get("runtime") or {}
+            route = connected(route, [self._link(name, found, runtime) for name, found in named])
             # the same object as before, so that what is remembered of it stays
             before = self._routes.models.get((document.workspace, document.name))
             routes[document.workspace, document.name] = before if before == route else route
         return routes
 
-    def _model_route(
-        self, conn: Connection, model: Document, connections: dict[tuple[str, str], Document]
-    ) -> ModelRoute:
-        body = self._store.reveal(MODELS, model)
-        spec, labels = body["spec"], body["metadata"].get("labels") or {}
-        runtime = spec.get("runtime") or {}
-        route = ModelRoute(
-            account_id=account_of_workspace(conn, model.workspace),
-            workspace=model.workspace,
-            name=model.name,
-            resource_id=model.id,
-            provider=runtime.get("type") or "",
-            base_url="",
-            api_key="",
-            model=runtime.get("model") or None,
-            disabled=not spec["enabled"],
-            labels=msgspec.json.encode(labels).decode(),
-            gateway=msgspec.convert(spec.get("gateway") or {}, ModelGateway),
-        )
-        names = spec.get("integrationConnections") or []
-        document = connections.get((model.workspace, names[0])) if names else None
-        if document is not None:
-            return self._connected(route, document, runtime)
-        missing = (
-            f"it names the connection '{names[0]}', which does not exist"
-            if names
-            else ("its spec.integrationConnections names no connection")
-        )
-        return msgspec.structs.replace(route, unusable=missing)
-
-    def _connected(
-        self, route: ModelRoute, document: Document, runtime: dict[str, Any]
-    ) -> ModelRoute:
+    def _link(self, name: str, document: Document | None, runtime: dict[str, Any]) -> Link:
+        if document is None:
+            return Link(name, problem=f"it names the connection '{name}', which does not exist")
         connection = self._store.reveal(CONNECTIONS, document)["spec"]
-        provider = route.provider or connection["integration"]
+        provider = runtime.get("type") or connection["integration"]
         try:
-            called = self._catalog.providers.called(connection, runtime)
+            return Link(name, provider, self._catalog.providers.called(connection, runtime))
         except SeraiError as problem:
-            unusable = f"its connection '{document.name}' does not work: {problem.message}"
-            return msgspec.structs.replace(route, provider=provider, unusable=unusable)
-        return msgspec.structs.replace(
-            route,
-            provider=provider,
-            base_url=called.base_url,
-            api_key=called.key,
-            api=called.api,
-        )
+            said = f"its connection '{name}' does not work: {problem.message}"
+            return Link(name, provider, problem=said)
 
 
 def _token_policy(name: str, spec: dict[str, Any]) -> TokenPolicy | None:

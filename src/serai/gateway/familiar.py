@@ -13,7 +13,9 @@ from serai.gateway.credentials import bearer
 from serai.gateway.forwarding import DROPPED_ANSWER, DROPPED_FOR_MODEL
 
 PLAIN, LENGTH, TYPE, HOST, CREDENTIAL, ODD = 0, 1, 2, 4, 8, 16
-"""What a line is; all but the first may stand in a message once."""
+STREAM, CHUNKED = 32, 64
+"""What a line is; all but the first may stand in a message once. ``TYPE`` is a content type of
+JSON, ``STREAM`` one of events."""
 
 Line = tuple[int, bytes, bytes]
 """What it is, how it is passed on (with its line end; empty for not at all), and its value."""
@@ -26,11 +28,20 @@ _FIELD = re.compile(
 )
 _DIGITS = re.compile(rb"[0-9]{1,9}")
 _ODD_IN_REQUEST = frozenset(
-    {b"expect", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"x-request-id"}
+    {
+        b"expect",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-request-id",
+        b"x-serai-timeout-ms",
+    }
 )
 _ODD_IN_ANSWER = frozenset(
     {b"content-encoding", b"set-cookie", b"trailer", b"transfer-encoding", b"upgrade"}
 )
+_KINDS = {b"application/json": TYPE, b"text/event-stream": STREAM}
 _ODD_LINE: Line = (ODD, b"", b"")
 
 
@@ -68,8 +79,10 @@ def of_request(name: bytes, value: bytes) -> Line:
 def of_answer(name: bytes, value: bytes) -> Line:
     """A line of a provider's answer: what of it the client gets."""
     if name == b"content-type":
-        is_json = value.lower().startswith(b"application/json")
-        return (TYPE if is_json else ODD, b"content-type: %b\r\n" % value, value)
+        kind = _KINDS.get(value.lower().partition(b";")[0].rstrip(), ODD)
+        return kind, b"content-type: %b\r\n" % value, value
+    if name == b"transfer-encoding" and value == b"chunked":
+        return CHUNKED, b"", value
     if name == b"x-request-id":
         return PLAIN, b"x-upstream-request-id: %b\r\n" % value, value
     return _common(name, value, _ODD_IN_ANSWER, DROPPED_ANSWER)

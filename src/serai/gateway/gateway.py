@@ -5,15 +5,19 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import count
+from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 from serai.gateway.allowance import Allowance
 from serai.gateway.familiar import Familiar, of_answer
 from serai.gateway.limits import Limits
+from serai.gateway.models.answers import Answers
 from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
+from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits
+from serai.gateway.models.relay import Sizes
 from serai.gateway.models.timing import Timings
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
@@ -81,7 +85,7 @@ class Gateway:
         on_model_refusal: called, like it, for every call of a model that was refused before it was
             sent, by somebody who may call it.
         on_model_content: called just before ``on_model_usage``, with the same usage, for calls of
-            models whose content is logged.
+            models whose content is logged; with the route that was called.
         tracer: makes spans of model calls, which then all go the long way; none without.
         on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
             every ten seconds in between (with 0), of a WebSocket only when something was sent.
@@ -140,9 +144,13 @@ class Gateway:
         self.rate_limits = RateLimits()
         self.pool = Pool(self.limits, tls)
         self.plans = Plans()
+        self.random = Random()  # noqa: S311 - spreads load, and the pauses between attempts
+        self.health = Health(random=self.random)
+        self.answers = Answers(self.limits.model_cache_bytes)
         self.google_tokens = GoogleTokens()
         self.heads = Heads(self)
         self.familiar_answers = Familiar(of_answer)
+        self.chunk_sizes = Sizes()
         self.timings = Timings()
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)

@@ -16,6 +16,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         model_body_bytes: largest request body of a model call; larger ones get 413.
         model_body_timeout: longest pause while a model call's body arrives.
         connect_timeout: for a connection to an upstream, TLS included.
+        model_cache_bytes: all answers together that models with a cache keep.
         model_response_timeout: from the sent request to the model's response headers.
         upstream_idle: how long an idle upstream connection is kept for reuse.
         upstream_idle_unsafe: the same for requests that must not be sent twice (POST): a
@@ -37,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     model_body_bytes: int = 20 * 1024 * 1024
     model_body_timeout: float = 60.0
     connect_timeout: float = 10.0
+    model_cache_bytes: int = 64 * 1024 * 1024
     model_response_timeout: float = 600.0
     upstream_idle: float = 50.0
     upstream_idle_unsafe: float = 4.0

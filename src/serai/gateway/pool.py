@@ -88,15 +88,19 @@ class Pool:
     def give_back(self, upstream: Upstream) -> None:
         """Keep a connection whose answer is complete for the next request."""
         # what runs behind a port belongs to the user: a fresh connection for every request
-        if upstream.address.path and upstream.address.port:
+        address = upstream.address
+        if address.path and address.port:
             upstream.close()
             return
-        idle = self._idle.setdefault(upstream.address, [])
+        upstream.idle_since = monotonic()
+        idle = self._idle.get(address)
+        if idle is None:
+            self._idle[address] = [upstream]
+            return
         if len(idle) >= self.limits.upstream_idle_count:
-            upstream.close()
-        else:
-            upstream.idle_since = monotonic()
-            idle.append(upstream)
+            # the oldest goes: it may be too old for most requests already
+            idle.pop(0).close()
+        idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """The connection is gone."""

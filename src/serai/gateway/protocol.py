@@ -6,7 +6,7 @@ request starts only when the one before it has been answered.
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -19,6 +19,8 @@ from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange, UnverifiedExchange
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.express import Express, begin
+from serai.gateway.models.relay import Relay
+from serai.gateway.models.ways import way_of
 from serai.gateway.preview_hosts import HostedPreviewExchange
 from serai.gateway.previews import PreviewExchange
 from serai.gateway.problems import RequestTimeout, render
@@ -116,16 +118,27 @@ class GatewayProtocol(ReadingProtocol):
         else:
             self._start_exchange(request, target)
 
-    def _begin_express(self, data: bytes) -> bool:
-        gateway = self.gateway
-        return not gateway.log_every and gateway.tracer is None and begin(self, data)
+    _begin_express = begin
 
     def begin_express(self, call: Express) -> None:
         """This call is the connection's current request from now on."""
         self._active = call
         self._fresh = False
 
-    def replace_active(self, request: Request) -> None:
+    def answered_express(self, keep_alive: bool) -> None:
+        """The same as ``answered`` for a call on the short way, whose request is complete."""
+        self.server_state.total_requests += 1
+        self._active = None
+        if not keep_alive:
+            self.transport.close()
+            return
+        self._mark = self.loop.time()
+        if self._queue:
+            self._pump()
+        elif self.flow.read_paused:
+            self.resume_request()
+
+    def replace_active(self, request: Current) -> None:
         """The current request goes on as this one."""
         self._active = request
 
@@ -133,6 +146,8 @@ class GatewayProtocol(ReadingProtocol):
         kind = _EXCHANGES.get(target.kind, HostedExchange)
         if self.gateway.drives is not None and is_about_drives(target):
             kind = DriveMountExchange
+        elif kind is ModelExchange:
+            kind = way_of(self.gateway, request, target)
         exchange = kind(self, request, target)
         request.sink = exchange
         was_complete, request.complete = request.complete, False
@@ -155,7 +170,8 @@ class GatewayProtocol(ReadingProtocol):
     def answered(self) -> None:
         """The current request's answer is complete: go on with the next one."""
         self.server_state.total_requests += 1
-        request, self._active = self._active, None
+        request = cast(Request | None, self._active)
+        self._active = None
         if request is None or self.transport.is_closing():
             return
         if not request.complete and request.expects:
@@ -167,7 +183,7 @@ class GatewayProtocol(ReadingProtocol):
         else:
             self._finished(request)
 
-    def _finished(self, request: Current) -> None:
+    def _finished(self, request: Request) -> None:
         request.sink = None  # the two hold each other: leave no cycle to the collector
         if not request.keep_alive:
             self.transport.close()
@@ -387,6 +403,8 @@ class GatewayProtocol(ReadingProtocol):
     def model_called(self) -> Target | None:
         """The model that is called through this connection right now."""
         sink = None if self._active is None else self._active.sink
+        if isinstance(sink, Relay):
+            sink = sink.call
         if isinstance(sink, Express):
             return sink.head.target
         return sink.target if isinstance(sink, ModelExchange) else None
@@ -403,6 +421,7 @@ class GatewayProtocol(ReadingProtocol):
             return
         request.keep_alive = False
         self._last = True
+        self._rests = False
         if isinstance(request.sink, AsgiSink):
             request.sink.cycle.keep_alive = False
             return

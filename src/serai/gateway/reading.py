@@ -35,6 +35,7 @@ class ReadingProtocol(HttpToolsProtocol):
         "_mark",
         "_queue",
         "_read",
+        "_rests",
         "_stalled",
         "_trailers",
         "_tunnel",
@@ -70,6 +71,8 @@ class ReadingProtocol(HttpToolsProtocol):
         self._fed = 0
         """Bytes read since then."""
         self._fresh = True
+        self._rests = False
+        """The parser has been at rest since it was asked last; see ``_at_rest``."""
         self._stalled = 0.0
         """When the client stopped reading what we send; 0 while it reads."""
 
@@ -106,7 +109,8 @@ class ReadingProtocol(HttpToolsProtocol):
         """Whether the parser has read all of a message and nothing of the next."""
         incoming = self._incoming
         return (
-            self._fields is not self._head
+            self._tunnel is None
+            and self._fields is not self._head
             and (incoming is None or incoming.complete)
             and not (self._last or self._detached or self._queue)
             and self.parser is not None
@@ -115,12 +119,13 @@ class ReadingProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if (
             self._active is None
-            and data[:5] == b"POST "
-            and self._tunnel is None
-            and self._at_rest()
+            and (self._rests or self._at_rest())
+            and data.startswith(b"POST ")
             and self._begin_express(data)
         ):
+            self._rests = True
             return
+        self._rests = False
         if self._tunnel is not None:
             self._tunnel.data_received(data)
             return

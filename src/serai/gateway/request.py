@@ -35,7 +35,10 @@ class Current(Protocol):
     complete: bool
     expects: bool
     keep_alive: bool
-    sink: Sink | None
+
+    @property
+    def sink(self) -> Sink | None:
+        """Who handles it."""
 
 
 class Request:

@@ -8,6 +8,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from serai.gateway.models.express import Express
+    from serai.gateway.models.relay import Watcher
     from serai.gateway.pool import Pool
 
 Headers = list[tuple[bytes, bytes]]
@@ -111,6 +112,7 @@ class Upstream(asyncio.Protocol):
         "reused",
         "sending",
         "transport",
+        "watcher",
     )
 
     def __init__(self, address: Address, pool: "Pool") -> None:
@@ -123,6 +125,8 @@ class Upstream(asyncio.Protocol):
         self.sending = False
         """The request's body is not complete yet, so the connection cannot be used again."""
         self.idle_since = 0.0
+        self.watcher: Watcher | None = None
+        """Reads the streams that are passed on as they come."""
         self._trailers = Ignored()
         self._reset()
 

@@ -33,6 +33,7 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         answered_by: the model that the answer names; empty when it names none.
         error: code of the error that was answered; empty for none.
         origin: whose error it is, ``platform`` or ``provider``; empty for none.
+        called: the model in the path, where that may not be the one that answered.
     """
 
     request_id: str
@@ -54,6 +55,7 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     answered_by: str = ""
     error: str = ""
     origin: str = ""
+    called: str = ""
 
     def untold(self) -> bool:
         """Whether a provider may have used tokens that it did not tell."""
@@ -64,7 +66,7 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return max(self.output_tokens, self.total_tokens - self.input_tokens)
 
 
-_GAP = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+GAP = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
 _LARGEST_ANSWER = 1024 * 1024
 _TAIL = 64 * 1024
@@ -150,7 +152,7 @@ class StreamMeter:
         look = max(0, len(held) - 3)
         held += data
         start = 0
-        for gap in _GAP.finditer(held, look):
+        for gap in GAP.finditer(held, look):
             # CR LF CR | LF may be cut between two reads: a gap at the very end is complete anyway
             event = bytes(held[start : gap.end()])
             start = gap.end()

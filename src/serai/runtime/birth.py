@@ -200,6 +200,7 @@ def keep_trace(
         masks=tuple(birth.masks.values()),
         tree=Path(birth.tree or place.setup.tree).name,
         mounts=tuple(mount.path for mount in birth.mounts),
+        token=birth.token,
     )
     traces.write_trace(directory, trace)
     return trace

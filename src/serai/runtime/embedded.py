@@ -131,7 +131,11 @@ class EmbeddedRuntime:
             RuntimeProblem: anything else; nothing of the attempt is left.
         """
         check_plan(plan)
+        self._check_memory(plan)
         return await self._create(plan)
+
+    def _check_memory(self, plan: SandboxPlan) -> None:
+        refuse_memory(plan, self.name)
 
     async def _create(
         self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
@@ -162,49 +166,49 @@ class EmbeddedRuntime:
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """Whether the first process of this very run still lives."""
-        return is_running(_trace_of(handle))
+        return is_running(trace_of(handle))
 
     async def suspend(self, handle: SandboxHandle) -> None:
         """See Runtime.suspend."""
-        await self.sleepers.suspend(handle.id, _trace_of(handle))
+        await self.sleepers.suspend(handle.id, trace_of(handle))
 
     async def resume(self, handle: SandboxHandle) -> None:
         """See Runtime.resume."""
-        await self.sleepers.resume(handle.id, _trace_of(handle))
+        await self.sleepers.resume(handle.id, trace_of(handle))
 
     async def suspended(self, handle: SandboxHandle) -> bool:
         """See Runtime.suspended."""
-        return freezer.is_frozen(_trace_of(handle))
+        return freezer.is_frozen(trace_of(handle))
 
     async def attach(self, handle: SandboxHandle) -> None:
         """Connect the network of a running sandbox with a new egress process."""
         if self._egress:
             details = {"id": handle.id, "egress": self._egress}
-            await self._send("network", _trace_of(handle), details)
+            await self._send("network", trace_of(handle), details)
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
         check_id(handle.id)
-        trace = _trace_of(handle)
+        trace = trace_of(handle)
         async with self._turn(handle.id):
             await asyncio.to_thread(self._stop, handle.id, trace)
 
     async def destroy(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
         """End the sandbox in every run we know of and remove all there is of it."""
         check_id(sandbox_id)
-        trace = _trace_of(handle) if handle is not None else None
+        trace = trace_of(handle) if handle is not None else None
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._destroy, sandbox_id, trace)
 
     async def mount(self, handle: SandboxHandle, mount: Mount) -> None:
         """See Runtime.mount."""
         async with self._turn(handle.id):
-            await self.disks.mount(mount, _trace_of(handle), self._send)
+            await self.disks.mount(mount, trace_of(handle), self._send)
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """See Runtime.unmount."""
         async with self._turn(handle.id):
-            await self._send("unmount", _trace_of(handle), {"path": path})
+            await self._send("unmount", trace_of(handle), {"path": path})
 
     async def leftovers(self) -> list[str]:
         """Ids with a directory, a socket or a control group here."""
@@ -264,15 +268,9 @@ class EmbeddedRuntime:
         await self.destroy(_TRIAL, None)
         handle = await self._create(plan, trial=masks)
         await self.destroy(_TRIAL, handle)
-        return _trace_of(handle).network
-
-    def _checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
-        """The directory of the checkpoint that it goes on with, and the tree that this is of."""
-        refuse_memory(plan, self.name)
-        return "", ""
+        return trace_of(handle).network
 
     def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
-        memory, tree = self._checkpoint_of(plan)
         api_socket, port_socket = self._storage.sockets(plan.id)
         defaults = choice.environment(plan.hostname)
         return Birth(
@@ -298,8 +296,6 @@ class EmbeddedRuntime:
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
             saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
-            memory=memory,
-            tree=tree,
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -391,7 +387,8 @@ def _not_started() -> RuntimeProblem:
     return RuntimeProblem("the embedded runtime was not started: call start() first")
 
 
-def _trace_of(handle: SandboxHandle) -> Trace:
+def trace_of(handle: SandboxHandle) -> Trace:
+    """The trace that a handle of ours holds."""
     try:
         return msgspec.json.decode(handle.state, type=Trace)
     except msgspec.DecodeError as error:

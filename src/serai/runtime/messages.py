@@ -78,9 +78,10 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     the sandbox is shown the host's directories. ``services`` are processes that it starts itself.
     ``saved`` are directories of saved files that the sandbox starts from, the topmost first.
     ``memory`` is the directory of a checkpoint to go on with, made with the interpreter ``tree``;
-    both are empty for a start from the beginning. ``egress`` is the socket of the egress process,
-    empty for no network; ``authority`` the certificates (PEM) that programs inside shall trust
-    besides those of the image.
+    both are empty for a start from the beginning. ``token`` is that of its line, if it has one, see
+    ``serai.runtime.guest.line``. ``egress`` is the socket of the egress process, empty for no
+    network; ``authority`` the certificates (PEM) that programs inside shall trust besides those of
+    the image.
     """
 
     request: int
@@ -103,6 +104,7 @@ class Birth(msgspec.Struct, frozen=True, kw_only=True, tag="birth"):
     saved: tuple[str, ...] = ()
     memory: str = ""
     tree: str = ""
+    token: str = ""
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True, tag="errand"):
@@ -139,6 +141,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
         network: what of its network was connected at its birth, see ``serai.runtime.network``.
         tree: name of the interpreter tree that it runs from; empty for forks of the launcher.
         mounts: where volumes and drives were mounted at its birth.
+        token: of its line, see ``serai.runtime.guest.line``.
     """
 
     pid: int
@@ -153,6 +156,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True):
     network: str = ""
     tree: str = ""
     mounts: tuple[str, ...] = ()
+    token: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,15 +16,17 @@ _ERROR = 2
 _NESTED = 0x8000
 _HEADER = struct.Struct("=IHHII")
 
-_NEW_ADDRESS, _NEW_ROUTE, _NO_DUPLICATE_DETECTION = 20, 24, 0x02
-_LOOPBACK_INDEX = 1
-_TABLE_LOCAL, _PROTOCOL_BOOT, _SCOPE_HOST, _SCOPE_UNIVERSE, _TYPE_LOCAL = 255, 3, 254, 0, 2
+_NEW_LINK, _NEW_ADDRESS, _NEW_ROUTE, _NO_DUPLICATE_DETECTION = 16, 20, 24, 0x02
+_LOOPBACK_INDEX, _UP = 1, 1
+_LINK_NAME, _LINK_INFO, _INFO_KIND, _INFO_DATA, _VETH_PEER = 3, 18, 1, 2, 1
+_TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST, _TYPE_UNICAST, _TYPE_LOCAL = 0, 253, 254, 1, 2
 
 _NFTABLES = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _NEW_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 3, 6
 _INET = 1
-_TABLE = "serai1"
+_TABLE = "serai2"
 """With the number of the rules' version: see ``Ruleset.apply``."""
 HOOK_IN, HOOK_OUT = 0, 3
 """NF_INET_PRE_ROUTING and NF_INET_LOCAL_OUT."""
@@ -106,6 +108,48 @@ def route_everything_here(source: str) -> None:
     head = (family, 0, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, scope, _TYPE_LOCAL, 0)
     body = struct.pack("=BBBBBBBBI", *head)
     body += _attribute(4, struct.pack("=I", _LOOPBACK_INDEX)) + _attribute(7, packed)
+    _exchange(_ROUTE, _message(_NEW_ROUTE, _ACK | _CREATE | _REPLACE, 1, body), 1)
+
+
+def make_pair(name: str, other: str) -> None:
+    """Two interfaces, each of which gets what is sent by the other one."""
+    nothing = struct.pack("=BBHiII", 0, 0, 0, 0, 0, 0)
+    peer = _nest(_VETH_PEER, nothing, _text(_LINK_NAME, other))
+    info = _nest(_LINK_INFO, _text(_INFO_KIND, "veth"), _nest(_INFO_DATA, peer))
+    body = nothing + _text(_LINK_NAME, name) + info
+    _exchange(_ROUTE, _message(_NEW_LINK, _ACK | _CREATE | _EXCLUSIVE, 1, body), 1)
+
+
+def raise_link(name: str) -> None:
+    """Let an interface be used."""
+    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), _UP, _UP)
+    _exchange(_ROUTE, _message(_NEW_LINK, _ACK, 1, body), 1)
+
+
+def add_link_address(name: str, address: str, prefix: int) -> None:
+    """Give an interface an address in a network of its own; one it has already is kept."""
+    family, packed = _packed(address)
+    head = (family, prefix, 0, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
+    body = struct.pack("=BBBBI", *head) + _attribute(1, packed) + _attribute(2, packed)
+    _exchange(_ROUTE, _message(_NEW_ADDRESS, _ACK | _CREATE | _REPLACE, 1, body), 1)
+
+
+def route_all_by(name: str, gateway: str) -> None:
+    """Send everything by an interface to a gateway there."""
+    family, packed = _packed(gateway)
+    head = (family, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_BOOT, _SCOPE_UNIVERSE, _TYPE_UNICAST, 0)
+    body = struct.pack("=BBBBBBBBI", *head) + _attribute(5, packed)
+    body += _attribute(4, struct.pack("=I", socket.if_nametoindex(name)))
+    _exchange(_ROUTE, _message(_NEW_ROUTE, _ACK | _CREATE | _REPLACE, 1, body), 1)
+
+
+def except_from_here(name: str, address: str) -> None:
+    """Reach one address by an interface, although ``route_everything_here`` took them all."""
+    family, packed = _packed(address)
+    size = len(packed) * 8
+    head = (family, size, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, _SCOPE_LINK, _TYPE_UNICAST, 0)
+    body = struct.pack("=BBBBBBBBI", *head) + _attribute(1, packed)
+    body += _attribute(4, struct.pack("=I", socket.if_nametoindex(name)))
     _exchange(_ROUTE, _message(_NEW_ROUTE, _ACK | _CREATE | _REPLACE, 1, body), 1)
 
 

@@ -20,6 +20,9 @@ from serai.runtime import linux, netlink
 
 OWN_ADDRESS, OWN_ADDRESS_6 = "192.0.0.8", "fd53:4552:4149::8"
 """What a sandbox takes its own address for: the dummy address of RFC 7600, and a local one."""
+GUEST_ADDRESS, GUEST_GATEWAY, _GUEST_PREFIX = "192.0.0.13", "192.0.0.14", 30
+_GUEST_SIDE, _OUR_SIDE = "eth0", "outside"
+"""Of a sandbox with a kernel of its own, which takes one end of a pair of interfaces."""
 PROXY_ADDRESS, PROXY_PORT = "192.0.0.9", 3128
 """Where clients that ask for a proxy find one."""
 _LISTEN, _LISTEN_6, _LISTEN_PORT = "127.83.82.65", "fd53:4552:4149::65", 9
@@ -56,6 +59,7 @@ def make_rules() -> netlink.Ruleset:
         [*netlink.destined_to(OWN_ADDRESS), netlink.verdict(netlink.ACCEPT)],
         [*netlink.destined_to(OWN_ADDRESS_6), netlink.verdict(netlink.ACCEPT)],
     ]
+    guest = [[*netlink.destined_to(GUEST_ADDRESS), netlink.verdict(netlink.ACCEPT)]]
     ask = [*netlink.version_is(4), *netlink.protocol_is(_UDP), *netlink.port_is(_DNS_PORT)]
     ask_by_tcp = [*netlink.version_is(4), *netlink.protocol_is(_TCP), *netlink.port_is(_DNS_PORT)]
     to_us = netlink.hand_to(_LISTEN, _LISTEN_PORT)
@@ -82,7 +86,7 @@ def make_rules() -> netlink.Ruleset:
         "out",
         netlink.HOOK_OUT,
         _OUTPUT,
-        [*everywhere, *own, passing, [*ask, netlink.verdict(netlink.ACCEPT)]],
+        [*everywhere, *own, *guest, passing, [*ask, netlink.verdict(netlink.ACCEPT)]],
     )
     return ruleset
 
@@ -145,10 +149,33 @@ def _enter(pid: int, namespace: str) -> None:
         os.close(descriptor)
 
 
+def prepare_pair() -> None:
+    """In a new namespace: the interfaces of a sandbox with a kernel of its own.
+
+    That kernel takes over what it finds on its end. Ours stays down and without an address until
+    ``attach``, or it would take that as well.
+    """
+    netlink.make_pair(_GUEST_SIDE, _OUR_SIDE)
+    netlink.add_link_address(_GUEST_SIDE, GUEST_ADDRESS, _GUEST_PREFIX)
+    netlink.raise_link(_GUEST_SIDE)
+    netlink.route_all_by(_GUEST_SIDE, GUEST_GATEWAY)
+    linux.raise_loopback()
+
+
+def _join_pair() -> None:
+    """Be the gateway of a kernel on the other end, if there is a pair here."""
+    if all(name != _OUR_SIDE for _, name in socket.if_nameindex()):
+        return
+    netlink.raise_link(_OUR_SIDE)
+    netlink.add_link_address(_OUR_SIDE, GUEST_GATEWAY, _GUEST_PREFIX)
+    netlink.except_from_here(_OUR_SIDE, GUEST_ADDRESS)
+
+
 def _open(rules: netlink.Ruleset) -> tuple[str, list[tuple[str, socket.socket]]]:
     with_ipv6 = netlink.has_ipv6() and Path("/proc/net/if_inet6").exists()
     netlink.add_address(OWN_ADDRESS)
     netlink.route_everything_here(OWN_ADDRESS)
+    _join_pair()
     if with_ipv6:
         with_ipv6 = _route_ipv6()
     try:

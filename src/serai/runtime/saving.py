@@ -18,6 +18,7 @@ Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
 Turn = Callable[[str], AbstractAsyncContextManager[None]]
 _SAVED = re.compile(r"[a-z0-9_]{1,40}")
 SETTLED = "settled"
+_ONLY_FILES = "the runtime of this sandbox cannot keep processes and memory"
 _FULL = (f"[Errno {errno.ENOSPC}]", f"[Errno {errno.EDQUOT}]")
 
 
@@ -31,9 +32,6 @@ class SavedFiles:
         end: ends a sandbox's processes; runs in a thread, holding that lock.
         pins: which image the files belong to.
     """
-
-    why_not = "the runtime of this sandbox cannot keep processes and memory"
-    """Why no more than files are kept."""
 
     def __init__(
         self,
@@ -80,10 +78,16 @@ class SavedFiles:
         self, kind: str, sandbox_id: str, target: Path, memory: Path, contents: Contents | None
     ) -> Saved:
         """Keep what is wanted, and possible; the caller has the turn."""
+        return await self._keep_files(kind, sandbox_id, target, contents, _ONLY_FILES)
+
+    async def _keep_files(
+        self, kind: str, sandbox_id: str, target: Path, contents: Contents | None, why: str
+    ) -> Saved:
+        """Keep files; refuse whoever wants more, with the reason."""
         if contents == "memory":
-            raise Incapable(self.why_not)
+            raise Incapable(why)
         size = await self._copy(kind, sandbox_id, target)
-        return Saved(size=int(size), why="" if contents else self.why_not)
+        return Saved(size=int(size), why="" if contents else why)
 
     async def _copy(self, kind: str, sandbox_id: str, target: Path, **more: str) -> str:
         source = self._storage.directory(sandbox_id)

@@ -24,7 +24,6 @@ class Storage:
         self.sandboxes = self.root / "sandboxes"
         self.layers = self.root / "layers"
         self._saved = self.root / "saved"
-        self._memories = "memory", "saved-memory"
         self._packed = self.root / "archived"
         self._trash = self.root / "trash"
         self._sockets = self.root / "run"
@@ -38,8 +37,8 @@ class Storage:
         self.pool.open()
         if self.pool.is_open:
             (self.pool.top / "saved").mkdir(exist_ok=True, mode=0o700)
-        for name in self._memories:
-            (self._large / name).mkdir(exist_ok=True, mode=0o700)
+        for place in self._places("memory", "saved-memory"):
+            place.mkdir(exist_ok=True, mode=0o700)
         self.empty_trash()
 
     def _socket_directory(self) -> Path:
@@ -108,23 +107,27 @@ class Storage:
             return plain
         return self.pool.top / "saved" / saved_id
 
-    @property
-    def _large(self) -> Path:
-        """Where there is a limit for all, if anywhere."""
-        return self.pool.top if self.pool.is_open else self.root
+    def _places(self, *names: str) -> list[Path]:
+        """Directories of these names: those from before there was a pool, and in it."""
+        tops = [self.root, *([self.pool.top] if self.pool.is_open else [])]
+        return [top / name for top in tops for name in names]
 
     def memory(self, sandbox_id: str) -> Path:
         """The checkpoint that a sandbox which was never started begins with."""
-        return self._large / "memory" / sandbox_id
+        return self._first("memory", sandbox_id)
 
     def saved_memory(self, saved_id: str) -> Path:
-        """The checkpoint that belongs to a set of saved files."""
-        return self._large / "saved-memory" / saved_id
+        """The checkpoint that belongs to a set of saved files; see ``directory``."""
+        return self._first("saved-memory", saved_id)
+
+    def _first(self, name: str, key: str) -> Path:
+        """Where it is, or is to be made."""
+        places = [place / key for place in self._places(name)]
+        return next((path for path in places if path.exists()), places[-1])
 
     def known_saved(self) -> list[str]:
         """Ids of sets of saved files, also of those that were never completed."""
-        places = [self._saved, *([self.pool.top / "saved"] if self.pool.is_open else [])]
-        places.append(self._large / "saved-memory")
+        places = self._places("saved", "saved-memory")
         paths = [path for place in places for path in place.iterdir()]
         return sorted({path.name.removesuffix(".new") for path in paths})
 

@@ -121,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._switching = False
         self._header_bytes = 0
         self._active: Request | None = None
+        self._answering = False
         self.closed = False
         self.transport: asyncio.Transport
 
@@ -249,6 +250,7 @@ class Connection(asyncio.Protocol):
         """
         if self.closed or self.transport.is_closing():
             raise Disconnected
+        self._answering = True
         self.transport.write(data)
         while not self._writable and not self.closed:
             self._drained = asyncio.get_running_loop().create_future()
@@ -263,11 +265,23 @@ class Connection(asyncio.Protocol):
             self.transport.write(head(status, JSON_TYPE, {}, tail) + body)
         self.transport.close()
 
+    def interrupt(self, why: str) -> None:
+        """Come to an end now: what has no answer yet gets 503, and what has half of one is cut."""
+        if self.closed or self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        if self._active is not None and not self._answering:
+            self._active = None
+            self._refuse(503, why)
+        self.transport.close()
+        if self._task is not None:
+            self._task.cancel()
+
     async def _serve(self) -> None:
         keep = True
         try:
             while keep and self._waiting and not self.closed:
                 request = self._active = self._waiting.popleft()
+                self._answering = False
                 keep = await self._serve_one(request)
                 self._active = None
                 self.update_reading()

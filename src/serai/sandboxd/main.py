@@ -17,6 +17,7 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 from serai.sandboxd.code_routes import Coder, CodeRoutes
 from serai.sandboxd.code_tools import CodeTools
@@ -102,9 +103,10 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
         config: ``id``, ``hostname``, ``environment`` (a map), ``home`` and ``workdir``;
             optional ``limits``, a :class:`~serai.sandboxd.processes.Limits`; ``services``,
             processes to start at once: maps with ``name``, ``command``, ``working_dir``,
-            ``ports`` and ``restarts``; ``changes``, called with what takes such a map, in any
-            thread, once this has become a copy of the sandbox; and ``proc``, a descriptor of a
-            ``/proc`` that can be written to where the visible one cannot.
+            ``ports`` and ``restarts``; ``follow``, called with what to do, in any thread, when this
+            has become a copy of the sandbox (a function of such a map), and when connections are
+            about to be cut (of nothing); and ``proc``, a descriptor of a ``/proc`` that can be
+            written to where the visible one cannot.
     """
     code = 1
     try:
@@ -230,6 +232,25 @@ def _prepared() -> Api:
     return Api()
 
 
+def _added(connections: WeakSet[Connection], new: Connection) -> Connection:
+    connections.add(new)
+    return new
+
+
+def _follow(config: Mapping[str, object], api: Api, connections: WeakSet[Connection]) -> None:
+    follow, loop = config.get("follow"), asyncio.get_running_loop()
+
+    def interrupt() -> None:
+        for connection in list(connections):
+            connection.interrupt("a snapshot of the sandbox is being taken: ask again")
+
+    if callable(follow):
+        follow(
+            lambda told: loop.call_soon_threadsafe(api.take_over, told),
+            lambda: loop.call_soon_threadsafe(interrupt),
+        )
+
+
 async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
@@ -238,16 +259,17 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
-    subscribe = config.get("changes")
-    if callable(subscribe):
-        subscribe(lambda told: loop.call_soon_threadsafe(api.take_over, told))
+    connections = WeakSet[Connection]()
+    _follow(config, api, connections)
     stopped = asyncio.Event()
     if os.getpid() != 1:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
     expected = api.table.expects
     servers = [
-        await loop.create_unix_server(lambda: Connection(api.router), sock=listener, backlog=1024),
+        await loop.create_unix_server(
+            lambda: _added(connections, Connection(api.router)), sock=listener, backlog=1024
+        ),
         await loop.create_unix_server(lambda: PortClient(expected), sock=port, backlog=1024),
     ]
     await stopped.wait()

@@ -1,15 +1,18 @@
 """What must change in the body of a model call."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from serai.kernel.errors import BadRequest
 
 _TRUE = msgspec.Raw(b"true")
-_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Rewritten(msgspec.Struct, frozen=True, gc=False):
+class Rewritten(NamedTuple):
     """A model call's body as the provider gets it.
 
     Attributes:
@@ -19,6 +22,26 @@ class Rewritten(msgspec.Struct, frozen=True, gc=False):
 
     body: bytes
     strip: bool
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """What must change in the bodies of an operation.
+
+    Attributes:
+        model: what their ``model`` becomes, as JSON; None keeps the caller's.
+        adds: put it also into a body that has none.
+        completions: the operation knows ``stream_options``.
+    """
+
+    model: msgspec.Raw | None
+    adds: bool
+    completions: bool
+
+
+def change_to(model: str | None, *, adds: bool = True, completions: bool) -> Change:
+    """The change to a model's name."""
+    raw = None if model is None else msgspec.Raw(msgspec.json.encode(model))
+    return Change(raw, adds, completions)
 
 
 def rewrite(body: bytes, model: str | None, *, adds: bool = True, completions: bool) -> Rewritten:
@@ -33,20 +56,25 @@ def rewrite(body: bytes, model: str | None, *, adds: bool = True, completions: b
     Raises:
         BadRequest: the body is not a JSON object, or ``stream_options`` is none.
     """
-    streams = completions and b'"stream"' in body
-    if model is None and not streams:
-        return Rewritten(body, False)
+    return Rewritten(*changed(body, change_to(model, adds=adds, completions=completions)))
+
+
+def changed(body: bytes, change: Change) -> tuple[bytes, bool]:
+    """The two values of ``rewrite``, for a change that is made many times."""
+    model = change.model
+    if model is None and not (change.completions and b'"stream"' in body):
+        return body, False
     try:
-        fields = _fields.decode(body)
-        asks = streams and bytes(fields.get("stream", b"")) == b"true"
+        fields = _decode(body)
+        asks = change.completions and "stream" in fields and bytes(fields["stream"]) == b"true"
         strip = asks and _ask_for_usage(fields)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadRequest(f"The body of a model call must be a JSON object: {error}.") from error
-    if model is not None and (adds or "model" in fields):
-        fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    if model is not None and (change.adds or "model" in fields):
+        fields["model"] = model
     elif not strip:
-        return Rewritten(body, False)
-    return Rewritten(msgspec.json.encode(fields), strip)
+        return body, False
+    return _encode(fields), strip
 
 
 def _ask_for_usage(fields: dict[str, msgspec.Raw]) -> bool:

@@ -14,15 +14,25 @@ import msgspec
 
 from serai.gateway.admission import admit_call, demand_workload
 from serai.gateway.credentials import Credential
-from serai.gateway.familiar import CREDENTIAL, HOST, LENGTH, ODD, TYPE, Familiar, of_request
+from serai.gateway.familiar import (
+    CHUNKED,
+    CREDENTIAL,
+    HOST,
+    LENGTH,
+    ODD,
+    STREAM,
+    TYPE,
+    Familiar,
+    of_request,
+)
 from serai.gateway.forwarding import status_start
-from serai.gateway.models.bodies import rewrite
+from serai.gateway.models.bodies import changed
 from serai.gateway.models.counts import Tally, model_named, read_answer
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.plans import Plan
-from serai.gateway.models.timing import timing_key
+from serai.gateway.models.relay import Relay
 from serai.gateway.models.token_policies import meter_call
-from serai.gateway.request import Request, Sink
+from serai.gateway.request import Request
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Caller, Upstream
 from serai.gateway.usage import ModelUsage
@@ -35,16 +45,28 @@ if TYPE_CHECKING:
 
 _LARGEST_ANSWER = 1024 * 1024
 _OK = status_start(200)
+_OK_LINE = b"HTTP/1.1 200 OK\r\n"
+_JSON = LENGTH | TYPE
+_EVENTS = STREAM | CHUNKED
 _NEEDED = HOST | LENGTH | CREDENTIAL
 _REMEMBERED = 1024
 _LONGEST_HEAD = 2048
 _FIRST_LINE = re.compile(rb"POST (/[!-~]{1,511}) HTTP/1\.1")
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class Head(msgspec.Struct, gc=False):
     """A request's head, read: what it addresses, who sent it, and what of it passes on.
 
-    ``length`` is that of the body in bytes; ``lines`` are the header lines as they came.
+    Attributes:
+        target: what it addresses.
+        host: the ``Host`` field.
+        token: the credential.
+        length: that of the body in bytes.
+        passed: the lines that the provider gets.
+        lines: the header lines as they came.
+        plan: the plan by which it was sent last.
+        start: what the provider then gets, up to the request's id.
+        domains: those of the route table when the host was found to be ours.
     """
 
     target: Target
@@ -53,6 +75,22 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     length: int
     passed: bytes
     lines: list[bytes]
+    plan: Plan | None = None
+    start: bytes = b""
+    domains: object = None
+
+    def follow(self, plan: Plan) -> None:
+        """Prepare to be sent by this plan."""
+        defaults = b""
+        if plan.defaults:
+            names = {line.partition(b":")[0].lower() for line in self.lines}
+            defaults = b"".join(line for name, line in plan.defaults if name not in names)
+        fields = self.passed, defaults, plan.fields
+        self.plan = plan
+        self.start = b"POST%b%b%b%baccept-encoding: identity\r\nx-request-id: " % (
+            plan.start(None),
+            *fields,
+        )
 
 
 class Heads(dict[bytes, Head | None]):
@@ -89,83 +127,70 @@ class Heads(dict[bytes, Head | None]):
                 seen |= mark
                 values[mark] = value
             passed.append(kept)
-        if seen | TYPE != _NEEDED | TYPE:
+        length = int(values.get(LENGTH, b"0"))
+        if seen | TYPE != _NEEDED | TYPE or not 0 < length <= limits.model_body_bytes:
             return None
         token = values[CREDENTIAL].decode("latin-1")
-        return Head(target, values[HOST], token, int(values[LENGTH]), b"".join(passed), lines)
+        return Head(target, values[HOST], token, length, b"".join(passed), lines)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
     """Start the call in ``data``, the first bytes of a message; False leaves it to the parser."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or client.flow.write_paused:
-        return False
-    gateway = client.gateway
-    head = gateway.heads[data[:end]]
-    if head is None or gateway.sites.target(head.host, b"/") is not None:
-        return False
-    body = data[end + 4 :]
-    if not body or not len(body) == head.length <= gateway.limits.model_body_bytes:
-        return False
-    return _send(client, head, body)
-
-
-def _admit(gateway: "Gateway", head: Head) -> tuple[Principal, Plan] | None:
-    """Who calls which operation; None where that needs the long way.
-
-    Raises:
-        SeraiError: the long way will refuse it too, and tell the caller.
-    """
-    principal = gateway.authenticator.cached(head.token)
-    if principal is None:
-        return None
-    demand_workload(principal, head.target)
-    route = admit_call(gateway, principal, head.target)
-    if not route.plain or route.strict or route.api.service_account:
-        return None
-    return principal, gateway.plans.find(route, head.target.rest)
-
-
-def _send(client: "GatewayProtocol", head: Head, body: bytes) -> bool:
     started = time.time()
     gateway = client.gateway
-    strip = False
-    try:
-        admitted = _admit(gateway, head)
-        if admitted is None:
-            return False
-        principal, plan = admitted
-        if plan.rewrites:
-            rewritten = rewrite(
-                body, plan.model, adds=plan.adds_model, completions=plan.completions
-            )
-            body, strip = rewritten.body, rewritten.strip
-    except SeraiError:
+    raw, _, body = data.partition(b"\r\n\r\n")
+    if not body or client.flow.write_paused:
         return False
+    if gateway.log_every or gateway.tracer is not None:
+        return False
+    head = gateway.heads[raw]
+    if head is None or len(body) != head.length:
+        return False
+    if head.domains is not gateway.routes.domains:
+        if gateway.sites.target(head.host, b"/") is not None:
+            return False
+        head.domains = gateway.routes.domains
+    try:
+        principal = gateway.authenticator.cached(head.token)
+        plan = None if principal is None else _admit(gateway, principal, head)
+        if principal is None or plan is None:
+            return False
+        body, strip = changed(body, plan.change)
+    except SeraiError:
+        return False  # the long way will refuse it too, and tell the caller
     upstream = gateway.pool.take(plan.address, repeatable=False)
     if upstream is None:
         return False
-    request_id = gateway.next_request_id()
-    call = Express(
-        client, head, principal, plan, strip, request_id.encode("ascii"), upstream, started
-    )
-    call.sink = call
+    name = gateway.next_request_id()
+    request_id = name.encode("ascii")
+    sent = time.time()
+    call = Express(client, head, principal, plan, strip, name, request_id, upstream, started, sent)
     client.begin_express(call)
     upstream.caller = cast(Caller, call)
     upstream.sending = False
-    call.sent = time.time()
-    upstream.transport.write(_message(head, plan, call.request_id, body))
+    length = b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+    upstream.transport.write(b"".join((head.start, request_id, length, body)))
     return True
 
 
-def _message(head: Head, plan: Plan, request_id: bytes, body: bytes) -> bytes:
-    defaults = b""
-    if plan.defaults:
-        names = {line.partition(b":")[0].lower() for line in head.lines}
-        defaults = b"".join(line for name, line in plan.defaults if name not in names)
-    return (
-        b"POST%b%b%b%baccept-encoding: identity\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b"
-    ) % (plan.start(None), head.passed, defaults, plan.fields, request_id, len(body), body)
+def _admit(gateway: "Gateway", principal: Principal, head: Head) -> Plan | None:
+    """How the call goes on; None where that needs the long way.
+
+    Raises:
+        SeraiError: it may not.
+    """
+    target = head.target
+    if principal.scopes is not None:
+        demand_workload(principal, target)
+    route = admit_call(gateway, principal, target)
+    plan = head.plan
+    if plan is not None and plan.route is route:
+        return plan
+    if not route.plain or route.strict or route.api.service_account:
+        return None
+    plan = gateway.plans.find(route, target.rest)
+    head.follow(plan)
+    return plan
 
 
 def _field(line: bytes) -> tuple[bytes, bytes]:
@@ -181,16 +206,21 @@ class Express(msgspec.Struct):
     principal: Principal
     plan: Plan
     strip: bool
+    name: str
     request_id: bytes
     upstream: Upstream
     started: float
-    sent: float = 0.0
-    sink: Sink | None = None
+    sent: float
     keep_alive: bool = True
     complete: bool = True
     expects: bool = False
     head_only: ClassVar[bool] = False
     express: ClassVar[bool] = True
+
+    @property
+    def sink(self) -> "Express":
+        """Who handles the request: itself."""
+        return self
 
     # -- the client's side, once it is under way
     def lost(self) -> None:
@@ -211,15 +241,17 @@ class Express(msgspec.Struct):
 
     # -- the upstream's side
     def whole(self, data: bytes) -> bool:
-        """Answer the client if ``data`` is a whole plain answer; else the long way must read it."""
-        head = data.find(b"\r\n\r\n")
-        first, *lines = data[:head].split(b"\r\n")
-        if head < 0 or first != b"HTTP/1.1 200 OK" or not self.keep_alive:
+        """Answer the client if ``data`` is a whole plain answer; else the long way must read it.
+
+        The beginning of a plain stream of events is passed on too, and the rest by a Relay.
+        """
+        head, gap, body = data.partition(b"\r\n\r\n")
+        if not gap or not head.startswith(_OK_LINE) or not self.keep_alive:
             return False
         familiar = self.client.gateway.familiar_answers
         out = [_OK]
         length, seen = b"", 0
-        for line in lines:
+        for line in head[17:].split(b"\r\n"):
             mark, passed, value = familiar[line]
             if mark:
                 if mark & seen or mark == ODD:
@@ -227,56 +259,71 @@ class Express(msgspec.Struct):
                 seen |= mark
                 if mark == LENGTH:
                     length = value
-                    continue
-            out.append(passed)
-        body = data[head + 4 :]
-        if seen != LENGTH | TYPE or len(body) != int(length) or len(body) > _LARGEST_ANSWER:
+            if passed:
+                out.append(passed)
+        if seen == _JSON:
+            return self._answer(out, length, body)
+        if seen != _EVENTS:
             return False
-        tally = Tally()
+        sizes = self.client.gateway.chunk_sizes
+        return Relay(self, head + gap, sizes).begin(out, body)
+
+    def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
+        if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
+            return False
         try:
             report = read_answer(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         if report.__class__ is list:
             return False
+        tally = Tally()
         if report is not None:
             report.add_to(tally)
-        fields = b"".join(out)
-        took = max(0.0, time.time() - self.started)
-        before = self.sent - self.started
-        timing = self.client.gateway.timings[timing_key(before, took - before)]
-        self._settle(
-            b"%b%bcontent-length: %b\r\nx-request-id: %b\r\n\r\n%b"
-            % (fields, timing, length, self.request_id, body),
-            tally,
-            took,
-        )
+        now = time.time()
+        timing = self.timing(now)
+        out += (timing, b"content-length: ", length, b"\r\nx-request-id: ")
+        out += (self.request_id, b"\r\n\r\n", body)
+        self.settle(b"".join(out), tally, now, streamed=False, first=now)
         return True
 
-    def _settle(self, answer: bytes, tally: Tally, took: float) -> None:
+    def timing(self, now: float) -> bytes:
+        """The line that tells how long we took, and how long the provider did."""
+        sent = self.sent  # what follows is timing_key, without the call
+        key = int((now - sent) * 10_000) << 40 | int((sent - self.started) * 100_000)
+        return self.client.gateway.timings[key]
+
+    def settle(
+        self, last: bytes, tally: Tally, now: float, *, streamed: bool, first: float
+    ) -> None:
+        """Send the last of the answer, count, and go on with the connection's next request.
+
+        ``first`` is when the answer's body began.
+        """
         upstream, client = self.upstream, self.client
         upstream.caller = None
         gateway = client.gateway
         gateway.pool.give_back(upstream)
-        client.write(answer)
+        client.write(last)
+        plan, started = self.plan, self.started
         usage = ModelUsage(
-            request_id=self.request_id.decode("ascii"),
+            request_id=self.name,
             status=200,
             input_tokens=tally.input,
             output_tokens=tally.output,
             total_tokens=tally.total,
-            started=self.started,
-            duration=took,
-            streamed=False,
+            started=started,
+            duration=now - started if now > started else 0.0,
+            streamed=streamed,
             counted=tally.counted,
-            first_byte=took,
-            operation=self.plan.operation,
+            first_byte=first - started if first > started else 0.0,
+            operation=plan.operation,
             cached_tokens=tally.cached,
             reasoning_tokens=tally.reasoning,
-            answered_by=model_named(tally.model),
+            answered_by="" if tally.model is None else model_named(tally.model),
         )
-        meter_call(gateway, self.plan.route, self.principal, usage)
-        client.answered()
+        meter_call(gateway, plan.route, self.principal, usage)
+        client.answered_express(self.keep_alive)
 
     def broken(self, upstream: Upstream, reason: str) -> None:
         self.unfold().broken(upstream, reason)
@@ -290,7 +337,6 @@ class Express(msgspec.Struct):
     def unfold(self) -> ModelExchange:
         """Become the exchange that handles everything."""
         client, upstream = self.client, self.upstream
-        self.sink = None
         headers = [_field(line) for line in self.head.lines]
         request = Request(b"POST", self.head.target.path(), headers, self.keep_alive)
         request.complete = True

@@ -6,7 +6,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from serai.catalog.provider_api import place_of
+from serai.catalog.provider_api import asks_model, place_of
+from serai.gateway.models.bodies import Change, change_to
 from serai.gateway.models.naming import operation_of
 from serai.gateway.problems import RouteNotFound
 from serai.gateway.routes import ModelRoute
@@ -57,6 +58,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         adds_model: put it into a body without one.
         completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
+        change: what then changes in it; from the three before it.
+        asks: a POST asks the model, so that another place can answer it as well.
         operation: what OpenTelemetry calls it.
     """
 
@@ -73,6 +76,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     adds_model: bool
     completions: bool
     rewrites: bool
+    change: Change
+    asks: bool
     operation: str
 
     def start(self, query: bytes | None) -> bytes:
@@ -89,7 +94,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 
 class Plans:
-    """Remembers plans by model and path."""
+    """Remembers plans by place and path."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Plan] = {}
@@ -102,7 +107,7 @@ class Plans:
             BadRequest: the path climbs with dot segments.
             ServiceUnavailable: the model's base URL is none.
         """
-        key = (route.resource_id, rest)
+        key = (route.place, rest)
         plan = self._known.get(key)
         if plan is None or plan.route is not route:
             plan = make_plan(route, rest)
@@ -163,6 +168,8 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         place.adds_model,
         place.completions,
         place.model is not None or place.completions,
+        change_to(place.model, adds=place.adds_model, completions=place.completions),
+        asks_model(text),
         operation_of(rest),
     )
 

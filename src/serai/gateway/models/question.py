@@ -42,6 +42,7 @@ class Question(Exchange):
         "form",
         "granted",
         "heard",
+        "logged",
         "plan",
         "reserved",
         "route",
@@ -69,8 +70,10 @@ class Question(Exchange):
         self.sent_at = 0.0
         """When it was sent for the first time, in seconds since 1970."""
         self.span: Span | None = None
+        self.logged: ModelRoute | None = None
+        """The model that was called, where something of its calls' content is kept."""
         self.asked = b""
-        """The body that was sent, of a model whose calls are logged."""
+        """The body that was sent, where it is kept."""
 
     def admitted(self) -> None:
         target = self.target
@@ -78,6 +81,7 @@ class Question(Exchange):
             self.span = self.gateway.tracer.begin(self.request.index.get(b"traceparent"))
         route = admit_call(self.gateway, self.principal, target)
         self.route = route
+        self.logged = route if route.logged else None
         plan = self.plan = self.gateway.plans.find(route, target.rest)
         self.collects = self._must_collect(route, plan)
         if route.strict and not self._is_json():
@@ -152,7 +156,11 @@ class Question(Exchange):
     def _expect_answer(self) -> None:
         self.heard = self.client.loop.time()
         if not self.head_sent:
-            self.deadline = self.heard + self.gateway.limits.model_response_timeout
+            self.deadline = self._answer_due()
+
+    def _answer_due(self) -> float:
+        """When the answer must have begun, by the loop's clock, if all is sent now."""
+        return self.client.loop.time() + self.gateway.limits.model_response_timeout
 
     def _copied(self) -> Copied:
         dropped = DROPPED_FOR_MODEL if self.span is None else _DROPPED_WHEN_TRACED
@@ -163,8 +171,8 @@ class Question(Exchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         copied = self._copied()
-        if plan.route.rate_limits:
-            self._limit(plan.route, b"")
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, b"")
         head = self._head(plan, copied)
         boundary = self._boundary(plan)
         if boundary is not None:
@@ -194,12 +202,13 @@ class Question(Exchange):
         self.backlog = []
         copied = self._copied()
         if plan.route.strict:
-            self._reserve(plan.route, body)
-        if plan.route.rate_limits:
-            self._limit(plan.route, body)
-        if body:
-            body = self._rewritten(plan, body)
-        if plan.route.logged:
+            self.reserved = self._reserve(plan.route, body)
+        if plan.route.rate_limits and self.granted is None:
+            self.granted = self._limit(plan.route, body)
+        self._send_whole(plan, copied, self._rewritten(plan, body))
+
+    def _send_whole(self, plan: Plan, copied: Copied, body: bytes) -> None:
+        if self.logged is not None:
             self.asked = body
         head = self._head(plan, copied)
         if body or self.request.method in (b"POST", b"PUT", b"PATCH"):
@@ -207,6 +216,8 @@ class Question(Exchange):
         self._go(plan, head, body, chunked=False)
 
     def _rewritten(self, plan: Plan, body: bytes) -> bytes:
+        if not body:
+            return body
         if plan.rewrites and self._is_json():
             rewritten = rewrite(
                 body, plan.model, adds=plan.adds_model, completions=plan.completions
@@ -216,23 +227,20 @@ class Question(Exchange):
         boundary = self._boundary(plan)
         return body if boundary is None else rewrite_form(body, boundary, plan.model or "")
 
-    def _reserve(self, route: ModelRoute, body: bytes) -> None:
+    def _reserve(self, route: ModelRoute, body: bytes) -> Reservation | None:
         if self.request.method != b"POST":
-            return
+            return None
         need = most_tokens(route.resource_id, self.target.rest, body)
-        policies = self.gateway.token_policies
-        self.reserved = policies.admit(route.resource_id, route.token_policies, need)
+        return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
 
-    def _limit(self, route: ModelRoute, body: bytes) -> None:
+    def _limit(self, route: ModelRoute, body: bytes) -> Grant:
         """Pass the model's rate limits, with the tokens set aside that the call may use."""
-        if self.granted is not None:
-            return
         least, most = 0, None
         if route.reserves and self.request.method == b"POST" and self._is_json():
             least, most = asked_tokens(self.target.rest, body)
         limits = self.gateway.rate_limits
         try:
-            self.granted = limits.admit(route.rate_limits, self.principal, least, most)
+            return limits.admit(route.rate_limits, self.principal, least, most)
         except RateLimited as problem:
             problem.headers |= self.rate_fields(route)
             raise
@@ -267,7 +275,7 @@ class Question(Exchange):
         head += (b"\r\n", body)
         self.sent = True
         self.sent_at = self.sent_at or time.time()
-        self.deadline = self.client.loop.time() + self.gateway.limits.model_response_timeout
+        self.deadline = self._answer_due()
         self.dispatch(plan.address, b"".join(head), chunked=chunked)
 
     async def _fetch_token(

@@ -72,6 +72,9 @@ class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
     def spent(self, received: int, sent: int) -> Reached | None:
         """The first limit that these tokens reach. A ratio is reached when it is passed."""
+        total = received + sent
+        if not (0 < self.input <= received or 0 < self.output <= sent or 0 < self.total <= total):
+            return self.unbalanced(received, sent) if self.ratio else None
         for name, limit, used in self._limits(received, sent):
             if limit and used >= limit:
                 return _reached(name, limit, used)
@@ -153,6 +156,8 @@ class TokenPolicies:
         """
         if not policies:
             return None
+        if need is None and self._allows(resource_id, policies[0]):
+            return None
         refusals = []
         for policy in policies:
             refusal = self._refusal(resource_id, policy, need)
@@ -180,10 +185,17 @@ class TokenPolicies:
         self, resource_id: str, policies: tuple[TokenPolicy, ...], received: int, sent: int
     ) -> None:
         """Count the tokens of a call that has ended."""
-        for key in {(policy.granularity, policy.step): policy for policy in policies}.values():
-            count = self._count(resource_id, key)
+        windows: Iterable[TokenPolicy] = policies
+        if len(policies) > 1:
+            windows = {(policy.granularity, policy.step): policy for policy in policies}.values()
+        for policy in windows:
+            count = self._count(resource_id, policy)
             count.input += received
             count.output += sent
+
+    def _allows(self, resource_id: str, policy: TokenPolicy) -> bool:
+        count = self._count(resource_id, policy)
+        return policy.spent(count.input, count.output) is None
 
     def _refusal(
         self, resource_id: str, policy: TokenPolicy, need: Reservation | None

@@ -41,6 +41,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         inherited: listening sockets are descriptors 3 and 4, and 5 a pipe to report on;
             otherwise both sockets are made in the run directory.
         by_line: instead, connections come over a line, see ``serai.runtime.guest.line``.
+        token: for that line, until the host has heard it.
         authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
         services: processes that the sandbox starts itself.
         limits, by_cgroup: see ``privileges.set_limits``.
@@ -55,6 +56,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     inherited: bool
     limits: Limits
     by_line: bool = False
+    token: str = ""
     authority: str = ""
     services: tuple[dict[str, Any], ...] = ()
     by_cgroup: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ def main() -> None:
     except BaseException as error:
         _complain(config, f"{type(error).__name__}: {error}")
         raise
-    entry.serve(api, port, {**_told(config), "changes": changes.subscribe})
+    entry.serve(api, port, {**_told(config), "follow": changes.follow})
 
 
 _TOLD = ("id", "hostname", "environment", "home", "workdir", "services")
@@ -91,17 +93,29 @@ def _told(config: Config) -> dict[str, Any]:
 
 
 Tell = Callable[[dict[str, Any]], None]
+Interrupt = Callable[[], None]
 
 
 class Changes:
-    """Tells the API when this has become another sandbox: one made from a checkpoint of it."""
+    """Tells the API of checkpoints, if it wants to know."""
 
     def __init__(self) -> None:
-        self.tell: Tell = lambda told: None
+        self.changed: Tell = lambda told: None
+        self._interrupt: Interrupt = lambda: None
 
-    def subscribe(self, tell: Tell) -> None:
-        """Have ``tell`` called, in another thread, with what the API was told, as it is now."""
-        self.tell = tell
+    def follow(self, changed: Tell, interrupt: Interrupt) -> None:
+        """Have these called, in another thread.
+
+        Args:
+            changed: when this has become another sandbox, made from a checkpoint; with what the
+                API was told at first, as it is now.
+            interrupt: when connections are about to be cut for a checkpoint.
+        """
+        self.changed, self._interrupt = changed, interrupt
+
+    def interrupt(self) -> None:
+        """Connections are about to be cut."""
+        self._interrupt()
 
 
 class Identity:
@@ -114,19 +128,21 @@ class Identity:
     def look(self) -> None:
         """Take another identity over, if there is one."""
         config = _read()
-        if config != self._config:
+        if _told(config) != _told(self._config):
             self._config = config
             with linux.capability(linux.CAP_SYS_ADMIN):
                 socket.sethostname(config.hostname)
             births.write_identity(config.hostname, config.id)
-            self._changes.tell(_told(config))
+            self._changes.changed(_told(config))
 
 
 def _sockets(config: Config, changes: Changes) -> tuple[socket.socket, socket.socket]:
     if not config.by_line:
         return _inherited() if config.inherited else _made()
     os.closerange(_API_FD, os.sysconf("SC_OPEN_MAX"))
-    line = Line(f"{_DIRECTORY}/{LINE}", Identity(config, changes).look)
+    identity = Identity(config, changes)
+    token = config.token.encode()
+    line = Line(f"{_DIRECTORY}/{LINE}", token, identity.look, changes.interrupt)
     line.start()
     return line.api, line.port
 
@@ -179,7 +195,7 @@ def _listen(name: str) -> socket.socket:
 def _complain(config: Config, problem: str) -> None:
     if config.by_line:
         with connect(f"{_DIRECTORY}/{LINE}") as line:
-            line.sendall(PROBLEM_WORD + problem.encode())
+            line.sendall(config.token.encode() + PROBLEM_WORD + problem.encode())
     elif config.inherited:
         os.write(_SAYS_FD, b"e" + problem.encode())
     else:

@@ -14,10 +14,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version: of the program that wrote it.
         tree: name of the interpreter tree from which its process 1 runs.
+        token: by which that process makes itself known, see ``serai.runtime.guest.line``.
     """
 
     version: str
     tree: str
+    token: str
 
 
 def read_record(directory: Path) -> Record | None:

@@ -53,6 +53,7 @@ def prepare(
         inherited=inherited,
         limits=birth.limits,
         by_line=by_line,
+        token="" if birth.memory else birth.token,
         authority=birth.authority,
         services=birth.services,
         by_cgroup=by_cgroup,
@@ -63,6 +64,14 @@ def prepare(
     for path in (file, folder):
         rootfs.Owner(owner).give(str(path))
     return folder
+
+
+def forget_token(folder: Path) -> None:
+    """Take the token out of what the sandbox API is told: it has it now."""
+    file = folder / CONFIG
+    config = msgspec.json.decode(file.read_bytes(), type=inside.Config)
+    if config.token:
+        file.write_bytes(msgspec.json.encode(msgspec.structs.replace(config, token="")))
 
 
 def prepare_for(setup: Setup, birth: Birth, *, inherited: bool, by_line: bool = False) -> Path:

@@ -25,7 +25,15 @@ _HIGHEST_FAMILY = 45
 _CALL, _ERRNO, _ALLOW = "names", "SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"
 
 
-def config(setup: Setup, birth: Birth, spot: str, cgroup: str, *, by_line: bool = False) -> Json:
+def config(
+    setup: Setup,
+    birth: Birth,
+    spot: str,
+    cgroup: str,
+    *,
+    by_line: bool = False,
+    network: str = "",
+) -> Json:
     """The whole document.
 
     Args:
@@ -34,6 +42,7 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str, *, by_line: bool 
         spot: directory in which its ``rootfs``, ``tree`` and ``run`` are mounted.
         cgroup: path of its control group in every hierarchy; empty where there is none.
         by_line: whether its run directory is the host's alone, see ``serai.runtime.guest.line``.
+        network: path of a network namespace that is there already; empty for a new one.
     """
     return {
         "ociVersion": "1.0.2",
@@ -42,7 +51,7 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str, *, by_line: bool 
         "process": _process(by_line=by_line),
         "mounts": _mounts(setup, spot, by_line=by_line),
         "linux": {
-            "namespaces": [{"type": kind} for kind in (*_NAMESPACES, *_cgroup_namespace(cgroup))],
+            "namespaces": _namespaces(cgroup, network),
             "uidMappings": [_mapping(setup.uid_base)],
             "gidMappings": [_mapping(setup.uid_base)],
             "maskedPaths": [f"/proc/{name}" for name in HIDDEN],
@@ -56,8 +65,10 @@ def config(setup: Setup, birth: Birth, spot: str, cgroup: str, *, by_line: bool 
 HIDDEN = (*rootfs.PROC_HIDDEN_FILES, *rootfs.PROC_HIDDEN_FOLDERS)
 
 
-def _cgroup_namespace(cgroup: str) -> tuple[str, ...]:
-    return ("cgroup",) if cgroup else ()
+def _namespaces(cgroup: str, network: str) -> list[Json]:
+    kinds = (*_NAMESPACES, *(("cgroup",) if cgroup else ()))
+    paths = {"network": {"path": network}} if network else {}
+    return [{"type": kind, **paths.get(kind, {})} for kind in kinds]
 
 
 def _process(*, by_line: bool) -> Json:

@@ -66,18 +66,15 @@ class LiveFiles(SavedFiles):
     async def _keep(
         self, kind: str, sandbox_id: str, target: Path, memory: Path, contents: Contents | None
     ) -> Saved:
-        self.why_not = self._obstacle(sandbox_id)
-        if contents == "files" or self.why_not:
-            return await super()._keep(kind, sandbox_id, target, memory, contents)
-        try:
-            return await self._keep_all(kind, sandbox_id, target, memory)
-        except NoSpace:
-            raise
-        except RuntimeProblem as problem:
-            self.why_not = str(problem)
-            if contents == "memory":
-                raise Incapable(self.why_not) from problem
-        return await super()._keep(kind, sandbox_id, target, memory, contents)
+        why = self._obstacle(sandbox_id)
+        if contents != "files" and not why:
+            try:
+                return await self._keep_all(kind, sandbox_id, target, memory)
+            except NoSpace:
+                raise
+            except RuntimeProblem as problem:
+                why = str(problem)
+        return await self._keep_files(kind, sandbox_id, target, contents, why)
 
     def _obstacle(self, sandbox_id: str) -> str:
         """Why no more than the files of this sandbox can be kept; empty when it can."""
@@ -92,7 +89,9 @@ class LiveFiles(SavedFiles):
 
     async def _keep_all(self, kind: str, sandbox_id: str, target: Path, memory: Path) -> Saved:
         trace = self._trace(sandbox_id)
-        record = msgspec.json.encode(Record(version=self.version, tree=trace.tree)).decode()
+        record = msgspec.json.encode(
+            Record(version=self.version, tree=trace.tree, token=trace.token)
+        ).decode()
         more = {"id": sandbox_id, "memory": str(memory), "record": record}
         async with self._awake(trace), self._quiet(sandbox_id, trace):
             size = await self._copy(kind, sandbox_id, target, **more)
@@ -143,8 +142,8 @@ class LiveFiles(SavedFiles):
             raise RuntimeProblem("it does not run")
         return trace
 
-    def checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
-        """The checkpoint that a plan names, and the tree that it needs.
+    def checkpoint_of(self, plan: SandboxPlan) -> tuple[str, Record]:
+        """The checkpoint that a plan names, and what it needs.
 
         Raises:
             Incapable: it is of another version, or what it needs is gone.
@@ -161,7 +160,7 @@ class LiveFiles(SavedFiles):
         storage = self._storage
         self._find(storage.saved_files(saved_id), storage.saved_memory(saved_id))
 
-    def _find(self, files: Path, memory: Path) -> tuple[str, str]:
+    def _find(self, files: Path, memory: Path) -> tuple[str, Record]:
         record = read_record(files)
         if record is None or not memory.is_dir():
             raise Incapable("processes and memory are not there")
@@ -171,4 +170,4 @@ class LiveFiles(SavedFiles):
             )
         if not (self.trees / record.tree).is_dir():
             raise Incapable("the interpreter that its processes run from is gone")
-        return str(memory), str(self.trees / record.tree)
+        return str(memory), record

@@ -6,6 +6,7 @@ a checkpoint is made of it, say, connections wait. See ``serai.runtime.guest.lin
 """
 
 import asyncio
+import hmac
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -14,10 +15,11 @@ from contextlib import suppress
 from serai.runtime import birth as births
 from serai.runtime import rootfs, storage
 from serai.runtime.guest import line as words
+from serai.runtime.guest import threshold
 from serai.runtime.port import RuntimeProblem
 
 READY_SECONDS = 30.0
-QUIET_SECONDS = words.QUIET_SECONDS + 2
+QUIET_SECONDS = words.QUIET_SECONDS + 2 * words.GRACE_SECONDS + 2
 _LOOK_SECONDS = 0.2
 _BACKLOG = 8
 
@@ -25,10 +27,13 @@ _BACKLOG = 8
 class Door:
     """The sockets of one sandbox, served by the event loop of this process."""
 
-    def __init__(self, api_socket: str, port_socket: str, owner: rootfs.Owner) -> None:
+    def __init__(self, sockets: tuple[str, str], token: str, owner: rootfs.Owner) -> None:
+        api_socket, port_socket = sockets
         self._loop = asyncio.get_running_loop()
         self._path = storage.run_directory(api_socket) / words.LINE
         self._owner = owner
+        self._token = token.encode()
+        self._strangers: dict[socket.socket, bytes] = {}
         self._waiting: deque[tuple[bytes, socket.socket]] = deque()
         self._line: socket.socket | None = None
         self._is_ready = False
@@ -61,6 +66,8 @@ class Door:
             self._lines.close()
             self._lines = None
             self._path.unlink(missing_ok=True)
+        for line in list(self._strangers):
+            self._refuse(line)
 
     def close(self) -> None:
         """Forget the sandbox; it waits for the next who opens a door."""
@@ -127,12 +134,37 @@ class Door:
             line, _ = lines.accept()
         except OSError:
             return
-        if self._line is not None:  # whoever else in the sandbox this is
-            line.close()
-            return
         line.setblocking(False)
-        self._line = line
-        self._loop.add_reader(line, self._hear, line)
+        self._strangers[line] = b""
+        self._loop.add_reader(line, self._meet, line)
+        if len(self._strangers) > _BACKLOG:
+            self._refuse(next(iter(self._strangers)))
+
+    def _meet(self, line: socket.socket) -> None:
+        """Only who knows the token is the API, whoever else in the sandbox may connect."""
+        try:
+            said = line.recv(words.TOKEN_BYTES - len(self._strangers[line]))
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        self._strangers[line] += said
+        if not said:
+            self._refuse(line)
+        elif len(self._strangers[line]) == words.TOKEN_BYTES:
+            if not hmac.compare_digest(self._strangers[line], self._token):
+                self._refuse(line)
+                return
+            del self._strangers[line]
+            self._drop_line()
+            self._line = line
+            self._loop.remove_reader(line)
+            self._loop.add_reader(line, self._hear, line)
+
+    def _refuse(self, line: socket.socket) -> None:
+        del self._strangers[line]
+        self._loop.remove_reader(line)
+        line.close()
 
     def _hear(self, line: socket.socket) -> None:
         try:
@@ -144,6 +176,8 @@ class Door:
         if not said:
             self._drop_line()
         elif said == words.READY and not self._is_ready:
+            threshold.forget_token(self._path.parent)
+            line.send(words.KNOWN)
             self._is_ready = True
             self._flush()
         elif len(self._said) < 1 << 16:
@@ -180,15 +214,22 @@ class Doors:
     def __init__(self) -> None:
         self._doors: dict[str, Door] = {}
 
-    def open(self, sandbox_id: str, api_socket: str, port_socket: str, owner: int | None) -> Door:
+    def open(
+        self, sandbox_id: str, sockets: tuple[str, str], token: str, owner: int | None
+    ) -> Door:
         """A new door, in place of one that was there.
+
+        Args:
+            sockets: paths of the API socket and the port socket.
+            token: by which the sandbox makes itself known.
+            owner: host id of root inside.
 
         Raises:
             RuntimeProblem: the sockets cannot be made.
         """
         self.close(sandbox_id)
         try:
-            door = self._doors[sandbox_id] = Door(api_socket, port_socket, rootfs.Owner(owner))
+            door = self._doors[sandbox_id] = Door(sockets, token, rootfs.Owner(owner))
         except OSError as error:
             raise RuntimeProblem(f"the sockets of sandbox {sandbox_id}: {error}") from error
         return door

@@ -22,7 +22,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
             by a line, see ``serai.runtime.guest.line``.
         limits_by_itself: whether it makes and joins control groups as the bundle says.
         needs_plain_cgroups: whether it refuses hosts with both versions of control groups.
-        uses_network_of_host: whether what is set up in its network namespace counts inside.
+        with_network, without_network: more options where the sandbox has a network, or has none.
         without_cgroups: more options where there are no control groups.
     """
 
@@ -33,7 +33,8 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     passes_sockets: bool = True
     limits_by_itself: bool = True
     needs_plain_cgroups: bool = False
-    uses_network_of_host: bool = True
+    with_network: tuple[str, ...] = ()
+    without_network: tuple[str, ...] = ()
     without_cgroups: tuple[str, ...] = ()
 
     def command(
@@ -45,6 +46,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         pid_file: str,
         sandbox_id: str,
         limited: bool,
+        network: bool,
         image: str = "",
     ) -> list[str]:
         """What to execute to start a sandbox in the background, or to go on with a checkpoint."""
@@ -52,6 +54,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return [
             path,
             *(f"--root={state}", *self.options, *(() if limited else self.without_cgroups)),
+            *(self.with_network if network else self.without_network),
             *(*way, "--detach", f"--bundle={bundle}", f"--pid-file={pid_file}"),
             *(*self.run_options, sandbox_id),
         ]
@@ -73,13 +76,14 @@ PROGRAMS = {
             package="runsc",
             options=(
                 "--platform=systrap",
-                "--network=none",
                 "--ignore-cgroups",
                 "--overlay2=none",
                 "--host-uds=open",
             ),
             passes_sockets=False,
-            uses_network_of_host=False,
+            # A checkpoint ends the connections to the world instead of being refused.
+            with_network=("--network=sandbox", "--net-disconnect-ok"),
+            without_network=("--network=none",),
             limits_by_itself=False,
         ),
     )

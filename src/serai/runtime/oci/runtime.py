@@ -1,9 +1,14 @@
 """The driver of OCI runtimes: one class, three programs."""
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
+from serai.runtime.embedded import trace_of
+from serai.runtime.guest.line import TOKEN_BYTES
 from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.messages import Birth, Trace
 from serai.runtime.oci import groups, proof
@@ -13,7 +18,7 @@ from serai.runtime.oci.program import PROGRAMS, find, version_of
 from serai.runtime.oci.proof import Trials
 from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled, SandboxHandle, SandboxPlan
-from serai.runtime.roots.policy import Policy
+from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.traces import is_running, read_trace
 
 
@@ -87,10 +92,19 @@ class OciRuntime(ProgramRuntime):
 
         return Trials(start=start, end=end)
 
-    def _checkpoint_of(self, plan: SandboxPlan) -> tuple[str, str]:
+    def _check_memory(self, plan: SandboxPlan) -> None:
+        if self._live is None:
+            super()._check_memory(plan)
+        elif plan.memory_from:
+            self._live.checkpoint_of(plan)
+
+    def _birth(self, plan: SandboxPlan, masks: Mapping[str, str], choice: Choice) -> Birth:
+        birth = super()._birth(plan, masks, choice)
         if self._live is None or not plan.memory_from:
-            return super()._checkpoint_of(plan)
-        return self._live.checkpoint_of(plan)
+            return birth
+        memory, record = self._live.checkpoint_of(plan)
+        tree = str(self._live.trees / record.tree)
+        return msgspec.structs.replace(birth, memory=memory, tree=tree, token=record.token)
 
     async def _create(
         self, plan: SandboxPlan, trial: Mapping[str, str] | None = None
@@ -108,24 +122,28 @@ class OciRuntime(ProgramRuntime):
     async def _bear(self, birth: Birth) -> Trace:
         if not self._by_line:
             return await super()._bear(birth)
-        door = self._open_door(birth.id)
+        current = read_trace(Path(birth.directory))
+        runs = current is not None and is_running(current)
+        token = current.token if current and runs else birth.token or new_token()
+        door = self._open_door(birth.id, token)
         try:
-            trace = await super()._bear(birth)
+            trace = await super()._bear(msgspec.structs.replace(birth, token=token))
             await door.wait_ready(ended=lambda: not is_running(trace))
         except BaseException:
             self._doors.close(birth.id)
             raise
         return trace
 
-    def _open_door(self, sandbox_id: str) -> Door:
+    def _open_door(self, sandbox_id: str, token: str) -> Door:
         owner = self._setup.uid_base if self._setup else None
-        return self._doors.open(sandbox_id, *self._storage.sockets(sandbox_id), owner)
+        return self._doors.open(sandbox_id, self._storage.sockets(sandbox_id), token, owner)
 
     async def alive(self, handle: SandboxHandle) -> bool:
         """See Runtime.alive. One that an earlier process of ours started can be reached again."""
         is_alive = await super().alive(handle)
-        if is_alive and self._by_line and self._doors.find(handle.id) is None:
-            self._open_door(handle.id)
+        token = trace_of(handle).token  # of an earlier release there is none, nor a line
+        if is_alive and token and self._doors.find(handle.id) is None:
+            self._open_door(handle.id, token)
         return is_alive
 
     async def resume(self, handle: SandboxHandle) -> None:
@@ -158,3 +176,8 @@ class OciRuntime(ProgramRuntime):
         made = [Path(group) for group in (trace.cgroups if trace else ())]
         groups.remove_empty_parents(made)
         groups.forget_run(self._storage.root / "oci" / self.name, sandbox_id)
+
+
+def new_token() -> str:
+    """By which a sandbox will make itself known."""
+    return secrets.token_hex(TOKEN_BYTES // 2)

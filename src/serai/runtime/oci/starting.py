@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime import cgroups, linux, privileges
+from serai.runtime import cgroups, linux, network, privileges
 from serai.runtime.birth import Place
 from serai.runtime.guest import threshold
 from serai.runtime.guest.files import join_groups, show_files
@@ -46,7 +46,8 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     if program.needs_plain_cgroups:
         groups.hide_unified(as_root=place.root_outside)
     cgroup = groups.common_path(made)
-    document = bundle.config(setup, birth, spot, cgroup, by_line=by_line)
+    connected = _own_network(place, birth) if by_line else ""
+    document = bundle.config(setup, birth, spot, cgroup, by_line=by_line, network=connected)
     Path(spot, "config.json").write_bytes(msgspec.json.encode(document))
     with _run(program, setup, birth, directory, spot) as spawned:
         spawned.wait()
@@ -54,8 +55,23 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
         if not by_line:  # otherwise whoever has the line waits
             spawned.wait_until_ready(run, birth, pid)
         used = groups.everywhere(made)
-        network = program.uses_network_of_host
-        return trace_of(place, birth, directory, pid, used, has_network=network)
+        has_network = bool(connected) or not by_line
+        return trace_of(place, birth, directory, pid, used, has_network=has_network)
+
+
+def _own_network(place: Place, birth: Birth) -> str:
+    """A namespace with interfaces for gVisor's network stack; empty where it gets none.
+
+    This process is in it afterwards, and keeps it until the sandbox has it. ``runsc`` takes any
+    namespace for the machine's own in which it sees a certain setting, which newer kernels show
+    in all.
+    """
+    if not (birth.egress and place.root_outside):
+        return ""
+    linux.unshare(linux.CLONE_NEWNET)
+    network.prepare_pair()
+    linux.mount("tmpfs", "/proc/sys/net", "tmpfs", options="size=4k")
+    return f"/proc/{os.getpid()}/ns/net"
 
 
 def _run(program: Program, setup: Setup, birth: Birth, directory: Path, spot: str) -> Spawned:
@@ -66,6 +82,7 @@ def _run(program: Program, setup: Setup, birth: Birth, directory: Path, spot: st
         pid_file=str(directory / "pid"),
         sandbox_id=birth.id,
         limited=bool(setup.hierarchies),
+        network=bool(birth.egress) and setup.uid_base is not None,
         image=f"{spot}/image" if birth.memory else "",
     )
     return spawn(argv, birth, directory, inherits=program.passes_sockets)

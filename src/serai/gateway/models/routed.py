@@ -1,0 +1,336 @@
+"""A model call with more than one chance: retries, fallbacks, several connections, timeouts.
+
+A Course says what is tried, and in which order; here it is done. Until the first byte of an answer
+goes to the client, a failure begins the next attempt instead of being told. From then on the call
+is like any other.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serai.catalog.provider_api import understands
+from serai.gateway.admission import admit_model
+from serai.gateway.forwarding import DROPPED_ANSWER
+from serai.gateway.models.course import Course, Next
+from serai.gateway.models.exchange import ModelExchange
+from serai.gateway.models.health import Lease
+from serai.gateway.models.plans import Plan
+from serai.gateway.models.verdicts import FINAL, Outcome, Verdict, of_answer, of_problem
+from serai.gateway.problems import ProviderFailed, UpstreamSlow
+from serai.gateway.request import Request
+from serai.gateway.routes import ModelRoute
+from serai.gateway.targets import Target
+from serai.gateway.upstream import Answer
+from serai.kernel.errors import BadRequest, SeraiError
+
+if TYPE_CHECKING:
+    from serai.gateway.protocol import GatewayProtocol
+
+TIMEOUT_FIELD = b"x-serai-timeout-ms"
+_LONGEST_TIMEOUT_MS = 3_600_000
+_SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
+
+
+class RoutedExchange(ModelExchange):
+    """One call of a model with extra settings."""
+
+    answer_drops = DROPPED_ANSWER | {
+        b"age",
+        b"x-serai-attempts",
+        b"x-serai-cache",
+        b"x-serai-connection",
+        b"x-serai-model",
+    }
+    __slots__ = (
+        "alarm",
+        "attempts",
+        "called",
+        "course",
+        "ends",
+        "held",
+        "lease",
+        "outcome",
+    )
+
+    def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
+        ModelExchange.__init__(self, client, request, target)
+        self.called: ModelRoute = None  # type: ignore[assignment]
+        self.course: Course | None = None
+        self.held: bytes | None = None
+        """The client's body, for as long as it may have to be sent once more."""
+        self.ends = 0.0
+        self.attempts = 0
+        self.lease: Lease | None = None
+        self.outcome = FINAL
+        self.alarm: asyncio.TimerHandle | None = None
+
+    # -- the request
+    def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
+        """What may have to be sent again is collected, if it is not too long for that."""
+        self.called = route
+        self.ends = self.client.loop.time() + self._patience()
+        if self._is_json() and (plan.rewrites or plan.asks or route.reserves):
+            return True
+        known = b"transfer-encoding" not in self.request.index
+        return known and self._announced() <= self.gateway.limits.model_body_bytes
+
+    def _patience(self) -> float:
+        """Seconds that the whole call may take until its answer begins."""
+        given = self.request.index.get(TIMEOUT_FIELD)
+        limit = self.gateway.limits.model_response_timeout
+        if given is None:
+            return limit
+        if not given.isdigit() or not 1 <= int(given) <= _LONGEST_TIMEOUT_MS:
+            raise BadRequest(
+                "The header x-serai-timeout-ms must be a whole number of milliseconds from 1 to"
+                f" {_LONGEST_TIMEOUT_MS}."
+            )
+        return min(limit, int(given) / 1000)
+
+    def _begin_stream(self, plan: Plan) -> None:
+        place = self._place_of_stream(plan)
+        self._lease(place)
+        super()._begin_stream(self.gateway.plans.find(place, self.target.rest))
+
+    def _place_of_stream(self, plan: Plan) -> ModelRoute:
+        places = self.called.places
+        return self.gateway.health.choose(places) if places and plan.asks else self.called
+
+    def _send(self, plan: Plan) -> None:
+        self.held = b"".join(self.backlog)
+        self.backlog = []
+        self.ends = self.client.loop.time() + self._patience()
+        self._take(self.called)
+        self._set_out(plan)
+
+    def _set_out(self, plan: Plan) -> None:
+        gateway = self.gateway
+        self.course = Course(
+            self._models(plan), self._admits, gateway.health, self.ends, gateway.random
+        )
+        place = self.course.first()
+        if place is not None:
+            self._attempt(place)
+
+    def _models(self, plan: Plan) -> Iterator[ModelRoute]:
+        """The model, and those that may stand in for it."""
+        called = self.called
+        if not plan.asks:  # what is kept at one provider is not at others
+            yield msgspec.structs.replace(called, places=())
+            return
+        yield called
+        rest = self.target.rest.decode("latin-1")
+        for name in called.gateway.fallbacks or ():
+            route = self.gateway.routes.models.get((called.workspace, name))
+            if route is not None and understands(route.api.family, rest, called.api.family):
+                yield route
+
+    def _admits(self, route: ModelRoute) -> bool:
+        """Whether a model that stands in lets the call pass: its policies and limits hold too."""
+        if route.resource_id == self.called.resource_id:
+            return True
+        try:
+            admit_model(self.gateway, route)
+            self._take(route)
+        except SeraiError:
+            return False
+        return True
+
+    def _take(self, route: ModelRoute) -> None:
+        """Set aside what the policies and limits of a model want to be, and give back what those of
+        the one before did, which has used nothing."""
+        reserved = self._reserve(route, self.held or b"") if route.strict else None
+        try:
+            granted = self._limit(route, self.held or b"") if route.rate_limits else None
+        except SeraiError:
+            if reserved is not None:
+                self.gateway.token_policies.release(reserved)
+            raise
+        self._give_back()
+        self.reserved, self.granted = reserved, granted
+
+    def _give_back(self) -> None:
+        if self.reserved is not None:
+            self.gateway.token_policies.release(self.reserved)
+        if self.granted is not None:
+            self.gateway.rate_limits.settle(self.granted, 0)
+        self.reserved = self.granted = None
+
+    # -- attempts
+    def _attempt(self, place: ModelRoute) -> None:
+        self.route = place
+        try:
+            plan = self.gateway.plans.find(place, self.target.rest)
+            body = self._rewritten(plan, self.held or b"")
+            copied = self._copied()
+        except SeraiError as problem:
+            self.fail(problem)
+            return
+        self._lease(place)
+        self._send_whole(plan, copied, body)
+
+    def _lease(self, place: ModelRoute) -> None:
+        """An attempt at this place begins."""
+        self.route = place
+        self.plan = self.gateway.plans.find(place, self.target.rest)
+        self.attempts += 1
+        self.lease = self.gateway.health.begin(place)
+        if self.held is not None:
+            self._listen()
+
+    def _listen(self) -> None:
+        """Wait for the first byte of an answer, and not for longer than this attempt may take."""
+        self._silence()
+        loop, timeout = self.client.loop, self.called.gateway.timeout_ms
+        if self.route is not None:
+            timeout = self.route.gateway.timeout_ms
+        left = self._answer_due() - loop.time()
+        patience = left if timeout is None else min(left, timeout / 1000)
+        if patience < self.gateway.limits.model_response_timeout:
+            self.alarm = loop.call_later(patience, self._alarmed, patience)
+
+    def end(self) -> None:
+        super().end()
+        if self.held is None and self.attempts and not self.done and not self.head_sent:
+            self._listen()
+
+    def _answer_due(self) -> float:
+        return self.client.loop.time() + self._patience() if self.held is None else self.ends
+
+    def repeatable(self) -> bool:
+        """Also a POST, where another attempt may be made anyway: the connection was dead."""
+        if self.request.method in _SAFE:
+            return super().repeatable()
+        extra = self.called.gateway
+        chances = extra.retries or extra.fallbacks or self.called.places
+        return bool(chances) and self._may_repeat(Outcome(Verdict.AGAIN))
+
+    def _may_repeat(self, outcome: Outcome) -> bool:
+        if self.course is None or self.held is None:
+            return False
+        asks = self.plan is not None and self.plan.asks
+        return asks or outcome.unsent or self.request.method in _SAFE
+
+    def _alarmed(self, patience: float) -> None:
+        self.alarm = None
+        self.fail(UpstreamSlow(f"The model server did not start to answer within {patience:g} s."))
+
+    def timed_out(self) -> None:
+        self.fail(UpstreamSlow(f"No model server answered within {self._patience():g} s."))
+
+    def _silence(self) -> None:
+        alarm, self.alarm = self.alarm, None
+        if alarm is not None:
+            alarm.cancel()
+
+    # -- failures
+    def fail(self, problem: SeraiError) -> None:
+        if self.done:
+            return
+        if not self.head_sent:
+            known = self.failure is not None and isinstance(problem, ProviderFailed)
+            if self._goes_on(FINAL if known else of_problem(problem)):
+                return
+            if self.attempts:
+                problem.headers.update(self._marks())
+        super().fail(problem)
+
+    def cut(self, problem: SeraiError) -> None:
+        if self.lease is not None:
+            self.lease.failed(of_problem(problem))
+        super().cut(problem)
+
+    def _goes_on(self, outcome: Outcome) -> bool:
+        """Begin the next attempt, if there is one to be made, and forget the failed one."""
+        lease, self.lease = self.lease, None
+        if lease is not None and outcome.verdict is not Verdict.FINAL:
+            lease.failed(outcome)
+        elif lease is not None:
+            lease.end()
+        course, place = self.course, self.route
+        if course is None or place is None or not self._may_repeat(outcome):
+            return False
+        following = course.after(place, outcome, self.client.loop.time())
+        if following is None:
+            return False
+        self._forget()
+        if following.pause > 0:
+            self.spawn(lambda: self._later(following))
+        else:
+            self._attempt(following.place)
+        return True
+
+    async def _later(self, following: Next) -> None:
+        await asyncio.sleep(following.pause)
+        if not self.done:
+            self._attempt(following.place)
+
+    def _forget(self) -> None:
+        """Leave nothing of an attempt that failed."""
+        self._silence()
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.close()
+        task, self.task = self.task, None
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+        self.failure = self.meter = None
+        self.streamed = self.ended = self.strip = False
+        self.head_sent = self.chunked_out = False
+        self.out = []
+        self.status = self.length = 0
+        self.headed = self.first = 0.0
+        self.told = self.problem = None
+
+    def interim(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """Told to nobody: it may be of an attempt that fails."""
+
+    # -- answers
+    def _refused(self, answer: Answer) -> None:
+        self.outcome = FINAL if self.route is None else of_answer(answer, self.route)
+        super()._refused(answer)
+
+    def _gives_way(self) -> bool:
+        if self.lease is not None and self.outcome.verdict is Verdict.FINAL:
+            self.lease.well()
+        return self._goes_on(self.outcome)
+
+    def answered(self, answer: Answer) -> None:
+        super().answered(answer)
+        if self.head_sent and answer.status < 400 and self.lease is not None:
+            self.lease.well()
+
+    def flush(self) -> None:
+        if self.head_sent:
+            self.held = None
+        super().flush()
+
+    def _begin_answer(self, answer: Answer) -> None:
+        super()._begin_answer(answer)
+        self._silence()
+        self._mark()
+
+    def _mark(self) -> None:
+        """Tell in the head, which has just been written, who answered."""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._marks().items())
+        self.out.insert(-1, lines.encode("latin-1"))
+
+    def _marks(self) -> dict[str, str]:
+        route = self.route or self.called
+        marks = {"x-serai-model": route.name, "x-serai-attempts": str(self.attempts)}
+        connection = route.place.removeprefix(route.resource_id)[1:]
+        return marks | ({"x-serai-connection": connection} if connection else {})
+
+    # -- the end
+    def closed(self) -> None:
+        self._silence()
+        self.held = None
+        if self.lease is not None:
+            self.lease.end()
+        super().closed()
+
+    def attempts_made(self) -> int:
+        return self.attempts
