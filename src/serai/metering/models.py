@@ -131,7 +131,7 @@ class UsageBuffer:
             raise
 
     async def run(self, usage: UsageStore) -> None:
-        """Save every 0.8 seconds until cancelled, then once more; cancel and await it at shutdown."""
+        """Save again and again until cancelled, then once more; cancel and await it at shutdown."""
         try:
             while True:
                 await asyncio.sleep(INTERVAL)
