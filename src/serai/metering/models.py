@@ -1,7 +1,7 @@
 """Usage of models: calls are added up in memory and written in batches.
 
-``add`` is called for every model call and only adds numbers, per resource and second. Each
-second the sums are written in one transaction. A crash loses at most what
+``add`` is called for every model call and only adds numbers, per resource and second. Every
+0.8 seconds the sums are written in one transaction. A crash loses at most what
 was added since the last write: about one second. While the database cannot be written, what
 waits is kept, by hour once it gets long, so memory stays bounded and usage does not get lost.
 """
@@ -27,8 +27,9 @@ from serai.metering.times import HOUR, SECOND
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-INTERVAL = 1.0
-"""Seconds between writes."""
+INTERVAL = 0.8
+"""Seconds between writes: with the time that a write takes, less than the second that a crash may
+lose."""
 
 MAX_WAITING = 20_000
 """Events kept while the database cannot be written, before they are added up by hour."""
@@ -167,7 +168,7 @@ class UsageBuffer:
             raise
 
     async def run(self, usage: UsageStore) -> None:
-        """Save each second until cancelled, then once more; cancel and await it at shutdown."""
+        """Save again and again until cancelled, then once more; cancel and await it at shutdown."""
         try:
             while True:
                 await asyncio.sleep(INTERVAL)
