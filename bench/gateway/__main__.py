@@ -1,6 +1,7 @@
 """``make bench-gateway``: the model gateway beside nginx and other gateways."""
 
 import argparse
+import signal
 import sys
 
 from bench.gateway.comparison import Comparison
@@ -12,6 +13,7 @@ from bench.platform import Skipped
 
 def main() -> int:
     """Measure and print; 1 when a goal was missed, 0 when all that was measured is met."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=__doc__)
     workloads = [workload.name for workload in WORKLOADS] + ["memory", "crash"]
     parser.add_argument(

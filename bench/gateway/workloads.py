@@ -34,7 +34,7 @@ class Workload(NamedTuple):
 
 
 WORKLOADS = (
-    Workload("json", "JSON, 64 connections", "json", 64, 2, slow=2),
+    Workload("json", "JSON, 64 connections", "json", 64, 2, slow=4),
     Workload("stream", "Stream of 52 events, 16 connections", "stream", 16, 2, slow=4),
     Workload(
         "stream64",
@@ -48,7 +48,7 @@ WORKLOADS = (
     Workload("paced", "256 streams, an event each 20 ms", "paced", 256, 6, only=("serai", "nginx")),
 )
 _SLOW = ("portkey", "litellm")
-_WARM_REQUESTS = {"portkey": 10_000}
+_WARM_REQUESTS = {"portkey": 10_000, "litellm": 100}
 
 Samples = dict[str, dict[str, list[Sample]]]
 """By workload and target, one of each round."""
@@ -80,8 +80,9 @@ class Runner(NamedTuple):
     def _warm(self, name: str, wanted: int) -> None:
         done = 0
         while done < wanted:
-            seconds = 5 if name in _SLOW else 1
-            done += load(self.tools, self.targets[name], "json", 64, seconds, self.folder).requests
+            seconds, connections = (10, 8) if name in _SLOW else (1, 64)
+            target = self.targets[name]
+            done += load(self.tools, target, "json", connections, seconds, self.folder).requests
 
     def _try(self, name: str, step: Callable[[], None]) -> None:
         try:
@@ -119,7 +120,7 @@ class Runner(NamedTuple):
     def _turn(self, name: str, workload: Workload) -> Sample:
         seconds = workload.seconds * (workload.slow if name in _SLOW else 1.0)
         if self.quick:
-            seconds = 5 if name in _SLOW else 2 if workload.name == "paced" else 1
+            seconds = 8 if name in _SLOW else 2 if workload.name == "paced" else 1
         target = self.targets[name]
         return load(self.tools, target, workload.lane, workload.connections, seconds, self.folder)
 

@@ -7,17 +7,15 @@ import sys
 from pathlib import Path
 from typing import Self
 
-import msgspec
 import structlog
 import uvicorn
 import uvloop
-from litestar import Response, Router, get
+from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
 import serai
 from serai.api.app import create_app
-from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
@@ -36,6 +34,7 @@ from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
+from serai.health import health_operation
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -194,7 +193,8 @@ class Platform:
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
         ]
         gateway = self._gateway()
-        server = Server(self._config(gateway, self._application(gateway)))
+        self.observing.in_flight = gateway.in_flight
+        server = Server(self._config(gateway, self._application()))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -265,15 +265,15 @@ class Platform:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
 
-    def _application(self, gateway: Gateway) -> ASGIApp:
+    def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
         context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
         handlers: list[ControllerRouterHandler] = [
-            self._health(),
+            health_operation(self.sandboxing, self.delivery),
             *self.sandboxing.operations(context),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, gateway, self.sandboxing),
+            *self.observing.operations(self.billing, cursors, self.sandboxing),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
@@ -312,22 +312,6 @@ class Platform:
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
         )
-
-    def _health(self) -> ControllerRouterHandler:
-        @get("/health")
-        async def health() -> Response[bytes]:
-            body = {
-                "status": "ok",
-                "version": serai.__version__,
-                "sandboxes": {"running": self.sandboxing.controller.live.awake()},
-                "runtime": self.runtime.name,
-                "isolationLevel": self.runtime.level,
-                "isolation": self.runtime.isolation,
-                "usage": {"setAside": self.delivery.set_aside},
-            }
-            return json_response(msgspec.json.encode(body))
-
-        return health
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(

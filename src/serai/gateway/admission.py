@@ -48,7 +48,8 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         SeraiError: no access, no such model, tokens spent, a model that cannot be called.
     """
     route = gateway.routes.models.get((target.workspace, target.name))
-    demand_access(principal, target, route.account_id if route else None)
+    if route is None or target.workspace not in principal.workspaces:
+        demand_access(principal, target, route.account_id if route else None)
     if route is None:
         raise no_model(target)
     allowance = gateway.allowance

@@ -17,6 +17,7 @@ from serai.gateway.models.google import GoogleTokens
 from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits
+from serai.gateway.models.relay import Sizes
 from serai.gateway.models.timing import Timings
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.pool import Pool
@@ -84,7 +85,7 @@ class Gateway:
         on_model_refusal: called, like it, for every call of a model that was refused before it was
             sent, by somebody who may call it.
         on_model_content: called just before ``on_model_usage``, with the same usage, for calls of
-            models whose content is logged.
+            models whose content is logged; with the route that was called.
         tracer: makes spans of model calls, which then all go the long way; none without.
         on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
             every ten seconds in between (with 0), of a WebSocket only when something was sent.
@@ -149,6 +150,7 @@ class Gateway:
         self.google_tokens = GoogleTokens()
         self.heads = Heads(self)
         self.familiar_answers = Familiar(of_answer)
+        self.chunk_sizes = Sizes()
         self.timings = Timings()
         self._targets: dict[bytes, Target | None] = {}
         self._prefix = secrets.token_hex(6)

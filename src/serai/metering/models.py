@@ -37,7 +37,7 @@ MAX_STARTED = 2**35
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One call of a model, when its answer has ended.
+    """One call of a model, when its answer has ended; or several alike, with their tokens added up.
 
     Attributes:
         account_id: account that pays.
@@ -53,6 +53,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         status: HTTP status of the answer; calls that failed (400 and above) are no requests to
             pay for, but the tokens they told are.
         provider: integration type, for example ``openai``; prices may depend on it.
+        calls: how many it stands for, of one second; ``started`` is that of the first.
     """
 
     account_id: str
@@ -67,6 +68,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     counted: bool
     status: int
     provider: str = ""
+    calls: int = 1
 
 
 class UsageBuffer:
@@ -181,7 +183,7 @@ class _Second:
 
     def add(self, call: ModelCall) -> None:
         if call.status < 400:
-            self.requests += 1
+            self.requests += call.calls
         if call.counted:
             output = max(call.output_tokens, call.total_tokens - call.input_tokens)
             self.input += min(max(call.input_tokens, 0), MAX_TOKENS)

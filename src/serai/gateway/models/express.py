@@ -31,7 +31,6 @@ from serai.gateway.models.counts import Tally, model_named, read_answer
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.relay import Relay
-from serai.gateway.models.timing import timing_key
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
@@ -162,9 +161,10 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     upstream = gateway.pool.take(plan.address, repeatable=False)
     if upstream is None:
         return False
-    request_id = gateway.next_request_id().encode("ascii")
+    name = gateway.next_request_id()
+    request_id = name.encode("ascii")
     sent = time.time()
-    call = Express(client, head, principal, plan, strip, request_id, upstream, started, sent)
+    call = Express(client, head, principal, plan, strip, name, request_id, upstream, started, sent)
     client.begin_express(call)
     upstream.caller = cast(Caller, call)
     upstream.sending = False
@@ -206,6 +206,7 @@ class Express(msgspec.Struct):
     principal: Principal
     plan: Plan
     strip: bool
+    name: str
     request_id: bytes
     upstream: Upstream
     started: float
@@ -262,7 +263,10 @@ class Express(msgspec.Struct):
                 out.append(passed)
         if seen == _JSON:
             return self._answer(out, length, body)
-        return seen == _EVENTS and Relay(self, head + b"\r\n\r\n").begin(out, body)
+        if seen != _EVENTS:
+            return False
+        sizes = self.client.gateway.chunk_sizes
+        return Relay(self, head + gap, sizes).begin(out, body)
 
     def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
         if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
@@ -285,7 +289,8 @@ class Express(msgspec.Struct):
 
     def timing(self, now: float) -> bytes:
         """The line that tells how long we took, and how long the provider did."""
-        key = timing_key(self.sent - self.started, now - self.sent)
+        sent = self.sent  # what follows is timing_key, without the call
+        key = int((now - sent) * 10_000) << 40 | int((sent - self.started) * 100_000)
         return self.client.gateway.timings[key]
 
     def settle(
@@ -302,20 +307,20 @@ class Express(msgspec.Struct):
         client.write(last)
         plan, started = self.plan, self.started
         usage = ModelUsage(
-            request_id=self.request_id.decode("ascii"),
+            request_id=self.name,
             status=200,
             input_tokens=tally.input,
             output_tokens=tally.output,
             total_tokens=tally.total,
             started=started,
-            duration=max(0.0, now - started),
+            duration=now - started if now > started else 0.0,
             streamed=streamed,
             counted=tally.counted,
-            first_byte=max(0.0, first - started),
+            first_byte=first - started if first > started else 0.0,
             operation=plan.operation,
             cached_tokens=tally.cached,
             reasoning_tokens=tally.reasoning,
-            answered_by=model_named(tally.model),
+            answered_by="" if tally.model is None else model_named(tally.model),
         )
         meter_call(gateway, plan.route, self.principal, usage)
         client.answered_express(self.keep_alive)

@@ -185,10 +185,10 @@ class TokenPolicies:
         self, resource_id: str, policies: tuple[TokenPolicy, ...], received: int, sent: int
     ) -> None:
         """Count the tokens of a call that has ended."""
+        windows: Iterable[TokenPolicy] = policies
         if len(policies) > 1:
-            windows = {(policy.granularity, policy.step): policy for policy in policies}
-            policies = tuple(windows.values())
-        for policy in policies:
+            windows = {(policy.granularity, policy.step): policy for policy in policies}.values()
+        for policy in windows:
             count = self._count(resource_id, policy)
             count.input += received
             count.output += sent

@@ -141,8 +141,9 @@ class OciRuntime(ProgramRuntime):
     async def alive(self, handle: SandboxHandle) -> bool:
         """See Runtime.alive. One that an earlier process of ours started can be reached again."""
         is_alive = await super().alive(handle)
-        if is_alive and self._by_line and self._doors.find(handle.id) is None:
-            self._open_door(handle.id, trace_of(handle).token)
+        token = trace_of(handle).token  # of an earlier release there is none, nor a line
+        if is_alive and token and self._doors.find(handle.id) is None:
+            self._open_door(handle.id, token)
         return is_alive
 
     async def resume(self, handle: SandboxHandle) -> None:
