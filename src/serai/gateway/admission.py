@@ -57,7 +57,8 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         spent = allowance.refusal(route.account_id, route.workspace)
         if spent is not None:
             raise spent
-    admit_model(gateway, route)
+    if route.blocked or route.token_policies:
+        admit_model(gateway, route)
     return route
 
 
