@@ -30,6 +30,7 @@ from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.dry_run_operations import dry_run_operations
 from serai.gateway.gateway import Gateway
+from serai.gateway.limits import Limits
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
@@ -259,6 +260,7 @@ class Platform:
             drives=self.sandboxing.drive_mounts,
             successor=self.sandboxing.successor,
             allowance=self.allowance,
+            limits=Limits(model_cache_bytes=self.settings.model_cache_mb << 20),
             log_every=self.settings.log_level == "debug",
             token_policies=self.token_policies,
             sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
