@@ -265,6 +265,9 @@ class Files(Protocol):
     async def settle(self, saved_id: str) -> None:
         """Wait until a saved set is on disk for good: what ``save`` does not wait for."""
 
+    async def drop_memory(self, saved_id: str) -> None:
+        """Keep no more than the files of a saved set; nothing happens when it has no more."""
+
     async def drop(self, saved_id: str) -> None:
         """Remove a saved set; nothing happens when there is none."""
 

@@ -79,6 +79,9 @@ class NoFiles:
     async def settle(self, saved_id: str) -> None:
         """Nothing is there."""
 
+    async def drop_memory(self, saved_id: str) -> None:
+        """Nothing is there."""
+
     async def drop(self, saved_id: str) -> None:
         """Nothing is there."""
 
