@@ -52,13 +52,13 @@ test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and r
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
 .PHONY: test-drivers
-test-drivers: .venv/.dev .cache/drivers/image.tar ## Test every runtime driver that is installed here, and engines started for it
+test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ## Test every runtime driver that is installed here, and engines started for it
 	@SERAI_TEST_DRIVERS=runc,crun,runsc,bwrap,podman,docker \
 		SERAI_TEST_IMAGE=$(CURDIR)/.cache/drivers/image.tar \
 		$(BIN)/python -m pytest tests/runtime/test_runtime_conformance.py \
 		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py \
 		tests/runtime/test_checkpoints.py tests/compute/test_live_snapshots.py \
-		tests/egress/test_sandboxes.py $(ARGS)
+		tests/egress/test_sandboxes.py tests/clients/test_live_snapshots.py $(ARGS)
 
 .PHONY: clients
 clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/vite/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider, Vite and model clients, for the tests that run them

@@ -7,17 +7,15 @@ import sys
 from pathlib import Path
 from typing import Self
 
-import msgspec
 import structlog
 import uvicorn
 import uvloop
-from litestar import Response, Router, get
+from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
 import serai
 from serai.api.app import create_app
-from serai.api.exchange import json_response
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
@@ -30,11 +28,14 @@ from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
+from serai.gateway.dry_run_operations import dry_run_operations
 from serai.gateway.gateway import Gateway
+from serai.gateway.limits import Limits
 from serai.gateway.models.token_policies import TokenPolicies
 from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
+from serai.health import health_operation
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -137,10 +138,13 @@ class Platform:
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
+            self.usage,
+            self.observing.bill,
             PriceList.load(_prices_file(settings)),
             self.vault,
             settings.private_webhooks,
         )
+        self.observing.calls.pay_from(self.billing.spending)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -159,7 +163,7 @@ class Platform:
         self.site = Site(
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
-        self.allowance = Allowance(self.db, self.usage)
+        self.allowance = Allowance(self.db, self.usage, self.billing.spending)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -193,7 +197,8 @@ class Platform:
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
         ]
         gateway = self._gateway()
-        server = Server(self._config(gateway, self._application(gateway)))
+        self.observing.in_flight = gateway.in_flight
+        server = Server(self._config(gateway, self._application()))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -228,6 +233,7 @@ class Platform:
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.token_policies.loaded()
+        await self.billing.spending.reload()
         await self.discovery.refresh_domains()
         await runtime
         return booted
@@ -252,7 +258,9 @@ class Platform:
             connect=self.connect,
             find_sandbox=self.sandboxing.find,
             drives=self.sandboxing.drive_mounts,
+            successor=self.sandboxing.successor,
             allowance=self.allowance,
+            limits=Limits(model_cache_bytes=self.settings.model_cache_mb << 20),
             log_every=self.settings.log_level == "debug",
             token_policies=self.token_policies,
             sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
@@ -263,15 +271,15 @@ class Platform:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
 
-    def _application(self, gateway: Gateway) -> ASGIApp:
+    def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
         context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
         handlers: list[ControllerRouterHandler] = [
-            self._health(),
+            health_operation(self.sandboxing, self.delivery),
             *self.sandboxing.operations(context),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, gateway, self.sandboxing),
+            *self.observing.operations(self.billing, cursors, self.sandboxing),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
@@ -280,6 +288,7 @@ class Platform:
             *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
+            *dry_run_operations(context, self.usage, self.catalog.placement),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:
@@ -310,22 +319,6 @@ class Platform:
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
         )
-
-    def _health(self) -> ControllerRouterHandler:
-        @get("/health")
-        async def health() -> Response[bytes]:
-            body = {
-                "status": "ok",
-                "version": serai.__version__,
-                "sandboxes": {"running": self.sandboxing.controller.live.awake()},
-                "runtime": self.runtime.name,
-                "isolationLevel": self.runtime.level,
-                "isolation": self.runtime.isolation,
-                "usage": {"setAside": self.delivery.set_aside},
-            }
-            return json_response(msgspec.json.encode(body))
-
-        return health
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
         return uvicorn.Config(

@@ -1,5 +1,6 @@
 """What compute and the gateway do, told to metering in its own words."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -8,6 +9,7 @@ from serai.compute.ports import RunningSandbox
 from serai.gateway.models.token_policies import Used
 from serai.gateway.routes import ModelRoute
 from serai.gateway.usage import ModelUsage
+from serai.identity.principal import Principal
 from serai.kernel.clock import SteadyClock
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.models import ModelCall
@@ -65,8 +67,43 @@ def tokens_used(usage: UsageStore) -> Used:
     return used
 
 
-def model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
+def model_call(route: ModelRoute, principal: Principal, usage: ModelUsage) -> ModelCall:
     """A call that the gateway made, as usage."""
+    (call,) = model_calls([(route, principal, usage)])
+    return call
+
+
+def model_calls(calls: Iterable[tuple[ModelRoute, Principal, ModelUsage]]) -> list[ModelCall]:
+    """Calls that the gateway made, as usage; those alike of one caller and second as one."""
+    sums: dict[tuple[str, str, int, bool, bool], _Alike] = {}
+    for route, principal, usage in calls:
+        started, caller = usage.started, principal.credential_id
+        key = (route.resource_id, caller, int(started), usage.status < 400, usage.counted)
+        alike = sums.get(key)
+        if alike is None:
+            alike = sums[key] = _Alike(route, caller, usage)
+        elif started < alike.first.started:
+            alike.first = usage
+        alike.calls += 1
+        alike.input += usage.input_tokens
+        alike.output += usage.written()
+    return [_as_usage(alike) for alike in sums.values()]
+
+
+class _Alike:
+    """Calls of one model by one credential, in one second, that ended alike."""
+
+    __slots__ = ("caller", "calls", "first", "input", "output", "route")
+
+    def __init__(self, route: ModelRoute, caller: str, first: ModelUsage) -> None:
+        self.route = route
+        self.caller = caller
+        self.first = first
+        self.calls = self.input = self.output = 0
+
+
+def _as_usage(alike: _Alike) -> ModelCall:
+    route, usage = alike.route, alike.first
     return ModelCall(
         account_id=route.account_id,
         workspace=route.workspace,
@@ -74,10 +111,13 @@ def model_call(route: ModelRoute, usage: ModelUsage) -> ModelCall:
         model_name=route.name,
         request_id=usage.request_id,
         started=usage.started,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        total_tokens=usage.total_tokens,
+        input_tokens=alike.input,
+        output_tokens=alike.output,
+        total_tokens=alike.input + alike.output,
         counted=usage.counted,
         status=usage.status,
         provider=route.provider,
+        credential_id=alike.caller,
+        labels=route.labels,
+        calls=alike.calls,
     )

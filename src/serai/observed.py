@@ -1,8 +1,10 @@
 """What the gateway does with models, told to the bill, the rows, the metrics and the traces."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Sequence
 
+from serai.billing.spending import Spending
 from serai.gateway.models.naming import provider_name
 from serai.gateway.models.outcome import Content
 from serai.gateway.models.plans import origin_of
@@ -10,10 +12,10 @@ from serai.gateway.routes import ModelRoute
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
-from serai.metered import model_call
+from serai.metered import model_call, model_calls
 from serai.metering.models import UsageBuffer
 from serai.telemetry.logs import DAYS, Kept, RequestLogs
-from serai.telemetry.metrics import ModelMetrics, ModelSeries
+from serai.telemetry.metrics import SECONDS, ModelMetrics, ModelSeries
 from serai.telemetry.requests import RequestBuffer, Row
 from serai.telemetry.tracing import Description
 
@@ -38,10 +40,19 @@ class ObservedCalls:
         self._numbers: dict[int, int] = {}
         """Numbers of rows whose calls have a log, by the identity of their usage."""
         self._due = False
+        self._spending: Spending | None = None
+
+    def pay_from(self, spending: Spending) -> None:
+        """Have budgets that refuse told of each call at once."""
+        self._spending = spending
+        spending.collect = self.work
 
     def add(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
         """A call has ended."""
         self._calls.append((route, principal, usage))
+        spending = self._spending
+        if spending is not None and spending.watched:
+            spending.note(model_call(route, principal, usage))
         if not self._due:
             self._come_back()
 
@@ -80,9 +91,10 @@ class ObservedCalls:
         self._due = False
         calls, self._calls = self._calls, []
         refused, self._refused = self._refused, []
-        bill, metrics = self._bill, self._metrics
+        for call in model_calls(calls):
+            self._bill.add(call)
+        metrics = self._metrics
         for route, _, usage in calls:
-            bill.add(model_call(route, usage))
             key = (route.workspace, route.name, route.provider, usage.operation)
             observe(metrics.series.get(key) or metrics.of(*key), usage)
         for route, _, usage in refused:
@@ -99,18 +111,22 @@ class ObservedCalls:
             self._numbers.clear()
         granted = self._rows.room(len(calls))
         if granted < len(calls):
-            calls = sorted(calls, key=lambda call: call[2].status < 400)[:granted]
+            failed = [call for call in calls if call[2].status >= 400]
+            others = [call for call in calls if call[2].status < 400]
+            calls = [*failed, *others][:granted]
         self._rows.add([self._row(*call) for call in calls])
 
     def _row(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> Row:
         number = self._numbers.get(id(usage), 0) if self._numbers else 0
+        called = usage.called or route.name
         return (
             route.workspace,
             number or self._rows.number(usage.started),
             route.account_id,
             usage.request_id,
-            route.name,
+            called,
             route.resource_id,
+            route.name if called != route.name else "",
             route.provider,
             route.model or "",
             usage.answered_by,
@@ -139,14 +155,18 @@ def observe(series: ModelSeries, usage: ModelUsage) -> None:
     """Add a call that was sent, or answered from the cache, to its model's numbers."""
     series.statuses[usage.status] += 1
     series.attempts += usage.attempts
-    series.duration.add(usage.duration)
-    if usage.first_byte:
-        series.first_byte.add(usage.first_byte)
+    duration, first_byte = usage.duration, usage.first_byte
+    place = bisect_left(SECONDS, duration)
+    series.duration.put(place, duration)
+    if first_byte:
+        same = first_byte == duration
+        series.first_byte.put(place if same else bisect_left(SECONDS, first_byte), first_byte)
     if usage.counted:
         series.input.add(usage.input_tokens)
         series.output.add(usage.written())
-        series.cached_tokens += usage.cached_tokens
-        series.reasoning_tokens += usage.reasoning_tokens
+        if usage.cached_tokens or usage.reasoning_tokens:
+            series.cached_tokens += usage.cached_tokens
+            series.reasoning_tokens += usage.reasoning_tokens
     if usage.cache:
         series.cache[usage.cache] += 1
     if usage.error:
@@ -183,7 +203,8 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
             "serai.error.origin": usage.origin,
             "serai.request_id": usage.request_id,
             "serai.workspace": route.workspace,
-            "serai.model": route.name,
+            "serai.model": usage.called or route.name,
+            "serai.stand_in": route.name if usage.called not in ("", route.name) else "",
             "serai.attempts": usage.attempts,
             "serai.cache": usage.cache,
             "serai.stream": usage.streamed,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from litestar.types import ControllerRouterHandler
@@ -10,7 +10,6 @@ from litestar.types import ControllerRouterHandler
 from serai.billing.assembly import Billing
 from serai.compute.live import LiveTable
 from serai.compute.networks import SandboxNetworks
-from serai.gateway.gateway import Gateway
 from serai.gateway.models.naming import provider_name
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.settings import Settings
@@ -60,6 +59,8 @@ class Observing:
         self._lag = LoopLag()
         self._keeper = RequestKeeper(usage, self._living, settings.model_request_retention)
         self._egress = EgressSums()
+        self.in_flight: Callable[[], Mapping[tuple[str, str], int]] = dict
+        """Model calls under way; the gateway's to tell, once there is one."""
 
     def tracer(self) -> Tracer | None:
         """Makes spans, where somebody takes them."""
@@ -90,7 +91,7 @@ class Observing:
         return frozenset(document.id for document in found)
 
     def operations(
-        self, billing: Billing, cursors: CursorCodec, gateway: Gateway, sandboxing: Sandboxing
+        self, billing: Billing, cursors: CursorCodec, sandboxing: Sandboxing
     ) -> list[ControllerRouterHandler]:
         """Every operation of telemetry."""
 
@@ -99,7 +100,7 @@ class Observing:
             return Reading(
                 workspaces=workspaces,
                 whole=whole,
-                in_flight=gateway.in_flight(),
+                in_flight=self.in_flight(),
                 sandboxes=sandbox_states(live),
                 egress=await self._egress.read(live, sandboxing.networks),
                 skipped={

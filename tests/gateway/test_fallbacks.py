@@ -1,7 +1,9 @@
 """Models that stand in for one another: when, in which order, and who is billed."""
 
 import asyncio
+import contextlib
 import json
+import socket
 
 import pytest
 
@@ -33,7 +35,7 @@ OTHER = json.dumps({"id": "c2", "usage": {"prompt_tokens": 1, "completion_tokens
 
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(tick=0.02, model_response_timeout=2.0)
+    return Limits(tick=0.02, model_response_timeout=2.0, connect_timeout=0.2)
 
 
 async def two(world: World, *, first=DOWN, second=None, **fields: object) -> tuple[str, Upstream]:
@@ -241,3 +243,24 @@ async def test_a_call_is_counted_once_however_often_it_is_tried(
     answers = [await ask(client, path("first")) for _ in range(4)]
     assert [answer.status for answer in answers] == [503, 503, 503, 429]
     assert len(world.model.requests) == 9
+
+
+async def test_a_connection_that_never_comes_is_given_up(world: World, client: Client) -> None:
+    async def late(request, reader, writer) -> None:
+        await asyncio.sleep(0.4)
+        await plain(OTHER)(request, reader, writer)
+
+    with socket.socket() as deaf, contextlib.ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):  # the system keeps so many for the one who does not take them
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(deaf.getsockname())
+        url, second = await two(world, second=late)
+        where = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        extra = settings(fallbacks=["second"], timeoutMs=60)
+        world.add_model("first", where, gateway=extra)
+        answer = await ask(client, url)
+    assert (answer.status, answer.headers["x-serai-attempts"]) == (200, "2")
+    assert len(second.requests) == 1

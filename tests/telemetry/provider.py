@@ -92,6 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
         for event in [*map(json.dumps, events), "[DONE]"]:
             data = f"data: {event}\n\n".encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+            if prompt == "hold":
+                self.wfile.flush()
+                time.sleep(0.5)
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *args: Any) -> None: ...

@@ -67,12 +67,16 @@ def test_calls_are_counted_in_both_formats(
     assert value(seen, "serai_event_loop_lag_seconds_count") > 0
 
 
-def test_calls_under_way_are_seen(api: httpx.Client, server: Server, provider: Provider) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+def test_calls_under_way_are_seen(
+    api: httpx.Client, server: Server, provider: Provider, stream: bool
+) -> None:
     model = provider.model(api)
+    call(api, model)  # leaves a connection, so that the next ones may go the short way
 
     def slow() -> None:
         with server.client_for(KEY) as own:
-            call(own, model, "wait 1.5")
+            call(own, model, "hold" if stream else "wait 1.5", stream=stream)
 
     threads = [threading.Thread(target=slow) for _ in range(2)]
     for thread in threads:

@@ -201,3 +201,22 @@ def test_all_but_the_last_second_outlives_a_crash(
         found = {each["requestId"] for each in listed(api, model=model)}
         assert kept.headers["x-request-id"] in found
         shown(api, call(api, model))
+
+
+def test_attempts_stand_ins_and_the_cache_are_seen(api: httpx.Client, provider: Provider) -> None:
+    other = provider.model(api)
+    gateway = {
+        "retries": {"attempts": 1, "backoffMs": 1},
+        "fallbacks": [other],
+        "cache": {"ttlSeconds": 60},
+    }
+    model = provider.model(api, gateway=gateway)
+    seen = shown(api, call(api, model, "once"))
+    assert (seen["attempts"], seen["cache"], "standIn" in seen) == (1, "miss", False)
+    seen = shown(api, call(api, model, "once"))
+    assert (seen["attempts"], seen["cache"], seen["status"]) == (0, "hit", 200)
+    failed = shown(api, call(api, model, "fail"))
+    assert (failed["attempts"], failed["standIn"]) == (3, other)
+    assert (failed["model"], failed["error"]["code"]) == (model, "slow_down")
+    assert len(listed(api, model=model)) == 3
+    assert [each["cache"] for each in listed(api, model=model, cache="hit")] == ["hit"]

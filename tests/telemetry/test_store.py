@@ -41,7 +41,7 @@ def usage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[UsageStore
 
 
 def row(number: int, workspace: str = "w", request_id: str = "r", status: int = 200) -> Row:
-    names = ("acc", request_id, "m", "id-m", "openai", "gpt", "", "chat")
+    names = ("acc", request_id, "m", "id-m", "", "openai", "gpt", "", "chat")
     return (workspace, number, *names, status, "", "", 10, number % 1000, 1, 2, 0, 0, True,
             False, 1, "", False, "key", "user", "{}")  # fmt: skip
 

@@ -81,8 +81,9 @@ def _load() -> Callable[[Settings], int]:
     looking takes long.
     """
     gc.disable()
-    # structlog imports it for coloured tracebacks, if it is installed. Ours are plain.
-    sys.modules.setdefault("rich", cast(ModuleType, None))
+    # Libraries import these for coloured tracebacks, if they are installed. Ours are plain.
+    for name in ("rich", "pygments"):
+        sys.modules.setdefault(name, cast(ModuleType, None))
     from serai.app import run
 
     gc.freeze()

@@ -19,6 +19,7 @@ from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange, UnverifiedExchange
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.express import Express, begin
+from serai.gateway.models.relay import Relay
 from serai.gateway.models.ways import way_of
 from serai.gateway.preview_hosts import HostedPreviewExchange
 from serai.gateway.previews import PreviewExchange
@@ -402,6 +403,8 @@ class GatewayProtocol(ReadingProtocol):
     def model_called(self) -> Target | None:
         """The model that is called through this connection right now."""
         sink = None if self._active is None else self._active.sink
+        if isinstance(sink, Relay):
+            sink = sink.call
         if isinstance(sink, Express):
             return sink.head.target
         return sink.target if isinstance(sink, ModelExchange) else None

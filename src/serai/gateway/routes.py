@@ -54,17 +54,17 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         strict: one of them is strict.
         rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
-        labels: those of the model, as JSON.
         place: names the connection at which this model is called; the internal id where it has
             only one.
         weight: share of the calls that this place gets, beside others of the model.
         places: where the model can be called, if it has several connections; the first is this.
+        labels: those of the model, as JSON.
+        logged: something of its calls' content is kept; follows from its settings.
         blocked: it is disabled, unusable or prohibited; follows from these.
         reserves: the body of a call says what it may use, which is set aside; follows too.
         routed: a call may take more than one attempt, or none; follows too.
         plain: nothing here needs that, or a look at a call's body, so that it may go the short way
             (``serai.gateway.models.express``).
-        logged: something of its calls' content is kept.
     """
 
     account_id: str
@@ -86,24 +86,24 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     weight: int = 1
     places: "tuple[ModelRoute, ...]" = ()
+    labels: str = "{}"
+    logged: bool = False
     blocked: bool = False
     reserves: bool = False
-    labels: str = "{}"
     routed: bool = False
     plain: bool = True
-    logged: bool = False
 
     def __post_init__(self) -> None:
         extra = self.gateway
-        logged = extra.request_log is not None and bool(extra.request_log.enabled)
         needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.places)
+        logged = extra.request_log is not None and bool(extra.request_log.enabled)
         follows = {
+            "logged": logged,
             "place": self.place or self.resource_id,
             "blocked": self.disabled or bool(self.unusable) or bool(self.prohibited),
             "reserves": self.strict or any(limit.tokens for limit in self.rate_limits),
             "routed": any(needs),
-            "plain": not any((*needs, self.rate_limits, logged)),
-            "logged": logged,
+            "plain": not (any(needs) or self.rate_limits or logged),
         }
         for name, value in follows.items():
             msgspec.structs.force_setattr(self, name, value)

@@ -33,6 +33,7 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         answered_by: the model that the answer names; empty when it names none.
         error: code of the error that was answered; empty for none.
         origin: whose error it is, ``platform`` or ``provider``; empty for none.
+        called: the model in the path, where that may not be the one that answered.
     """
 
     request_id: str
@@ -54,10 +55,12 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     answered_by: str = ""
     error: str = ""
     origin: str = ""
+    called: str = ""
 
     def untold(self) -> bool:
         """Whether a provider may have used tokens that it did not tell."""
-        return (self.estimated or not self.counted) and (self.status < 400 or self.status == 499)
+        unknown = self.attempts > 0 and (self.estimated or not self.counted)
+        return unknown and (self.status < 400 or self.status == 499)
 
     def written(self) -> int:
         """Tokens of the answer, with those that only the total tells (hidden reasoning)."""

@@ -27,9 +27,9 @@ def check_gateway(body: Body) -> None:
     _check_fallbacks(gateway.get("fallbacks"), body["metadata"]["name"])
     _check_balance(gateway.get("balance"), spec.get("integrationConnections") or [])
     _check_cache(gateway.get("cache"))
+    _check_request_log(gateway.get("requestLog"))
     labels = body["metadata"].get("labels") or {}
     _check_rate_limits(gateway.get("rateLimits") or [], labels)
-    _check_request_log(gateway.get("requestLog"))
 
 
 def _whole(holder: Body, name: str, low: int, high: int, where: str) -> None:

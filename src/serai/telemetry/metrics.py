@@ -16,12 +16,12 @@ MOST_CODES = 50
 OTHER = "other"
 LAG_INTERVAL = 0.5
 
-SECONDS = (
+SECONDS: tuple[float, ...] = (
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75),
     *(1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0),
 )
 """Bounds of durations."""
-TOKENS = tuple(4**power for power in range(14))
+TOKENS = tuple(4.0**power for power in range(14))
 """Bounds of tokens, as OpenTelemetry's conventions for generative AI advise."""
 
 Key = tuple[str, str, str, str]
@@ -35,13 +35,18 @@ class Distribution:
     __slots__ = ("bounds", "counts", "total")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(map(float, bounds))
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
     def add(self, value: float) -> None:
         """One more observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def put(self, place: int, value: float) -> None:
+        """The same for who has found the place among the bounds."""
+        self.counts[place] += 1
         self.total += value
 
     def buckets(self) -> list[tuple[str, float]]:

@@ -183,7 +183,7 @@ def shown(row: Row[Any], prices: PriceList) -> ModelRequest:
     cost = cost_of(
         prices,
         provider=row.provider,
-        model=row.model,
+        model=row.stand_in or row.model,
         day=moment_of(moment_ms(row.number)).date(),
         status=row.status,
         tokens=(row.input_tokens, row.output_tokens) if row.counted else (0, 0),
@@ -193,6 +193,7 @@ def shown(row: Row[Any], prices: PriceList) -> ModelRequest:
         time=rfc3339(moment_of(moment_ms(row.number))),
         workspace=row.workspace,
         model=row.model,
+        stand_in=row.stand_in or None,
         provider=row.provider,
         provider_model=row.provider_model or None,
         answered_by=row.answered_by or None,

@@ -88,7 +88,7 @@ class Tracer:
         self._ratio = ratio
         self._describe = describe
         self._clock = clock
-        self._random = random.SystemRandom()
+        self._random = random.Random()  # noqa: S311 - seeded by the system; ids are no secrets
 
     def begin(self, traceparent: bytes | None) -> Span | None:
         """A span for a call with this header; None for a call that is not recorded."""

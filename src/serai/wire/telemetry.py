@@ -42,7 +42,8 @@ class ModelRequest(Wire):
         request_id: the ``x-request-id`` of the answer.
         time: when it came in.
         workspace: whose model.
-        model: the model's name there.
+        model: the name of the model there that was called.
+        stand_in: the one that answered instead, of its fallbacks.
         provider: integration type.
         provider_model: the name that the provider was asked for.
         answered_by: the model that the answer names.
@@ -72,6 +73,7 @@ class ModelRequest(Wire):
     attempts: int
     operation: str
     streamed: bool = False
+    stand_in: str | None = None
     provider_model: str | None = None
     answered_by: str | None = None
     error: ModelRequestError | None = None

@@ -56,8 +56,6 @@ class CachedExchange(RoutedExchange):
 
     def _key(self, plan: Plan) -> bytes:
         body = self._rewritten(plan, self.held or b"")
-        if self.called.logged:
-            self.asked = body
         headers = [field for field in self.request.headers if field[0] not in DROPPED_FOR_MODEL]
         start = plan.start(self.credential.query)
         return key_of(self.called.resource_id, start, headers, body, strip=self.strip)
@@ -76,6 +74,7 @@ class CachedExchange(RoutedExchange):
     # -- from memory
     def _answer(self, entry: Entry) -> None:
         """Answer as the provider did, in the pieces in which it came."""
+        self.asked = b"" if self.logged is None else self.held or b""
         self.found, self.held = "hit", None
         self.sent = self.ended = True
         self.sent_at = self.headed = self.first = time.time()
@@ -84,7 +83,7 @@ class CachedExchange(RoutedExchange):
         else:
             self._begin_answer(entry.answer)
         self.streamed = entry.streamed
-        self.told = [] if self.called.logged else None
+        self.told = None if self.logged is None else []
         self.out.insert(-1, b"age: %d\r\n" % self.age)
         self.replay = iter(entry.pieces)
         self._replay()
@@ -99,7 +98,7 @@ class CachedExchange(RoutedExchange):
                 Exchange.settled(self)
                 return
             if self.told is not None:
-                self._keep(self.told, piece)
+                self._seen(piece)
             Exchange.received(self, piece)
             self.flush()
 

@@ -8,7 +8,7 @@ import msgspec
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.failures import Failure, error_event
-from serai.gateway.models.outcome import conclude
+from serai.gateway.models.outcome import HELD, conclude
 from serai.gateway.models.question import Question
 from serai.gateway.models.rate_limits import without_rate_fields
 from serai.gateway.models.refusals import unreadable
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from serai.gateway.models.express import Express
     from serai.gateway.protocol import GatewayProtocol
 
-_HELD_FOR_LOG = 256 * 1024
 _STREAMS = (b"text/event-stream", b"application/x-ndjson", b"application/stream+json")
 
 
@@ -54,7 +53,7 @@ class ModelExchange(Question):
         self.headed = self.first = 0.0
         """When head and body of the answer began, in seconds since 1970."""
         self.told: list[bytes] | None = None
-        """The beginning of the answer, of a model whose calls are logged; and its length."""
+        """The beginning of the answer, where it is kept; and its length."""
         self.length = 0
 
     def resume(self, call: "Express") -> None:
@@ -93,14 +92,15 @@ class ModelExchange(Question):
         if not answer.empty:
             coding = index.get(b"content-encoding", b"")
             self.meter = meter_for(kind, coding, strip=self.strip)
-        if self.route is not None and self.route.logged:
+        if self.logged is not None:
             self.told = []
         if self.granted is not None and self.route is not None:
             self._begin_limited(self.route, answer)
-        else:
-            self._begin_answer(answer)
+            return
+        self._begin_answer(answer)
 
     def _begin_answer(self, answer: Answer) -> None:
+        """Write the head, with how long it took to come."""
         Exchange.answered(self, answer)
         before = self.sent_at - self.started
         timing = self.gateway.timings[timing_key(before, self.headed - self.sent_at)]
@@ -133,10 +133,8 @@ class ModelExchange(Question):
         if self.failure is not None:
             self._failing(self.failure, data)
             return
-        if not self.first:
-            self.first = time.time()
-        if self.told is not None:
-            self._keep(self.told, data)
+        if not self.first or self.told is not None:
+            self._seen(data)
         if self.meter is not None:
             data = self.meter.feed(data)
         if self.chunked_out:
@@ -144,10 +142,13 @@ class ModelExchange(Question):
         else:
             self.out.append(data)
 
-    def _keep(self, told: list[bytes], data: bytes) -> None:
-        if self.length < _HELD_FOR_LOG:
-            told.append(data)
-        self.length += len(data)
+    def _seen(self, data: bytes) -> None:
+        """Note when the answer's body began, and where it is kept also the body."""
+        self.first = self.first or time.time()
+        if self.told is not None:
+            if self.length < HELD:
+                self.told.append(data)
+            self.length += len(data)
 
     def _failing(self, failure: Failure, data: bytes) -> None:
         """Hold an error answer while it is short; pass a long one on in pieces."""

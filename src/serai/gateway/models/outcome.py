@@ -14,6 +14,8 @@ from serai.gateway.usage import LineMeter, ModelUsage, StreamMeter
 if TYPE_CHECKING:
     from serai.gateway.models.exchange import ModelExchange
 
+HELD = 256 * 1024
+"""Bytes of an answer that are handed over at most."""
 _STREAM_METERS = (StreamMeter, LineMeter)
 
 
@@ -36,20 +38,19 @@ class Content(msgspec.Struct, frozen=True, gc=False):
         if call.failure is not None:
             told = call.failure.hidden(bytes(call.failure.body))
             return cls(call.asked, told, len(told))
-        return cls(call.asked, b"".join(call.told or ()), call.length)
+        return cls(call.asked, b"".join(call.told or ())[:HELD], call.length)
 
 
 def conclude(call: "ModelExchange") -> None:
     """Tell of a call that has ended: sent or refused."""
-    gateway = call.gateway
+    gateway, usage = call.gateway, usage_of(call)
     if call.route is not None and call.sent:
-        usage = usage_of(call)
-        if call.route.logged:
-            gateway.on_model_content(call.route, usage, Content.of(call))
+        _settle(call, usage)
+        if call.logged is not None:
+            gateway.on_model_content(call.logged, usage, Content.of(call))
         if call.span is not None and gateway.tracer is not None:
             gateway.tracer.end(call.span, call.route, usage)
         meter_call(gateway, call.route, call.principal, usage, call.reserved)
-        _settle(call, usage)
         return
     _settle(call, None)
     target, principal = call.target, call.principal
@@ -58,7 +59,6 @@ def conclude(call: "ModelExchange") -> None:
         return
     owns = principal.account_admin and principal.account_id == route.account_id
     if owns or target.workspace in principal.workspaces:  # strangers write nothing into others' log
-        usage = usage_of(call)
         if call.span is not None and gateway.tracer is not None:
             gateway.tracer.end(call.span, route, usage)
         gateway.on_model_refusal(route, principal, usage)
@@ -102,4 +102,5 @@ def usage_of(call: "ModelExchange") -> ModelUsage:
         answered_by=model_named(tally.model),
         error=code,
         origin=origin,
+        called=call.target.name,
     )

@@ -42,6 +42,7 @@ class Question(Exchange):
         "form",
         "granted",
         "heard",
+        "logged",
         "plan",
         "reserved",
         "route",
@@ -69,8 +70,10 @@ class Question(Exchange):
         self.sent_at = 0.0
         """When it was sent for the first time, in seconds since 1970."""
         self.span: Span | None = None
+        self.logged: ModelRoute | None = None
+        """The model that was called, where something of its calls' content is kept."""
         self.asked = b""
-        """The body that was sent, of a model whose calls are logged."""
+        """The body that was sent, where it is kept."""
 
     def admitted(self) -> None:
         target = self.target
@@ -78,6 +81,7 @@ class Question(Exchange):
             self.span = self.gateway.tracer.begin(self.request.index.get(b"traceparent"))
         route = admit_call(self.gateway, self.principal, target)
         self.route = route
+        self.logged = route if route.logged else None
         plan = self.plan = self.gateway.plans.find(route, target.rest)
         self.collects = self._must_collect(route, plan)
         if route.strict and not self._is_json():
@@ -204,7 +208,7 @@ class Question(Exchange):
         self._send_whole(plan, copied, self._rewritten(plan, body))
 
     def _send_whole(self, plan: Plan, copied: Copied, body: bytes) -> None:
-        if plan.route.logged:
+        if self.logged is not None:
             self.asked = body
         head = self._head(plan, copied)
         if body or self.request.method in (b"POST", b"PUT", b"PATCH"):

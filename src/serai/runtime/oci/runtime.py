@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime.embedded import trace_of
 from serai.runtime.guest.line import TOKEN_BYTES
 from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.messages import Birth, Trace
@@ -19,7 +18,7 @@ from serai.runtime.oci.proof import Trials
 from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled, SandboxHandle, SandboxPlan
 from serai.runtime.roots.policy import Choice, Policy
-from serai.runtime.traces import is_running, read_trace
+from serai.runtime.traces import is_running, read_trace, trace_of
 
 
 class OciRuntime(ProgramRuntime):
@@ -141,8 +140,9 @@ class OciRuntime(ProgramRuntime):
     async def alive(self, handle: SandboxHandle) -> bool:
         """See Runtime.alive. One that an earlier process of ours started can be reached again."""
         is_alive = await super().alive(handle)
-        if is_alive and self._by_line and self._doors.find(handle.id) is None:
-            self._open_door(handle.id, trace_of(handle).token)
+        token = trace_of(handle).token  # of an earlier release there is none, nor a line
+        if is_alive and token and self._doors.find(handle.id) is None:
+            self._open_door(handle.id, token)
         return is_alive
 
     async def resume(self, handle: SandboxHandle) -> None:

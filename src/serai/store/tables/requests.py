@@ -18,6 +18,7 @@ model_requests = Table(
     Column("request_id", String, nullable=False),
     Column("model", String, nullable=False),
     Column("resource_id", String, nullable=False),
+    Column("stand_in", String, nullable=False),
     Column("provider", String, nullable=False),
     Column("provider_model", String, nullable=False),
     Column("answered_by", String, nullable=False),

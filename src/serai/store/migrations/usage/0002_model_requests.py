@@ -6,7 +6,7 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-_TEXTS = ("account_id", "request_id", "model", "resource_id", "provider", "provider_model")
+_TEXTS = ("account_id", "request_id", "model", "resource_id", "stand_in", "provider")
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
@@ -21,7 +21,10 @@ def _requests() -> None:
         "model_requests",
         sa.Column("workspace", sa.String, primary_key=True),
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        *(sa.Column(name, sa.String, nullable=False) for name in (*_TEXTS, "answered_by")),
+        *(
+            sa.Column(name, sa.String, nullable=False)
+            for name in (*_TEXTS, "provider_model", "answered_by")
+        ),
         sa.Column("operation", sa.String, nullable=False),
         sa.Column("status", sa.Integer, nullable=False),
         sa.Column("error", sa.String, nullable=False),
