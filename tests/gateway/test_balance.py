@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from serai.gateway.limits import Limits
-from serai.gateway.models.health import LONGEST_COOL_DOWN, Health
+from serai.gateway.models.health import LONGEST_COOL_DOWN, MOST_PLACES, Health
 from serai.gateway.models.verdicts import Outcome, Verdict
 from serai.gateway.routes import ModelRoute
 
@@ -224,3 +224,17 @@ async def test_what_is_kept_at_one_provider_stays_at_the_first(
         await client.ask("/main/models/wide/v1/batches", method="POST", body=b"{}")
         await client.ask("/main/models/wide/v1/files/f")
     assert [len(server.requests) for server in servers] == [40, 0]
+
+
+def test_places_that_are_no_more_are_forgotten(health: Health, clock: Clock) -> None:
+    (place,) = places(1, failures=1, coolDownSeconds=10)
+    for number in range(MOST_PLACES):
+        gone = msgspec.structs.replace(place, place=f"gone-{number}")
+        health.begin(gone).failed(FAILED)
+    clock.now += 5
+    resting = msgspec.structs.replace(place, place="resting")
+    health.begin(resting).failed(FAILED)
+    clock.now += 5
+    lease = health.begin(place)
+    assert set(health._states) == {"resting", place.place}
+    lease.end()

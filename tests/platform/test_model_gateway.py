@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+from .test_models import Provider, add_model, ask, provider, tokens_of
+
+__all__ = ["provider"]
+
 
 def model(name: str, gateway: Any, **spec: Any) -> dict[str, Any]:
     runtime = {"type": "openai", "model": "m"}
@@ -153,3 +157,49 @@ def test_connections_of_one_model_must_be_alike(api) -> None:
     answer = api.post("/v0/models", json=model("mixed", {}, integrationConnections=names))
     assert answer.status_code == 400
     assert "'one-of-openai' and 'one-of-anthropic'" in answer.json()["message"]
+
+
+def extend(api, name: str, connections: list[str] | None = None, **gateway: Any) -> None:
+    body = api.get(f"/v0/models/{name}").json()
+    body["spec"]["gateway"] = gateway
+    if connections:
+        body["spec"]["integrationConnections"] = connections
+    answer = api.put(f"/v0/models/{name}", json=body)
+    assert answer.is_success, answer.text
+
+
+def chat(api, name: str, prompt: str):
+    return api.post(f"/main/models/{name}/v1/chat/completions", json=ask(prompt))
+
+
+def test_a_model_that_is_down_falls_back_and_the_other_is_billed(api, provider: str) -> None:
+    down, up = add_model(api, "http://127.0.0.1:9/v1"), add_model(api, provider)
+    extend(api, down, fallbacks=[up], retries={"attempts": 1, "backoffMs": 1})
+    answer = chat(api, down, "hello")
+    assert answer.status_code == 200
+    assert (answer.headers["x-serai-model"], answer.headers["x-serai-attempts"]) == (up, "3")
+    tokens_of(api, up, 16)
+    tokens_of(api, down, 0)
+
+
+def test_calls_spread_over_connections_as_they_are_written(api, provider: str) -> None:
+    one, two = (add_model(api, provider, f"sk-of-{n}-longer") for n in "ab")
+    extend(api, one, [one, two], balance={"weights": {one: 1, two: 0}})
+    assert {chat(api, one, "x").headers["x-serai-connection"] for _ in range(10)} == {one}
+    extend(api, one, [one, two], balance={"weights": {one: 0}})
+    assert {chat(api, one, "x").headers["x-serai-connection"] for _ in range(10)} == {two}
+    assert Provider.seen[-1][1]["authorization"] == "Bearer sk-of-b-longer"
+    extend(api, one, [one, "not-there"])
+    assert chat(api, one, "x").status_code == 200, "what is missing is left out"
+    assert api.delete(f"/v0/integrations/connections/{one}").is_success
+    answer = chat(api, one, "x")
+    assert answer.status_code == 503
+    assert f"'{one}', which does not exist" in answer.text
+
+
+def test_answers_from_memory_are_no_tokens_on_the_bill(api, provider: str) -> None:
+    name = add_model(api, provider)
+    extend(api, name, cache={"ttlSeconds": 60})
+    states = [chat(api, name, "the same").headers["x-serai-cache"] for _ in range(3)]
+    assert states == ["miss", "hit", "hit"]
+    tokens_of(api, name, 16)

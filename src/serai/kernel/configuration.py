@@ -387,6 +387,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "standby_seconds": _seconds,
     "on_stop": _choice("end", "suspend"),
     "pool_mb": _integer(0, 1 << 30),
+    "model_cache_mb": _integer(0, 1 << 20),
     "sandbox_disk_mb": _integer(16, 1 << 30),
     "image_source": _choice("auto", "built", "host"),
     "image_registries": _registries,

@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ``auto`` the host's until one is built.
         image_registries: registries that images are pulled from for whoever asks.
         image_mirror: Debian mirror that images are built from; the usual one when absent.
+        model_cache_mb: MiB of memory that kept answers of models may take; 0 keeps none.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
         unenforced_volumes: whether volumes may be used where their size cannot be enforced.
@@ -96,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_source: str = "auto"
     image_registries: tuple[str, ...] = ("docker.io", "ghcr.io", "quay.io")
     image_mirror: str | None = None
+    model_cache_mb: int = 64
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
     unenforced_volumes: bool = False

@@ -56,8 +56,6 @@ class CachedExchange(RoutedExchange):
 
     def _key(self, plan: Plan) -> bytes:
         body = self._rewritten(plan, self.held or b"")
-        if self.called.logged:
-            self.asked = body
         headers = [field for field in self.request.headers if field[0] not in DROPPED_FOR_MODEL]
         start = plan.start(self.credential.query)
         return key_of(self.called.resource_id, start, headers, body, strip=self.strip)

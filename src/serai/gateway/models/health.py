@@ -15,6 +15,8 @@ from serai.gateway.routes import ModelRoute
 
 FAILURES = 3
 COOL_DOWN_SECONDS = 30.0
+MOST_PLACES = 4096
+"""With more of them, those are forgotten that have failed and do not rest."""
 LONGEST_COOL_DOWN = 3600.0
 """Bound of what a provider's ``Retry-After`` can ask for, in seconds."""
 
@@ -90,6 +92,8 @@ class Health:
         """An attempt at this place begins."""
         state = self._states.get(route.place)
         if state is None:
+            if len(self._states) >= MOST_PLACES:
+                self._sweep()
             state = self._states[route.place] = _State()
         state.working += 1
         lease = Lease(self, state, route)
@@ -152,8 +156,9 @@ class Health:
         if idle and self._states.get(route.place) is state:
             del self._states[route.place]
 
-    def keep(self, places: frozenset[str]) -> None:
-        """Forget places that are no more, unless a call is under way there."""
-        for name in [name for name in self._states if name not in places]:
-            if not self._states[name].working:
+    def _sweep(self) -> None:
+        """Forget places that nobody is at and that need not rest, for some may be no more."""
+        now = self._clock()
+        for name, state in list(self._states.items()):
+            if not state.working and state.until <= now:
                 del self._states[name]
