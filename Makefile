@@ -13,6 +13,7 @@ CLIENTS := .cache/clients
 DEMO := $(CLIENTS)/py-0.4.24
 TYPESCRIPT := 0.3.21 0.2.95
 BL := github.com/blaxel-ai/toolkit
+VERSITYGW := github.com/versity/versitygw
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header --no-annotate --quiet $(ARGS)
 
@@ -42,6 +43,10 @@ test-platform: .venv/.dev clients ## The other half: the management API, sign-in
 .PHONY: test-clients
 test-clients: .venv/.dev clients ## Run the official SDKs and CLI, of several releases, against real servers
 	@$(BIN)/python -m pytest -p no:cacheprovider $(CLIENTS_TESTS) $(ARGS)
+
+.PHONY: test-s3
+test-s3: .venv/.dev .cache/programs/.versitygw ## Test drives over S3, with an S3 server built by Go
+	@$(BIN)/python -m pytest tests/storage/test_s3.py $(ARGS)
 
 .PHONY: test-redteam
 test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`)
@@ -150,6 +155,11 @@ $(CLIENTS)/vite/.ready: tests/compute/vite/package-lock.json scripts/node-module
 $(CLIENTS)/bl/.ready: tests/clients/bl/go.mod tests/clients/bl/go.sum scripts/go-program
 	@scripts/go-program tests/clients/bl $(BL) $(@D) bl
 	@if [ -x $(@D)/bl ]; then touch $@; fi
+
+# What the S3 tests run, for those that ask for it: it takes some minutes, once.
+.cache/programs/.versitygw: tests/storage/versitygw/go.mod tests/storage/versitygw/go.sum scripts/go-program
+	@scripts/go-program tests/storage/versitygw $(VERSITYGW)/cmd/versitygw $(@D) versitygw $(VERSITYGW)
+	@if [ -x $(@D)/versitygw ]; then touch $@; fi
 
 $(LLM)/.ready: requirements/demo-llm.lock scripts/venv
 	@scripts/venv $(LLM) requirements/demo-llm.lock

@@ -1,5 +1,6 @@
 """Drives over S3, with the server of others that Serai runs for it, and curl as the client."""
 
+import os
 import shutil
 import subprocess
 import time
@@ -13,10 +14,13 @@ import pytest
 from platform_server import KEY, Server, free_port
 from serai.runtime.host import is_host_root
 
+PROGRAMS = Path(__file__).parents[2] / ".cache" / "programs"
+"""Where ``make test-s3`` builds the S3 server."""
+PATH = f"{os.environ['PATH']}:{PROGRAMS}"
 pytestmark = [
     pytest.mark.skipif(
-        not is_host_root() or shutil.which("versitygw") is None,
-        reason="needs root and versitygw, which docs/how-to/volumes-and-drives.md installs",
+        not is_host_root() or shutil.which("versitygw", path=PATH) is None,
+        reason="needs root and versitygw: `make test-s3` builds it where Go is",
     ),
 ]
 DENIED = 403
@@ -25,7 +29,8 @@ DENIED = 403
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with an S3 endpoint."""
-    server = Server(tmp_path_factory.mktemp("s3") / "data", SERAI_S3_PORT=str(free_port()))
+    data_dir = tmp_path_factory.mktemp("s3") / "data"
+    server = Server(data_dir, SERAI_S3_PORT=str(free_port()), PATH=PATH)
     yield server.start()
     server.stop()
 

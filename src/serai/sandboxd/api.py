@@ -5,14 +5,13 @@ import os
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from weakref import WeakSet
 
 import msgspec
 
 from serai import __version__
 from serai.sandboxd.code_routes import Coder, CodeRoutes
 from serai.sandboxd.code_tools import CodeTools
-from serai.sandboxd.connection import Connection
+from serai.sandboxd.connection import Connection, Known
 from serai.sandboxd.file_routes import FileRoutes
 from serai.sandboxd.file_tools import FileTools
 from serai.sandboxd.files import Files
@@ -51,7 +50,7 @@ class Api:
         self.terminals = Terminals(self.surroundings, self.reaper)
         self.uploads = Uploads("/tmp")  # noqa: S108
         self.monitors = Monitors()
-        self.known: WeakSet[asyncio.Transport] = WeakSet()
+        self.known = Known()
         self.listeners: tuple[socket.socket, ...] = ()
         self.kept: list[int] = []
         self.succession = Succession(self.reaper, self.state, self.known)

@@ -12,7 +12,7 @@ import contextlib
 import sys
 import traceback
 from collections import deque
-from collections.abc import MutableSet
+from weakref import WeakSet
 
 import httptools
 
@@ -38,7 +38,12 @@ HANGUP_SECONDS = 1.0
 """How often a connection whose client sends no more is checked for being dead."""
 BODY_HIGH_WATER = 1024 * 1024
 """Unread body bytes after which the socket is paused."""
-Transports = MutableSet[asyncio.Transport]
+
+
+class Known(WeakSet[asyncio.Transport]):
+    """Transports of open connections; while ``holding``, those at rest take no request."""
+
+    holding = False
 
 
 class Connection(asyncio.Protocol):
@@ -48,7 +53,7 @@ class Connection(asyncio.Protocol):
         known: where its transport is noted, for whoever wants to know all that are open.
     """
 
-    def __init__(self, handler: Handler, known: Transports | None = None) -> None:
+    def __init__(self, handler: Handler, known: Known | None = None) -> None:
         self._handler = handler
         self._known = known
         self._parser = httptools.HttpRequestParser(self)
@@ -71,6 +76,11 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         if self._known is not None:
             self._known.add(transport)
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._known is not None and self._known.holding and not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -237,6 +247,8 @@ class Connection(asyncio.Protocol):
         self._task = self._active = None
         if self.transport.get_protocol() is self and (not keep or self._eof or self.closed):
             self.transport.close()
+        elif self.transport.get_protocol() is self:
+            self._rest()
 
     async def _serve_one(self, request: Request) -> bool:
         answer = await self._answer(request)

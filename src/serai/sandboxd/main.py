@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NoReturn
 
 from serai.sandboxd.api import Api, text_of
@@ -90,19 +90,12 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
             to where the visible one cannot; ``successors``, the directory of later versions (see
             :mod:`serai.sandboxd.succession`), and ``kept``, descriptors that they need.
     """
-    code = 1
-    try:
+
+    async def begin() -> None:
         _become_init()
-        _give_memory_back()
-        # No asyncio.run: at its end it would wait for threads that hang in a dead file system.
-        loop = asyncio.SelectorEventLoop()
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(_run(api, port, config))
-        code = 0
-    except BaseException:
-        traceback.print_exc(file=sys.stderr)
-    finally:
-        os._exit(code)
+        await _run(api, port, config)
+
+    _live(begin)
 
 
 def succeed(file: int) -> NoReturn:
@@ -111,8 +104,8 @@ def succeed(file: int) -> NoReturn:
     Args:
         file: what it hands over, see :mod:`serai.sandboxd.handover`.
     """
-    code = 1
-    try:
+
+    async def begin() -> None:
         state = unseal(file)
         os.close(file)
         for descriptor in descriptors(state):
@@ -120,10 +113,20 @@ def succeed(file: int) -> NoReturn:
         _become_init()
         let_go_on(state.stopped)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        await _go_on(state)
+
+    _live(begin)
+
+
+def _live(begin: Callable[[], Coroutine[None, None, None]]) -> NoReturn:
+    """Be a process that does this and nothing else."""
+    code = 1
+    try:
         _give_memory_back()
+        # No asyncio.run: at its end it would wait for threads that hang in a dead file system.
         loop = asyncio.SelectorEventLoop()
         asyncio.set_event_loop(loop)
-        loop.run_until_complete(_go_on(state))
+        loop.run_until_complete(begin())
         code = 0
     except BaseException:
         traceback.print_exc(file=sys.stderr)

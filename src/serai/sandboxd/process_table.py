@@ -90,7 +90,13 @@ class ProcessTable:
         """Go on with the processes of an earlier version."""
         for state in states:
             request = ProcessRequest(command=state.command, stdin=state.wants_input)
-            self._processes.append(Process(request, state.cwd, self, state))
+            try:
+                process = Process(request, state.cwd, self, state)
+            except OSError as error:  # rather without its output than not at all
+                sys.stderr.write(f"the output of process {state.name} is lost: {error}\n")
+                state.pipes, state.inlet = (-1, -1), -1
+                process = Process(request, state.cwd, self, state)
+            self._processes.append(process)
 
     def _check(self, request: ProcessRequest) -> None:
         if not request.command:

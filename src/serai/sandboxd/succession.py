@@ -17,10 +17,11 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterable, MutableSet
+from collections.abc import Callable, Iterable
 
 import msgspec
 
+from serai.sandboxd.connection import Known
 from serai.sandboxd.errors import reason
 from serai.sandboxd.handover import ConnectionState, Handover, Open, descriptors, seal
 from serai.sandboxd.running import Ending
@@ -60,7 +61,7 @@ class Succession:
         self,
         reaper: Reaper,
         state: Callable[[list[Open]], Handover],
-        known: MutableSet[asyncio.Transport],
+        known: Known,
     ) -> None:
         self._reaper = reaper
         self._state = state
@@ -146,8 +147,18 @@ class Succession:
         Raises:
             SuccessionProblem: the system refuses; everything goes on as before.
         """
-        await self._quiet()
-        connections, held = self._carried()
+        try:
+            await self._quiet()
+            self._replace()
+        finally:
+            self._known.holding = False
+            for transport in self._at_rest():
+                transport.resume_reading()
+
+    def _replace(self) -> None:
+        open_ones = [each for each in self._known if not each.is_closing()]
+        found = [carried(each) for each in open_ones]
+        connections = [each for each in found if each is not None]
         state = self._state(connections)
         state.stopped = self._stand_still()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -158,8 +169,6 @@ class Succession:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             let_go_on(state.stopped)
-            for transport in held:
-                transport.resume_reading()
 
     def _become(self, state: Handover) -> None:
         file = seal(state)
@@ -174,7 +183,13 @@ class Succession:
             os.close(file)
 
     async def _quiet(self) -> None:
-        """Let requests end that cannot be carried over, and cut those that do not."""
+        """Let requests end that cannot be carried over, and cut those that do not.
+
+        Others wait where they are: in their connections, as far as those are at rest.
+        """
+        self._known.holding = True
+        for transport in self._at_rest():
+            transport.pause_reading()
         for _ in range(int(GRACE_SECONDS / LOOK_SECONDS)):
             if not self._busy():
                 return
@@ -187,18 +202,14 @@ class Succession:
         open_ones = [each for each in self._known if not each.is_closing()]
         return [each for each in open_ones if carried(each) is None]
 
-    def _carried(self) -> tuple[list[Open], list[asyncio.Transport]]:
-        """What is known of all connections; the idle ones take nothing in from here on."""
-        found, held = list[Open](), list[asyncio.Transport]()
-        for transport in tuple(self._known):
+    def _at_rest(self) -> list[asyncio.Transport]:
+        """Connections that wait for a request."""
+        found = []
+        for transport in self._known:
             state = None if transport.is_closing() else carried(transport)
-            if state is None:
-                continue
-            found.append(state)
             if isinstance(state, ConnectionState) and state.request is None:
-                transport.pause_reading()
-                held.append(transport)
-        return found, held
+                found.append(transport)
+        return found
 
     def _stand_still(self) -> list[int] | None:
         """Stop all other processes where the new program's file can be read inside.
