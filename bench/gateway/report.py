@@ -89,7 +89,10 @@ def details(samples: Samples) -> str:
     for workload, taken in samples.items():
         for name, found in taken.items():
             if found:
-                rows.append([_TITLES[workload], name, str(len(found)), *_figures(found)])
+                figures = _figures(found)
+                if name == "direct":  # the upstream alone: no target spends anything
+                    figures[0] = ""
+                rows.append([_TITLES[workload], name, str(len(found)), *figures])
     return _markdown(rows)
 
 
@@ -98,7 +101,7 @@ def _figures(found: list[Sample]) -> list[str]:
     rate = statistics.median(sample.rate for sample in found)
     p50 = statistics.median(sample.p50_ms for sample in found)
     p99 = statistics.median(sample.p99_ms for sample in found)
-    return [f"{cpu:,.1f}" if cpu else "", f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}"]
+    return [f"{cpu:,.1f}", f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}"]
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -106,7 +106,7 @@ class Runner(NamedTuple):
         samples: dict[str, list[Sample]] = {name: [] for name in names}
         for number in range(count):
             say(f"{workload.title}: round {number + 1} of {count}")
-            for name in list(samples):
+            for name in [name for name in names if name in samples]:
                 try:
                     samples[name].append(self._turn(name, workload))
                 except Failed as reason:

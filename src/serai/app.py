@@ -28,6 +28,7 @@ from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
+from serai.gateway.dry_run_operations import dry_run_operations
 from serai.gateway.gateway import Gateway
 from serai.gateway.limits import Limits
 from serai.gateway.models.token_policies import TokenPolicies
@@ -137,10 +138,13 @@ class Platform:
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
+            self.usage,
+            self.observing.bill,
             PriceList.load(_prices_file(settings)),
             self.vault,
             settings.private_webhooks,
         )
+        self.observing.calls.pay_from(self.billing.spending)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -159,7 +163,7 @@ class Platform:
         self.site = Site(
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
-        self.allowance = Allowance(self.db, self.usage)
+        self.allowance = Allowance(self.db, self.usage, self.billing.spending)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -229,6 +233,7 @@ class Platform:
         await self.db.write(self._relocate)
         await self.discovery.refresh_models()
         await self.token_policies.loaded()
+        await self.billing.spending.reload()
         await self.discovery.refresh_domains()
         await runtime
         return booted
@@ -253,6 +258,7 @@ class Platform:
             connect=self.connect,
             find_sandbox=self.sandboxing.find,
             drives=self.sandboxing.drive_mounts,
+            successor=self.sandboxing.successor,
             allowance=self.allowance,
             limits=Limits(model_cache_bytes=self.settings.model_cache_mb << 20),
             log_every=self.settings.log_level == "debug",
@@ -282,6 +288,7 @@ class Platform:
             *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
+            *dry_run_operations(context, self.usage, self.catalog.placement),
             *share_operations(context),
         ]
         for kind in DOCUMENT_KINDS:

@@ -67,15 +67,21 @@ def tokens_used(usage: UsageStore) -> Used:
     return used
 
 
+def model_call(route: ModelRoute, principal: Principal, usage: ModelUsage) -> ModelCall:
+    """A call that the gateway made, as usage."""
+    (call,) = model_calls([(route, principal, usage)])
+    return call
+
+
 def model_calls(calls: Iterable[tuple[ModelRoute, Principal, ModelUsage]]) -> list[ModelCall]:
-    """Calls that the gateway made, as usage; those of one model, second and outcome as one."""
-    sums: dict[tuple[str, int, bool, bool], _Alike] = {}
-    for route, _, usage in calls:
-        started = usage.started
-        key = (route.resource_id, int(started), usage.status < 400, usage.counted)
+    """Calls that the gateway made, as usage; those alike of one caller and second as one."""
+    sums: dict[tuple[str, str, int, bool, bool], _Alike] = {}
+    for route, principal, usage in calls:
+        started, caller = usage.started, principal.credential_id
+        key = (route.resource_id, caller, int(started), usage.status < 400, usage.counted)
         alike = sums.get(key)
         if alike is None:
-            alike = sums[key] = _Alike(route, usage)
+            alike = sums[key] = _Alike(route, caller, usage)
         elif started < alike.first.started:
             alike.first = usage
         alike.calls += 1
@@ -85,12 +91,13 @@ def model_calls(calls: Iterable[tuple[ModelRoute, Principal, ModelUsage]]) -> li
 
 
 class _Alike:
-    """Calls of one model in one second that ended alike."""
+    """Calls of one model by one credential, in one second, that ended alike."""
 
-    __slots__ = ("calls", "first", "input", "output", "route")
+    __slots__ = ("caller", "calls", "first", "input", "output", "route")
 
-    def __init__(self, route: ModelRoute, first: ModelUsage) -> None:
+    def __init__(self, route: ModelRoute, caller: str, first: ModelUsage) -> None:
         self.route = route
+        self.caller = caller
         self.first = first
         self.calls = self.input = self.output = 0
 
@@ -110,5 +117,7 @@ def _as_usage(alike: _Alike) -> ModelCall:
         counted=usage.counted,
         status=usage.status,
         provider=route.provider,
+        credential_id=alike.caller,
+        labels=route.labels,
         calls=alike.calls,
     )

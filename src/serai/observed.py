@@ -4,6 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from serai.billing.spending import Spending
 from serai.gateway.models.naming import provider_name
 from serai.gateway.models.outcome import Content
 from serai.gateway.models.plans import origin_of
@@ -11,7 +12,7 @@ from serai.gateway.routes import ModelRoute
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
-from serai.metered import model_calls
+from serai.metered import model_call, model_calls
 from serai.metering.models import UsageBuffer
 from serai.telemetry.logs import DAYS, Kept, RequestLogs
 from serai.telemetry.metrics import SECONDS, ModelMetrics, ModelSeries
@@ -39,10 +40,19 @@ class ObservedCalls:
         self._numbers: dict[int, int] = {}
         """Numbers of rows whose calls have a log, by the identity of their usage."""
         self._due = False
+        self._spending: Spending | None = None
+
+    def pay_from(self, spending: Spending) -> None:
+        """Have budgets that refuse told of each call at once."""
+        self._spending = spending
+        spending.collect = self.work
 
     def add(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> None:
         """A call has ended."""
         self._calls.append((route, principal, usage))
+        spending = self._spending
+        if spending is not None and spending.watched:
+            spending.note(model_call(route, principal, usage))
         if not self._due:
             self._come_back()
 

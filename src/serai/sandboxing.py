@@ -19,6 +19,7 @@ from serai.compute.standby import Standby
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.routes import SandboxRoute
 from serai.images.operations import image_operations
+from serai.kernel.errors import SeraiError
 from serai.kernel.settings import Settings
 from serai.metered import SandboxSpans
 from serai.network.assembly import Network
@@ -27,13 +28,21 @@ from serai.provided import image_policy, provided, resolve_for_sandbox
 from serai.resources.operations import ResourceContext
 from serai.resources.store import DocumentStore
 from serai.runtime.drivers import Drivers
+from serai.runtime.instances import end_orphans
 from serai.runtime.pool import Pool
+from serai.runtime.port import RuntimeProblem
 from serai.storage.drive_sizes import DriveSizes
 from serai.storage.drives import locate_all
 from serai.storage.operations import drive_files, storage_operations, volume_content
 from serai.storage.s3_server import s3_server
 from serai.store.database import Database
 from serai.store.secrets import Vault
+
+
+class NotUpgradable(SeraiError):
+    """This machine cannot make a newer sandbox API ready (500, as the contract has it)."""
+
+    code = "SANDBOX_NOT_UPGRADABLE"
 
 
 class Sandboxing:
@@ -85,7 +94,8 @@ class Sandboxing:
         Raises:
             RuntimeProblem: the driver that the settings ask for does not work here.
         """
-        await asyncio.gather(start_egress(self.egress), self.runtime.start())
+        tidied = asyncio.to_thread(end_orphans)
+        await asyncio.gather(start_egress(self.egress), self.runtime.start(), tidied)
 
     def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
         """Put together what keeps sandboxes, which nothing but ``start`` begins."""
@@ -125,6 +135,20 @@ class Sandboxing:
         """The way to a sandbox, woken or started where it was not running."""
         sandbox = await self.controller.wake(workspace, name)
         return sandbox_route(sandbox) if sandbox is not None else None
+
+    async def successor(self, route: SandboxRoute) -> str:
+        """Our version of a sandbox's API, ready to replace the one it has.
+
+        Raises:
+            NotUpgradable: this machine cannot make it.
+        """
+        live = self.controller.live.by_id.get(route.resource_id)
+        if live is None:
+            raise NotUpgradable("The sandbox has just ended or gone to sleep; try again.")
+        try:
+            return await self.runtime.successor(live.sandbox.handle)
+        except RuntimeProblem as problem:
+            raise NotUpgradable(f"The sandbox cannot be upgraded: {problem}") from problem
 
     def used(self, route: SandboxRoute, change: int) -> None:
         """A request to a sandbox began (1), ended (-1), or goes on (0)."""

@@ -16,7 +16,7 @@ from bench.gateway.origin import Origin, origin
 from bench.gateway.report import alone, as_rows, compared, table
 from bench.gateway.targets import Target, plain_nginx
 from bench.gateway.tools import Tools, debian_tools
-from bench.gateway.workloads import Samples
+from bench.gateway.workloads import WORKLOADS, Runner, Samples
 
 ROOT = Path(__file__).parents[2]
 needs_tools = pytest.mark.skipif(
@@ -105,6 +105,22 @@ def test_a_wrong_reply_is_an_error(tools: Tools, nginx: Target, tmp_path: Path) 
     other = nginx._replace(path=nginx.path | {"stream": nginx.path["json"]})
     with pytest.raises(Failed, match=r"replies were wrong .* for example: 200"):
         load(tools, other, "stream", 4, 1, tmp_path)
+
+
+@needs_tools
+def test_rounds_go_on_without_a_target_that_fails(
+    tools: Tools, behind: Origin, nginx: Target, tmp_path: Path
+) -> None:
+    broken = nginx._replace(path=dict.fromkeys(nginx.path, "/nowhere"))
+    direct = nginx._replace(port=behind.slow) if behind.slow else None
+    lane = next(workload for workload in WORKLOADS if workload.name == "slow")
+    if direct is None:
+        lane = lane._replace(lane="json")
+    runner = Runner(tools, tmp_path, {"nginx": nginx, "serai": broken}, True, direct)
+    samples = runner.rounds([lane], 2)["slow"]
+    assert "serai" not in samples
+    assert {len(found) for found in samples.values()} == {2}
+    assert not list(compared({"slow": samples}))
 
 
 def of(*figures: float, p50: float = 1.0, core: float = 0.1) -> list[Sample]:

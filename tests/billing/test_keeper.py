@@ -10,7 +10,9 @@ from billing.world import GB_HOUR, World
 from receiver import receiver
 from serai.billing.closing import Closing
 from serai.billing.keeper import BillingKeeper
+from serai.billing.spending import Spending
 from serai.billing.statement_records import closed_months
+from serai.metering.models import UsageBuffer
 
 
 async def renamed(world: World, before: str, after: str) -> None:
@@ -22,7 +24,9 @@ async def test_turns_go_on_when_one_fails_and_at_once_when_woken(world):
     world.use("2026-05-02T00", 5 * GB_HOUR)
     world.now = datetime(2026, 5, 20, tzinfo=UTC)
     await renamed(world, "budget_alerts", "broken")
-    keeper = BillingKeeper(watch(world), Closing(world.context(), world.clock), world.clock)
+    spending = Spending(world.context(), world.usage, UsageBuffer(), world.clock)
+    closing = Closing(world.context(), world.clock)
+    keeper = BillingKeeper(watch(world), closing, spending, world.clock)
     task = asyncio.create_task(keeper.run())
     try:
         with receiver() as hook:

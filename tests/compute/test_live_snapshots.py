@@ -115,6 +115,21 @@ def test_processes_go_on_in_place_and_in_forks(
     assert run(api, name, "hostname") == name
 
 
+def test_memory_goes_with_its_snapshot_and_files_with_their_last_sandbox(
+    api: httpx.Client, server: Server, name: str
+) -> None:
+    create(api, name)
+    made = snapshot(api, name)
+    assert fork(api, f"snapshots/{made['id']}", "lies-on-it").json()["contents"] == "memory"
+    assert (kept(server, "saved-memory"), kept(server, "memory")) == ({made["id"]}, set())
+    assert api.delete(f"/v0/snapshots/{made['id']}").status_code == 204
+    until(lambda: not kept(server, "saved-memory"))
+    assert kept(server, "saved") == {made["id"]}
+    assert run(api, "lies-on-it", "hostname") == "lies-on-it"
+    assert api.delete("/v0/sandboxes/lies-on-it").status_code == 200
+    until(lambda: not kept(server, "saved"))
+
+
 def test_what_a_request_meets_while_a_snapshot_is_taken(api: httpx.Client, name: str) -> None:
     create(api, name)
     start(api, name, IN_MEMORY, "counter")

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from platform_server import KEY, Server
 from serai.compute import schedule_records as records
+from serai.compute.asking import ask
 from serai.compute.schedule_records import Span
 from serai.compute.schedule_rules import next_run
 from serai.compute.schedules import ScheduleService
-from serai.compute.timer import _call
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest
 from serai.resources.store import DocumentStore
@@ -313,7 +313,7 @@ async def test_a_hostile_sandbox_api_is_bounded(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     server = await asyncio.start_unix_server(flood, path)
     with pytest.raises(OSError, match="HTTP"):
-        await _call(path, "POST", "/process", b"{}")
+        await ask(path, "POST", "/process", b"{}")
     server.close()
 
 

@@ -388,6 +388,33 @@ def test_an_archived_sandbox_costs_no_runtime(
     assert refusal(api.post(f"/v0/sandboxes/{box}/unarchive")) == (409, "SANDBOX_NOT_ARCHIVED")
 
 
+def test_processes_start_again_when_a_sandbox_comes_back(
+    api: httpx.Client, server: Server, box: str
+) -> None:
+    """With their names, variables and directories, and new numbers; what had ended does not."""
+    url = f"/main/sandboxes/{box}"
+    serve = "echo started in $PWD as $MINE; exec python3 -m http.server 8123"
+    body = {"command": serve, "name": "web", "workingDir": "/srv", "env": {"MINE": "own"}}
+    more = {"keepAlive": True, "timeout": 0, "restartOnFailure": True, "maxRestarts": 3}
+    before = api.post(f"{url}/process", json=body | more | {"waitForPorts": [8123]}).json()
+    api.post(f"{url}/process", json={"command": "true", "name": "done", "waitForCompletion": True})
+    api.post(f"{url}/process", json={"command": "sleep 1000", "name": "idle"})
+    assert api.post(f"/v0/sandboxes/{box}/archive").json()["status"] == "ARCHIVED"
+    assert b"MINE" not in (server.data_dir / "serai.db").read_bytes()
+    assert api.post(f"/v0/sandboxes/{box}/unarchive").json()["status"] == "DEPLOYED"
+    found = {each["name"]: each for each in api.get(f"{url}/process").json()}
+    assert set(found) == {"web", "idle"}
+    web = found["web"]
+    assert (web["status"], web["keepAlive"], web["maxRestarts"]) == ("running", True, 3)
+    assert web["command"] == before["command"]
+    until(lambda: api.get(f"{url}/port/8123/").status_code == 200)
+    logs = api.get(f"{url}/process/web/logs").json()["stdout"]
+    assert logs.startswith("started in /srv as own")
+    api.post(f"/v0/sandboxes/{box}/archive")
+    api.post(f"/v0/sandboxes/{box}/unarchive")
+    assert len(api.get(f"{url}/process").json()) == 2, "as often as it likes"
+
+
 def test_an_archived_fork_comes_back(api: httpx.Client, box: str, target: str) -> None:
     run(api, box, "echo below > /blaxel/below")
     made = snapshot(api, box)

@@ -174,6 +174,16 @@ def test_a_sandbox_is_suspended_although_a_program_in_it_is_busy(
 # -- what wakes
 
 
+def test_a_body_in_pieces_wakes_it(api: httpx.Client, box: str) -> None:
+    """One whose length is not known beforehand: pieces arrive while the sandbox is woken."""
+    url = f"/main/sandboxes/{box}/filesystem/%2Ftmp%2Fpieces"
+    asleep(api, box)
+    pieces = iter([b'{"content": "', b"x" * 100_000, b'"}'])
+    put = api.put(url, content=pieces, headers={"Content-Type": "application/json"})
+    assert put.status_code == 200, put.text
+    assert api.get(url).json()["size"] == 100_000
+
+
 def test_a_preview_wakes_it(api: httpx.Client, box: str) -> None:
     start(api, box, "python3 -m http.server 3000 --directory /tmp", waitForPorts=[3000])
     run(api, box, "echo hello > /tmp/page")

@@ -14,7 +14,7 @@ from serai.gateway.problems import TooManyTokens
 from serai.gateway.windows import SlidingWindow
 from serai.identity.principal import Principal
 from serai.kernel.errors import RateLimited
-from serai.wire.model_gateway import ModelGateway, ModelRateLimit
+from serai.wire.model_gateway import ModelCache, ModelGateway, ModelRateLimit
 
 from .model_calls import ANSWER, ask, body
 from .world import Client, World, plain, principal
@@ -225,6 +225,20 @@ async def test_a_call_that_can_never_pass_is_not_to_be_repeated(
     assert (answer.status, answer.headers["x-should-retry"]) == (429, "false")
     assert "retry-after" not in answer.headers
     assert json.loads(answer.body)["error"]["retryable"] is False
+
+
+async def test_an_answer_from_the_cache_uses_no_tokens(world: World, client: Client) -> None:
+    world.model.handler = plain(ANSWER)
+    cached = ModelGateway(cache=ModelCache(ttl_seconds=60))
+    limited(world, limit(tokens=5000, requests=9, per="day"), gateway=cached)
+    for left in ("4982", "4982", "4982"):
+        answer = await ask(client, content=body(max_tokens=10))
+        assert answer.status == 200
+        await asyncio.sleep(0)
+        standing = world.gateway.rate_limits.standing([limit(tokens=5000, per="day")], ME)
+        assert str(standing[0].remaining) == left
+    assert len(world.model.requests) == 1
+    assert answer.headers["x-ratelimit-remaining-requests"] == "6"
 
 
 async def test_uploads_and_other_bodies_count_as_requests(world: World, client: Client) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from serai import __version__
+from serai.gateway.routes import SandboxRoute
 from serai.identity.keys import new_key
 from serai.identity.principal import Principal
 
@@ -603,9 +604,14 @@ async def test_an_open_connection_ends_with_its_access(
 async def test_an_upgrade_is_told_our_version_and_nothing_else_is(
     world: World, client: Client
 ) -> None:
-    forged = {"X-Serai-Version": "0.0.0"}
+    async def ours(route: SandboxRoute) -> str:
+        return f"guest-for-{route.name}"
+
+    world.gateway.successor = ours
+    forged = {"X-Serai-Version": "0.0.0", "X-Serai-Successor": "evil"}
     await client.ask("/main/sandboxes/box/upgrade", method="POST", body=b"", headers=forged)
     await client.ask("/main/sandboxes/box/health", headers=forged)
     upgraded, health = (request.headers for request in world.api.requests)
     assert upgraded["x-serai-version"] == __version__
-    assert "x-serai-version" not in health
+    assert upgraded["x-serai-successor"] == "guest-for-box"
+    assert not {"x-serai-version", "x-serai-successor"} & health.keys()

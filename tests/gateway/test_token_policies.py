@@ -161,3 +161,43 @@ async def test_a_new_window_begins_at_zero_and_an_old_one_is_loaded_once() -> No
     policies.admit("r", policy)
     await policies.loaded()
     assert asked == [("r", 999_960.0)]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_strict_policies_are_never_passed_by_streams_at_once(
+    world: World, leaves: bool
+) -> None:
+    """Nor by streams whose clients leave, and whose tokens nobody tells then."""
+    used: list[int] = []
+
+    async def stream(request, reader, writer) -> None:
+        tokens = 20 + random.randint(0, json.loads(request.body)["max_tokens"])
+        used.append(tokens)
+        usage = {"prompt_tokens": 20, "completion_tokens": tokens - 20, "total_tokens": tokens}
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        )
+        for event in [{"choices": []}] * 3 + [{"choices": [], "usage": usage}]:
+            writer.write(b"data: " + json.dumps(event).encode() + b"\n\n")
+            await writer.drain()
+            await asyncio.sleep(random.random() / 50)
+        raise ConnectionError  # ends the answer
+
+    world.model.handler = stream
+    limited(world, total=6_000, strict=True)
+
+    async def call(number: int) -> int:
+        client = await world.client()
+        content = body(max_tokens=100, stream=True)
+        client.send(CHAT, method="POST", body=content, headers={"Content-Type": "application/json"})
+        status = (await client.head()).status
+        if leaves and number % 2:
+            client.writer.close()
+        else:
+            await client.reader.readuntil(b"0\r\n\r\n" if status == 200 else b"}")
+        return status
+
+    statuses = await asyncio.gather(*(call(number) for number in range(200)))
+    assert set(statuses) == {200, 429}
+    assert len(used) == statuses.count(200)
+    assert 0 < sum(used) <= 6_000

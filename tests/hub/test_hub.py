@@ -44,7 +44,7 @@ TYPESCRIPT = "echo 'const n: number = 6; console.log(n * 7)' > a.ts; tsx a.ts"
         pytest.param("vibekit-claude", ["claude --version"], ["Claude"], marks=all_images),
         pytest.param("vibekit-codex", ["codex --version"], ["codex-cli"], marks=all_images),
         pytest.param("vibekit-gemini", ["gemini --version"], ["0.61"], marks=all_images),
-        pytest.param("vibekit-grok", ["grok --version"], ["0.0.34"], marks=all_images),
+        pytest.param("vibekit-grok", ["grok --version"], ["1.0"], marks=all_images),
         pytest.param("vibekit-opencode", ["opencode --version"], ["1.18"], marks=all_images),
     ],
 )

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from sandbox_shell import output
 from serai.runtime.host import is_host_root
 from serai.runtime.oci.program import find
 from serai.runtime.oci.runtime import OciRuntime
-from serai.runtime.port import Incapable, Runtime
+from serai.runtime.port import Incapable, NoSpace, Runtime
 
 pytestmark = pytest.mark.sandbox
 PROOF = "checkpoints.json"
@@ -155,3 +156,37 @@ async def test_nobody_else_inside_is_taken_for_the_api(gvisor: Runtime, plan: Ma
         assert told.splitlines() == ["False", "True", "Read-only file system"]
         assert (await gvisor.files.save(handle.id, "saved", "memory")).contents == "memory"
         await gvisor.files.drop("saved")
+
+
+@pytest.fixture
+def small_disk(gvisor_dir: Path, tmp_path: Path) -> Iterator[Path]:
+    """A file system of 150 MB, without a pool: data is copied there."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=150m", "tmpfs", str(disk)]
+    subprocess.run(["mount", *options], check=True)
+    (disk / "data" / "pool.new").mkdir(parents=True)
+    yield disk / "data"
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_memory_that_does_not_fit_is_left_behind(small_disk: Path, plan: MakePlan) -> None:
+    code = "import os, time; x = os.urandom(150 << 20); open('/tmp/there', 'w'); time.sleep(999)"
+    async with started(small_disk) as runtime:
+        assert runtime.files.level == "memory"
+        handle = await runtime.create(plan(memory_mb=1024))
+        await output(handle, f'setsid python3 -c "{code}" >/dev/null 2>&1 &')
+        await output(handle, "until test -e /tmp/there; do sleep 0.1; done")
+        for contents in ("memory", None):
+            with pytest.raises(NoSpace):
+                await runtime.files.save(handle.id, "saved", contents)
+            assert await runtime.files.saved() == {}
+        found = await output(handle, "pgrep -f urando[m] | tail -1")
+        assert await output(handle, f"kill -9 {found}; sleep 0.2; echo goes on") == "goes on"
+        saved = await runtime.files.save(handle.id, "saved")
+        assert saved.contents == "memory"
+        copy = plan(files_from=("saved",), memory_from="saved", hostname="copy", memory_mb=1024)
+        assert (
+            await output(await runtime.create(copy), "hostname; ls /tmp/there")
+            == "copy\n/tmp/there"
+        )

@@ -17,7 +17,7 @@ from .client import Sandbox
 NAME = re.compile(r"{\w+}")
 UNSAID = {(method, "/") for method in ("GET", "POST", "PUT", "DELETE", "PATCH")}
 UNSAID |= {(method, "/filesystem/tree") for method in ("GET", "PUT", "DELETE")} | {("GET", "/mcp")}
-UNSAID.add(("GET", "/standby"))  # the platform's own question
+UNSAID |= {("GET", "/standby"), ("GET", "/archive/processes")}  # the platform's own questions
 
 
 @cache

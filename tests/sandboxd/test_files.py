@@ -356,6 +356,26 @@ class Watch:
         eventually(lambda: wanted in self.lines)
 
 
+def test_a_small_file_reads_the_same_as_a_large_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Small ones are answered at once, and others by a thread."""
+    for size in (0, 1, 1024, 64 * 1024, 64 * 1024 + 1):
+        path, url = tmp_path / f"{size}.css", f"/filesystem/{tmp_path}/{size}.css"
+        path.write_bytes(b"x" * size)
+        raw = sandbox.call("GET", url, headers={"Accept": "application/octet-stream"})
+        assert (raw.status, raw.body) == (200, path.read_bytes())
+        assert raw.headers["Content-Type"] == "text/css"
+        assert raw.headers["Content-Length"] == str(size)
+        assert raw.headers["Content-Disposition"] == f'attachment; filename="{size}.css"'
+        part = sandbox.call("GET", url, headers={"Accept": "*/*", "Range": "bytes=0-0"})
+        assert part.json["size"] == size, "a range is of bytes only"
+        shown = sandbox.call("GET", url).json
+        assert (len(shown["content"]), shown["size"], shown["name"]) == (size, size, "")
+    (tmp_path / "link").symlink_to("1024.css")
+    assert sandbox.call("GET", f"/filesystem/{tmp_path}/link").json["size"] == 1024
+    assert sandbox.call("GET", f"/filesystem/{tmp_path}").json["path"] == str(tmp_path)
+    assert sandbox.call("GET", f"/filesystem/{tmp_path}/1.css/below").status == 422
+
+
 def test_watch(sandbox: Sandbox, tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     watch = Watch(sandbox, f"{tmp_path}?ignore=skipped,.git")

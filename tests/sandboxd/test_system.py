@@ -86,7 +86,7 @@ def test_an_upgrade_leaves_processes_running(sandbox: Sandbox) -> None:
     assert sandbox.call("POST", "/upgrade").status == 200, "the body is optional"
 
 
-def test_a_newer_platform_is_not_taken_for_an_upgrade(box: Sandbox) -> None:
+def test_a_sandbox_that_nothing_can_replace_says_so(box: Sandbox) -> None:
     count = box.call("GET", "/health").json["upgradeCount"]
     for version in ("latest", "9.9.9"):
         newer = {"X-Serai-Version": "9.9.9"}
@@ -98,7 +98,6 @@ def test_a_newer_platform_is_not_taken_for_an_upgrade(box: Sandbox) -> None:
 
         eventually(told)
         health = box.call("GET", "/health").json
-        assert "9.9.9" in health["lastUpgrade"]["error"]
         assert "anew" in health["lastUpgrade"]["error"]
         assert health["upgradeCount"] == count
 

@@ -78,11 +78,13 @@ _OPERATIONS: dict[str, str] = {
     "models:create": "CreateModel",
     "models:delete": "DeleteModel",
     "models:get": "GetModel GetModelRequest GetModelRequestLog",
-    "models:list": "GetPolicyUsages ListModelRequests ListModelRevisions ListModels",
+    "models:list": (
+        "CreatePolicyDryRun GetPolicyUsages ListModelRequests ListModelRevisions ListModels"
+    ),
     "models:update": "UpdateModel",
     "policies:create": "CreatePolicy",
     "policies:delete": "DeletePolicy",
-    "policies:get": "GetPolicy GetPolicyUsages",
+    "policies:get": "CreatePolicyDryRun GetPolicy GetPolicyUsages",
     "policies:list": "ListPolicies",
     "policies:update": "UpdatePolicy",
     "sandboxes:control": "",

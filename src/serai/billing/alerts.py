@@ -24,14 +24,14 @@ from serai.billing.budget_records import (
     note_delivered,
     note_failure,
 )
-from serai.billing.budgets import Budget, Threshold, period_of, spent
+from serai.billing.budgets import Budget, Threshold, bounds, spent
 from serai.billing.context import BillingContext
 from serai.billing.webhooks import Message, Undelivered, Webhooks
 from serai.kernel.clock import parse_rfc3339, rfc3339
 from serai.kernel.ids import token
 from serai.metering.money import plain, published
 from serai.metering.prices import PriceList
-from serai.metering.times import moment_of, month_number, month_start
+from serai.metering.times import moment_of
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +42,9 @@ GIVE_UP = timedelta(days=3)
 
 LATE = timedelta(days=3)
 """How long after its end a month is still watched, for usage that arrives late."""
+
+LATE_DAY = timedelta(days=1)
+"""The same for the day of a budget of a day."""
 
 AT_ONCE = 8
 TYPE = "budget.threshold_crossed"
@@ -60,7 +63,7 @@ class BudgetWatch:
     async def notice(self) -> int:
         """Keep a message for every threshold that is crossed. Returns how many are new."""
         now = self._clock()
-        found = await self._context.db.read(find_budgets)
+        found = [one for one in await self._context.db.read(find_budgets) if one.thresholds]
         if not found:
             return 0
         watched = [(one, period) for one in found for period in _periods(one, now)]
@@ -119,12 +122,11 @@ def _failed(conn: Connection, alert_id: str, problem: str, at: datetime) -> None
 
 
 def _periods(budget: Budget, now: datetime) -> list[str]:
-    """This month, and the last one in its first days unless the budget is younger."""
-    periods = {period_of(now), period_of(now - LATE)}
+    """This period, and the last one for a while unless the budget is younger."""
+    late = LATE_DAY if budget.per == "day" else LATE
+    periods = {budget.period(now), budget.period(now - late)}
     created = parse_rfc3339(budget.created_at)
-    return sorted(
-        period for period in periods if moment_of(month_start(month_number(period) + 1)) > created
-    )
+    return sorted(period for period in periods if moment_of(bounds(period)[1]) > created)
 
 
 def _crossed(

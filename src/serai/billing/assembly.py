@@ -10,11 +10,15 @@ from serai.billing.endpoints import metrics_operations
 from serai.billing.export_endpoints import export_operations
 from serai.billing.keeper import BillingKeeper
 from serai.billing.price_endpoints import price_operations
+from serai.billing.spending import Spending
 from serai.billing.statement_endpoints import statement_operations
 from serai.billing.webhooks import Webhooks
 from serai.kernel.clock import now
+from serai.metering.models import UsageBuffer
 from serai.metering.prices import PriceList
+from serai.metering.store import UsageStore
 from serai.store.database import Database
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
 
 
@@ -23,7 +27,9 @@ class Billing:
 
     Args:
         db: everything but usage.
-        usage: where usage is read from.
+        usage: where usage is read from, with all that happened.
+        store: where the calls of models are written.
+        calls: those that are not written yet.
         prices: what the operator's file says.
         vault: for the secrets of webhooks.
         private_webhooks: whether they may go to private addresses.
@@ -33,14 +39,17 @@ class Billing:
         self,
         db: Database,
         usage: UsageSource,
+        store: UsageStore,
+        calls: UsageBuffer,
         prices: PriceList,
         vault: Vault,
         private_webhooks: bool,
     ) -> None:
-        self._context = BillingContext(db, usage, prices, vault, self._changed)
+        self._context = BillingContext(db, usage, prices, vault, self._changed, self._settle)
+        self.spending = Spending(self._context, store, calls, now)
         self._closing = Closing(self._context, now)
         watch = BudgetWatch(self._context, Webhooks(private_webhooks), now)
-        self._keeper = BillingKeeper(watch, self._closing, now)
+        self._keeper = BillingKeeper(watch, self._closing, self.spending, now)
 
     def operations(self) -> list[ControllerRouterHandler]:
         """Everything below ``/v0/accounts``."""
@@ -62,3 +71,7 @@ class Billing:
 
     def _changed(self) -> None:
         self._keeper.wake()
+
+    async def _settle(self) -> None:
+        with unbounded("the budgets of all accounts are watched in one list, and none is told"):
+            await self.spending.reload()

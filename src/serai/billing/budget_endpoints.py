@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Response, delete, get, post, put
@@ -14,23 +14,29 @@ from serai.billing import budget_records as records
 from serai.billing.accounts import need_admin
 from serai.billing.answers import money_answer
 from serai.billing.budgets import (
+    NOTIFY,
     PERCENT_PLACES,
     Budget,
     Threshold,
     check,
+    cost_of,
     filters_of,
-    period_of,
-    spent,
     thresholds_of,
+    unpriced,
+    used,
 )
 from serai.billing.context import BillingContext
 from serai.billing.webhooks import new_secret
+from serai.identity import api_keys
 from serai.identity.caller import caller_of
 from serai.identity.principal import Principal
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest
 from serai.kernel.ids import new_uuid
+from serai.metering.callers import Used
 from serai.metering.money import EXACT, published
+from serai.metering.prices import PriceList
+from serai.metering.usage import Amount
 from serai.wire import billing as wire
 
 PATH = "/v0/accounts/{account_id:str}/budgets"
@@ -84,6 +90,7 @@ def _writes(context: BillingContext) -> list[ControllerRouterHandler]:
         check(msgspec.structs.replace(wanted, name=budget_name))
 
         def write(conn: Connection) -> Budget:
+            _check_key(conn, account_id, wanted.api_key)
             before = records.need_budget(conn, account_id, budget_name)
             changed = _made(wanted, account_id, before.id, now())
             after = msgspec.structs.replace(changed, name=budget_name, created_at=before.created_at)
@@ -104,6 +111,7 @@ def _writes(context: BillingContext) -> list[ControllerRouterHandler]:
         )
         answer = (await shown(context, account_id, [found]))[0]
         await context.db.write(lambda conn: records.drop_budget(conn, found))
+        await context.settle()
         return money_answer(answer)
 
     return [create_budget, update_budget, delete_budget]
@@ -112,41 +120,56 @@ def _writes(context: BillingContext) -> list[ControllerRouterHandler]:
 async def _created(
     context: BillingContext, caller: Principal, budget: Budget, secret: str
 ) -> Response[bytes]:
-    await context.db.write(
-        lambda conn: records.add_budget(conn, budget, secret, caller.subject, context.vault)
-    )
+    def write(conn: Connection) -> None:
+        _check_key(conn, budget.account_id, budget.filters.get("apiKey"))
+        records.add_budget(conn, budget, secret, caller.subject, context.vault)
+
+    await context.db.write(write)
     context.changed()
     (answer,) = await shown(context, budget.account_id, [budget])
-    answer.secret = secret
+    if budget.url:
+        answer.secret = secret
     return money_answer(answer)
+
+
+def _check_key(conn: Connection, account_id: str, key_id: str | None) -> None:
+    if key_id is not None and not api_keys.is_of_account(conn, account_id, key_id):
+        raise BadRequest(
+            f"apiKey {key_id[:60]!r} is the id of no API key of this account; lists of keys tell"
+            " their ids."
+        )
 
 
 async def shown(
     context: BillingContext, account_id: str, budgets: list[Budget]
 ) -> list[wire.Budget]:
-    """Budgets with how they stand right now."""
+    """Budgets with how they stand right now; those that refuse hold from now on as they are."""
+    await context.settle()
     moment = now()
-    period = period_of(moment)
     prices = await context.prices_of(account_id)
-    costs = await context.usage.read_in_thread(
-        lambda conn: [spent(conn, one, period, prices, moment) for one in budgets]
+    periods = {one.id: one.period(moment) for one in budgets}
+
+    def amounts(conn: Connection) -> list[list[Amount | Used]]:
+        return [list(used(conn, one, periods[one.id], prices, moment)) for one in budgets]
+
+    found = await context.usage.read_in_thread(amounts)
+    told = await context.db.read(
+        lambda conn: records.find_alerts(conn, list(periods), set(periods.values()))
     )
-    ids = [one.id for one in budgets]
-    told = await context.db.read(lambda conn: records.find_alerts(conn, ids, [period]))
     return [
-        _shown(one, published(cost), period, prices.currency, told)
-        for one, cost in zip(budgets, costs, strict=True)
+        _shown(one, mine, periods[one.id], prices, told)
+        for one, mine in zip(budgets, found, strict=True)
     ]
 
 
 def _shown(
     budget: Budget,
-    cost: Decimal,
+    amounts: list[Amount | Used],
     period: str,
-    currency: str,
+    prices: PriceList,
     told: dict[tuple[str, str, str], Row[Any]],
 ) -> wire.Budget:
-    filters = budget.filters
+    filters, cost = budget.filters, published(cost_of(amounts, prices))
     percent = EXACT.divide(EXACT.multiply(cost, Decimal(100)), budget.amount).quantize(
         Decimal("0.01"), context=EXACT
     )
@@ -160,10 +183,15 @@ def _shown(
         thresholds=[
             _threshold(one, told.get((budget.id, period, one.key))) for one in budget.thresholds
         ],
-        webhook_url=budget.url,
-        currency=currency,
+        webhook_url=budget.url or None,
+        action=cast(Any, budget.action),
+        per=cast(Any, budget.per),
+        api_key=filters.get("apiKey"),
+        label=filters.get("label"),
+        currency=prices.currency,
         period=period,
         spent=cost,
+        unpriced=unpriced(amounts, prices) or None,
         percent=percent.quantize(PERCENT_PLACES, context=EXACT),
         created_at=budget.created_at,
         updated_at=budget.updated_at,
@@ -193,7 +221,9 @@ def _made(wanted: wire.Budget, account_id: str, budget_id: str, at: datetime) ->
         amount=wanted.amount,
         filters=filters_of(wanted),
         thresholds=thresholds_of(wanted),
-        url=wanted.webhook_url,
+        url=wanted.webhook_url or "",
+        action=wanted.action or NOTIFY,
+        per=wanted.per or "month",
         created_at=rfc3339(at),
         updated_at=rfc3339(at),
     )

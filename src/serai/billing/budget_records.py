@@ -169,6 +169,8 @@ def _values(budget: Budget) -> dict[str, Any]:
         "filters": msgspec.json.encode(budget.filters).decode(),
         "thresholds": msgspec.json.encode(budget.thresholds).decode(),
         "url": budget.url,
+        "action": budget.action,
+        "per": budget.per,
         "updated_at": budget.updated_at,
     }
 
@@ -182,6 +184,8 @@ def _budget(row: Row[Any]) -> Budget:
         filters=msgspec.json.decode(row.filters, type=dict[str, str]),
         thresholds=msgspec.json.decode(row.thresholds, type=tuple[Threshold, ...]),
         url=row.url,
+        action=row.action,
+        per=row.per,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

@@ -1,6 +1,6 @@
 """What the operations of billing share."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -36,10 +36,15 @@ class FreshUsage:
         return await self._usage.read_in_thread(fn)
 
 
+async def _nothing() -> None:
+    """There is nothing to wait for."""
+
+
 class BillingContext(msgspec.Struct, frozen=True):
     """Both databases, and the price list of the operator's file.
 
-    ``changed`` is called when a budget may have to speak up before its next turn.
+    ``changed`` is called when a budget may have to speak up before its next turn, ``settle`` is
+    awaited until changed budgets hold.
     """
 
     db: Database
@@ -47,6 +52,7 @@ class BillingContext(msgspec.Struct, frozen=True):
     prices: PriceList
     vault: Vault
     changed: Callable[[], Any] = lambda: None
+    settle: Callable[[], Awaitable[Any]] = _nothing
 
     async def prices_of(self, account_id: str) -> PriceList:
         """The prices that hold for an account."""

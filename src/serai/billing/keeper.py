@@ -8,6 +8,7 @@ import structlog
 
 from serai.billing.alerts import BudgetWatch
 from serai.billing.closing import Closing
+from serai.billing.spending import Spending
 from serai.kernel.errors import ServiceUnavailable
 
 log = structlog.get_logger(__name__)
@@ -21,9 +22,16 @@ SHORTEST = 0.1
 class BillingKeeper:
     """Runs until cancelled; whatever fails is logged and tried again on the next turn."""
 
-    def __init__(self, watch: BudgetWatch, closing: Closing, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        watch: BudgetWatch,
+        closing: Closing,
+        spending: Spending,
+        clock: Callable[[], datetime],
+    ) -> None:
         self._watch = watch
         self._closing = closing
+        self._spending = spending
         self._clock = clock
         self._wake = asyncio.Event()
         self._due: datetime | None = None
@@ -40,6 +48,7 @@ class BillingKeeper:
             if self._clock() >= next_closing:
                 next_closing = self._clock() + CLOSE_EVERY
                 await _attempt("closing_waits", self._closing.close_due)
+            await _attempt("spending_waits", self._spending.reload)
             await _attempt("budgets_wait", self._watch.notice)
             self._due = None
             await _attempt("alerts_wait", self._tell)

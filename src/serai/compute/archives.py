@@ -17,6 +17,7 @@ from serai.compute.controller import SandboxController
 from serai.compute.kept import begin_storage, end_storage
 from serai.compute.kind import AWAY, need_files, need_living
 from serai.compute.records import Phase, SandboxRow
+from serai.compute.relaunch import Relaunch
 from serai.kernel.background import Background
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import Conflict
@@ -25,6 +26,7 @@ from serai.resources.audit import Target
 from serai.resources.documents import Document
 from serai.resources.store import Actor
 from serai.runtime.port import RuntimeProblem
+from serai.store.secrets import Vault
 
 ANSWER_SECONDS = 10.0
 """How long a request waits for the end of what it began; it goes on behind the answer."""
@@ -34,10 +36,12 @@ log = structlog.get_logger(__name__)
 class Archives:
     """Archives sandboxes and brings them back."""
 
-    def __init__(self, controller: SandboxController) -> None:
+    def __init__(self, controller: SandboxController, vault: Vault) -> None:
         self.controller = controller
+        self._relaunch = Relaunch(controller.db, controller.runtime, vault)
         self.db = controller.db
         self._background = Background()
+        controller.on_start.append(self._relaunch.run)
         controller.mending["archiving"] = self._give_up_archiving
         controller.mending["unarchiving"] = self._give_up_unarchiving
 
@@ -144,6 +148,7 @@ class Archives:
     async def _pack(self, document: Document, row: SandboxRow) -> Document:
         controller = self.controller
         controller.silence(document.id)
+        await self._relaunch.save(row)
         try:
             if row.handle is not None:
                 await controller.runtime.stop(row.handle)

@@ -61,6 +61,8 @@ class SandboxController:
         self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
+        self.on_start: list[Callable[[SandboxRow], Awaitable[None]]] = []
+        """Called when a sandbox has started, before requests come to it."""
         self.mending: dict[str, Mend] = {}
         """How phases of others are finished after a crash."""
         self.renewal = Renewal(self)
@@ -227,6 +229,8 @@ class SandboxController:
         except BaseException:
             await self.runtime.stop(handle)
             raise
+        for step in self.on_start:
+            await step(row)
         self.sleep.announce(records.running(row, handle), changed, row)
         return changed
 

@@ -47,7 +47,7 @@ class SandboxParts:
         self.schedules = ScheduleService(db, store, vault)
         self.timer = ScheduleTimer(self.schedules, controller)
         self.snapshots = Snapshots(controller, vault)
-        self.archives = Archives(controller)
+        self.archives = Archives(controller, vault)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -6,6 +6,7 @@ next request), ``stopped`` (starts on the next request), ``archiving``, ``archiv
 packed), ``unarchiving``, ``deleting``, ``terminated`` (only its record is left, until
 ``expires_at``). ``layers`` are the saved sets of files that it lies on, ``memory_from`` is the
 saved set (or the sandbox itself, for a copy) with whose processes its next start goes on.
+``saved_processes`` are those that its next start begins anew, see ``serai.compute.relaunch``.
 """
 
 from typing import Any, Literal
@@ -46,6 +47,7 @@ class SandboxRow(msgspec.Struct, frozen=True, kw_only=True):
     last_active_at: str
     layers: tuple[str, ...] = ()
     memory_from: str | None = None
+    saved_processes: bytes | None = None
 
 
 FIELDS = SandboxRow.__struct_fields__

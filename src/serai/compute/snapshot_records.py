@@ -128,6 +128,12 @@ def every(conn: Connection) -> list[SnapshotRow]:
     return [_parse(row) for row in conn.execute(select(*COLUMNS))]
 
 
+def begun_with(conn: Connection) -> set[str]:
+    """Ids of saved sets with whose processes a sandbox is about to go on."""
+    column = sandboxes.c.memory_from
+    return set(conn.execute(select(column).where(column.is_not(None))).scalars())
+
+
 def needed(conn: Connection) -> set[str]:
     """Ids of saved files that a snapshot is made of, or a sandbox lies on."""
     c, s = snapshots.c, sandboxes.c

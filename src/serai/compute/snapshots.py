@@ -258,15 +258,22 @@ class Snapshots:
         self._background.start(self.sweep())
 
     async def sweep(self) -> None:
-        """Remove saved files without a row, and those of deleted snapshots nobody lies on."""
+        """Remove saved files without a row, and those of deleted snapshots nobody lies on.
+
+        Of deleted ones that somebody lies on, what their processes held goes.
+        """
         files = self.controller.runtime.files
         async with self._sweeping:
             found = await files.saved()  # before the rows, which are there before any files
             with unbounded("files that no row of any workspace needs are nobody's"):
-                known, needed = await self.db.read(_known_and_needed)
+                known, needed, begun = await self.db.read(_known_and_needed)
             for name in found:
-                if name not in needed and known.get(name, "deleted") == "deleted":
+                if known.get(name, "deleted") != "deleted":
+                    continue
+                if name not in needed:
                     await files.drop(name)
+                elif name not in begun:
+                    await files.drop_memory(name)
             gone = [name for name, status in known.items() if status == "deleted"]
             gone = [name for name in gone if name not in needed]
             if gone:
@@ -364,5 +371,6 @@ def _recover(conn: Connection, found: dict[str, bool]) -> list[str]:
     return whole
 
 
-def _known_and_needed(conn: Connection) -> tuple[dict[str, str], set[str]]:
-    return {row.id: row.status for row in rows.every(conn)}, rows.needed(conn)
+def _known_and_needed(conn: Connection) -> tuple[dict[str, str], set[str], set[str]]:
+    known: dict[str, str] = {row.id: row.status for row in rows.every(conn)}
+    return known, rows.needed(conn), rows.begun_with(conn)

@@ -5,12 +5,12 @@ process that got its name from us is looked for first, so that it does not start
 """
 
 import asyncio
-import re
 from datetime import datetime
 
 import structlog
 
 from serai.compute import schedule_records as records
+from serai.compute.asking import ask
 from serai.compute.controller import SandboxController
 from serai.compute.schedule_records import ExecutionRow
 from serai.compute.schedules import ScheduleService
@@ -22,11 +22,8 @@ LOOK_SECONDS = 15.0
 """The longest wait between two looks: clocks are set, laptops sleep."""
 
 RETRY_SECONDS = 1.0
-SUBMIT_SECONDS = 30.0
 AT_ONCE = 32
-ANSWER_MAX = 64 * 1024
 ERROR_MAX = 1000
-STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})[ \r]")
 log = structlog.get_logger(__name__)
 
 
@@ -117,10 +114,10 @@ class ScheduleTimer:
         ours = execution.process_name == f"{execution.schedule_id}-{execution.seq}"
         if again and ours:
             name = execution.process_name
-            status, _ = await _call(path, "GET", f"/process/{name}", b"")
+            status, _ = await ask(path, "GET", f"/process/{name}", b"")
             if status == 200:
                 return 200, None
-        status, answer = await _call(path, "POST", "/process", process)
+        status, answer = await ask(path, "POST", "/process", process)
         if 200 <= status < 400:
             return status, None
         text = answer.decode("utf-8", "replace")[:ERROR_MAX]
@@ -130,32 +127,3 @@ class ScheduleTimer:
 def _reason(execution: ExecutionRow, problem: Exception) -> str:
     text = str(problem) or type(problem).__name__
     return f"sandbox {execution.sandbox} is not reachable: {text}"[:ERROR_MAX]
-
-
-async def _call(path: str, method: str, target: str, body: bytes) -> tuple[int, bytes]:
-    """Ask the sandbox API; what is inside is not trusted, so time and size are bounded.
-
-    Returns:
-        The status, and the beginning of the body.
-
-    Raises:
-        OSError: it cannot be reached, did not answer in time, or not with HTTP.
-    """
-    head = (
-        f"{method} {target} HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    async with asyncio.timeout(SUBMIT_SECONDS):
-        reader, writer = await asyncio.open_unix_connection(path)
-        try:
-            writer.write(head.encode() + body)
-            await writer.drain()
-            answer = b""
-            while len(answer) < ANSWER_MAX and (data := await reader.read(ANSWER_MAX)):
-                answer += data
-        finally:
-            writer.close()
-    status = STATUS_LINE.match(answer)
-    if status is None:
-        raise OSError("its API did not answer with HTTP")
-    return int(status[1]), answer.partition(b"\r\n\r\n")[2]

@@ -28,6 +28,7 @@ PROBES: tuple[Probe, ...] = (
     programs.image_tools,
     programs.node,
     surroundings.data_directory,
+    surroundings.orphans,
     surroundings.port,
     surroundings.clock,
     surroundings.python,

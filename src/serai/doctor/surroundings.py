@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from serai.doctor.findings import Finding, Place, finding
+from serai.runtime import instances
 from serai.runtime.guest import tree
 from serai.runtime.port import RuntimeProblem
 
@@ -67,6 +68,17 @@ def _file_system(path: Path) -> str:
         if Path(path).resolve().is_relative_to(target) and len(target) >= len(best):
             best, kind = target, after.split()[0]
     return kind
+
+
+def orphans(_: Place) -> Iterator[Finding]:
+    """Sandboxes of data directories that were deleted."""
+    left = [each for each in instances.orphans() if each.sandboxes]
+    count = sum(each.sandboxes for each in left)
+    where = ", ".join(each.data_dir for each in left[:3])
+    problem = f"{count} of data directories that are gone: {where}" if left else ""
+    fix = "the next start of any instance ends them"
+    works = "no sandbox without a data directory"
+    yield finding(_GROUP, "orphans", problem, works, fix, weaker=True)
 
 
 def port(place: Place) -> Iterator[Finding]:

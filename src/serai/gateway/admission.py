@@ -52,22 +52,22 @@ def admit_call(gateway: "Gateway", principal: Principal, target: Target) -> Mode
         demand_access(principal, target, route.account_id if route else None)
     if route is None:
         raise no_model(target)
-    allowance = gateway.allowance
-    if allowance is not None and allowance.refusals:
-        spent = allowance.refusal(route.account_id, route.workspace)
-        if spent is not None:
-            raise spent
-    if route.blocked or route.token_policies:
-        admit_model(gateway, route)
+    admit_model(gateway, principal, route)
     return route
 
 
-def admit_model(gateway: "Gateway", route: ModelRoute) -> None:
+def admit_model(gateway: "Gateway", principal: Principal, route: ModelRoute) -> None:
     """Let pass only a call of a model that can be called now; also of one that stands in.
 
     Raises:
-        SeraiError: the model is switched off or unusable, or a policy of it refuses the call.
+        SeraiError: a quota or a budget is spent, the model is switched off or unusable, or a
+            policy of it refuses the call.
     """
+    allowance = gateway.allowance
+    if allowance is not None and allowance.active:
+        spent = allowance.refusal(route, principal)
+        if spent is not None:
+            raise spent
     if route.blocked:
         raise refusal(route)
     if route.token_policies and not route.strict:

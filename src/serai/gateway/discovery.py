@@ -13,7 +13,7 @@ from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
 from serai.gateway.model_routes import Link, connected, model_route
 from serai.gateway.models.rate_limits import rate_limits_of
-from serai.gateway.models.token_policies import TokenPolicies, TokenPolicy
+from serai.gateway.models.token_policies import TokenPolicies, policy_of
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
 from serai.kernel.errors import SeraiError
@@ -128,7 +128,7 @@ class Discovery:
             missing = f"it names the policy '{named[found.index(None)]}', which does not exist"
             return msgspec.structs.replace(route, unusable=missing)
         held = [Attached(one.name, msgspec.json.decode(one.body)["spec"]) for one in found if one]
-        limits = tuple(limit for one in held if (limit := _token_policy(*one)) is not None)
+        limits = tuple(limit for one in held if (limit := policy_of(*one)) is not None)
         try:
             self._catalog.placement.demand("model", held, spec.get("flavors"))
             prohibited = ""
@@ -179,23 +179,6 @@ class Discovery:
         except SeraiError as problem:
             said = f"its connection '{name}' does not work: {problem.message}"
             return Link(name, provider, problem=said)
-
-
-def _token_policy(name: str, spec: dict[str, Any]) -> TokenPolicy | None:
-    kinds = spec.get("resourceTypes") or ["model"]
-    if spec["type"] != "maxToken" or "model" not in kinds:
-        return None
-    limits = spec["maxTokens"]
-    return TokenPolicy(
-        name=name,
-        granularity=limits.get("granularity") or "hour",
-        step=limits.get("step") or 1,
-        input=limits.get("input") or 0,
-        output=limits.get("output") or 0,
-        total=limits.get("total") or 0,
-        ratio=limits.get("ratioInputOverOutput") or 0,
-        strict=bool(limits.get("strict")),
-    )
 
 
 def sandbox_route(sandbox: RunningSandbox) -> SandboxRoute:

@@ -34,6 +34,7 @@ _PLATFORM = frozenset(
         b"x-blaxel-subject-id",
         b"x-blaxel-subject-type",
         b"x-blaxel-workspace",
+        b"x-serai-successor",
         b"x-serai-timeout-ms",
         b"x-serai-version",
     }

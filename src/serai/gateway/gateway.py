@@ -94,6 +94,7 @@ class Gateway:
         find_sandbox: asked for sandboxes that are not in ``routes``, or asleep there. Between its
             return and the request's ``on_sandbox_activity`` nothing else runs.
         drives: mounts drives in sandboxes; without it their own API is asked.
+        successor: makes our version of the API of a sandbox ready, and names it.
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
         allowance: refuses model calls of those who have spent their tokens.
@@ -117,6 +118,7 @@ class Gateway:
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
         drives: "Drives | None" = None,
+        successor: Callable[[SandboxRoute], Awaitable[str]] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
         log_every: bool = False,
@@ -135,6 +137,7 @@ class Gateway:
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
         self.drives = drives
+        self.successor = successor
         self.limits = limits or Limits()
         self.log_every = log_every
         self.sites = sites or Sites(routes)

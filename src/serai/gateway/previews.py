@@ -152,10 +152,13 @@ class PreviewExchange(SandboxExchange):
             self.open(route)
 
     # -- the way in
-    def open(self, route: SandboxRoute) -> None:
+    def is_upgrade(self) -> bool:
+        preview = self.preview
+        return preview is not None and not preview.port and super().is_upgrade()
+
+    def send(self, route: SandboxRoute) -> None:
         preview = self.preview
         assert preview is not None
-        self.use(route)
         self.port = preview.port
         path = route.port_socket if preview.port else route.api_socket
         copied = copy_request(self.request.headers, preview.dropped)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from serai.billing.spending import BudgetSpent
 from serai.gateway.error_pages import POLICY
 from serai.kernel.errors import (
     BadGateway,
@@ -124,9 +125,13 @@ _ALWAYS_RETRYABLE = (UpstreamConnectFailed, UpstreamConnectTimeout)
 _RETRYABLE_STATUS = frozenset({408, 429, 503})
 
 
+_VAIN = (ModelUnusable, TooManyTokens, BudgetSpent)
+"""What asking again does not change for a long time."""
+
+
 def retryable(problem: SeraiError) -> bool:
     """Whether sending the same request again is both safe and sensible."""
-    if isinstance(problem, (ModelUnusable, TooManyTokens)):
+    if isinstance(problem, _VAIN):
         return False
     return isinstance(problem, _ALWAYS_RETRYABLE) or problem.status in _RETRYABLE_STATUS
 

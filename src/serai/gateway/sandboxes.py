@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _PAGES = frozenset({b"/terminal", b"/swagger/index.html"})
 """Pages of the sandbox API, which a browser opens with a token in their address."""
 
+_UPGRADE = b"/upgrade"
 _VERSION = f"x-serai-version: {__version__}\r\n".encode("ascii")
 """The API in a sandbox is of the version that started it, which may be older than we are."""
 
@@ -40,11 +41,14 @@ _NOT_TUNNELLED = frozenset({b"connection", b"content-length", b"transfer-encodin
 class SandboxExchange(Exchange):
     """Streams both ways untouched; an upgrade becomes a tunnel."""
 
-    __slots__ = ("port", "route", "touched", "tunnel")
+    __slots__ = ("offer", "port", "route", "touched", "tunnel")
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
         super().__init__(client, request, target)
+        # Known from the beginning: while the sandbox is woken, pieces of the body come already.
+        self.framed = b"transfer-encoding" in request.index
         self.route: SandboxRoute | None = None
+        self.offer: list[bytes] = []
         self.port = 0
         self.touched = 0.0
         self.tunnel: tuple[TunnelEnd, TunnelEnd] | None = None
@@ -75,6 +79,26 @@ class SandboxExchange(Exchange):
     def open(self, route: SandboxRoute) -> None:
         """Send the request to this sandbox."""
         self.use(route)
+        if self.is_upgrade():
+            self.spawn(lambda: self._offer(route))
+        else:
+            self.send(route)
+
+    def is_upgrade(self) -> bool:
+        """Whether it asks the sandbox API to be replaced."""
+        return self.target.rest == _UPGRADE
+
+    async def _offer(self, route: SandboxRoute) -> None:
+        """Tell the sandbox API what we have for it."""
+        self.offer = [_VERSION]
+        if self.gateway.successor is not None:
+            name = await self.gateway.successor(route)
+            self.offer = [_VERSION, f"x-serai-successor: {name}\r\n".encode("ascii")]
+        if not self.done:
+            self.send(route)
+
+    def send(self, route: SandboxRoute) -> None:
+        """Send the request, when the sandbox is kept awake for it."""
         place = port_of(self.target.rest)
         if place is None:
             address = Address(route.api_socket, "", 0, False)
@@ -100,8 +124,7 @@ class SandboxExchange(Exchange):
         lines = [self.request.method, b" ", join(path, self.credential.query)]
         lines += (b" HTTP/1.1\r\nhost: ", host, b"\r\n")
         lines += copied.lines
-        if path == b"/upgrade":
-            lines.append(_VERSION)
+        lines += self.offer
         if b"cookie" in self.request.index:
             lines += self._cookie_lines()
         if self.port:

@@ -59,7 +59,8 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def untold(self) -> bool:
         """Whether a provider may have used tokens that it did not tell."""
-        return (self.estimated or not self.counted) and (self.status < 400 or self.status == 499)
+        unknown = self.attempts > 0 and (self.estimated or not self.counted)
+        return unknown and (self.status < 400 or self.status == 499)
 
     def written(self) -> int:
         """Tokens of the answer, with those that only the total tells (hidden reasoning)."""
@@ -157,7 +158,7 @@ class StreamMeter:
             event = bytes(held[start : gap.end()])
             start = gap.end()
             self.events += 1
-            if not self._count(event):
+            if not self.count(event):
                 out.append(event)
         del held[:start]
         if len(held) > _LARGEST_EVENT:
@@ -165,13 +166,17 @@ class StreamMeter:
             held.clear()
         return b"".join(out)
 
-    def _count(self, event: bytes) -> bool:
+    def count(self, event: bytes) -> bool:
         """Count one event; whether it is the one to drop."""
         if b'"usage' not in event:
             return False
-        lines = [line[5:].lstrip() for line in _LINE.split(event) if line.startswith(b"data:")]
+        if event.startswith(b"data: {") and event.find(b"\n") == len(event) - 2:
+            text = event[6:]  # one line
+        else:
+            lines = [line[5:].lstrip() for line in _LINE.split(event) if line.startswith(b"data:")]
+            text = b"\n".join(lines)
         try:
-            seen = read_event(b"\n".join(lines))
+            seen = read_event(text)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         seen.add_to(self.tally)
@@ -181,7 +186,7 @@ class StreamMeter:
         """What was held back of an event that never ended (a stream may end without a gap)."""
         rest = bytes(self.held)
         self.held.clear()
-        dropped = bool(rest) and self._count(rest)
+        dropped = bool(rest) and self.count(rest)
         return b"" if dropped or not self.strip else rest
 
 

@@ -13,8 +13,9 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.durations import parse_duration
 from serai.kernel.errors import BadRequest, Forbidden, NotFound
 from serai.kernel.ids import new_uuid
+from serai.store.reach import unbounded
 from serai.store.secrets import Vault
-from serai.store.tables.identity import api_keys
+from serai.store.tables.identity import api_keys, service_accounts, users, workspaces
 from serai.wire.identity import ApiKey, CreateApiKeyBody
 
 NAME_MAX = 63
@@ -75,6 +76,20 @@ def listing(conn: Connection, holder: Holder) -> list[ApiKey]:
     c = api_keys.c
     rows = conn.execute(select(api_keys).where(*holder.owns()).order_by(c.created_at.desc(), c.id))
     return [shown(row, holder) for row in rows]
+
+
+def is_of_account(conn: Connection, account_id: str, key_id: str) -> bool:
+    """Whether somebody of an account has, or had, a key of this id."""
+    c, people, machines = api_keys.c, users.c, service_accounts.c
+    mine = select(workspaces.c.name).where(workspaces.c.account_id == account_id)
+    query = (
+        select(c.id)
+        .join(users, people.id == c.user_id, isouter=True)
+        .join(service_accounts, machines.client_id == c.client_id, isouter=True)
+        .where(c.id == key_id, (people.account_id == account_id) | machines.workspace.in_(mine))
+    )
+    with unbounded("only whether it is one of the account's is told, to an admin of the account"):
+        return conn.execute(query).first() is not None
 
 
 def revoke(conn: Connection, holder: Holder, key_id: str) -> ApiKey:

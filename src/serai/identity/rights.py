@@ -35,6 +35,7 @@ class Rule(msgspec.Struct, frozen=True):
 
 RULES = (
     Rule("workspace admin", "/v0/policies"),
+    Rule("workspace admin", "/v0/policy-dry-runs"),
     Rule("workspace admin", "/v0/integrations"),
     Rule("workspace admin", "/v0/users"),
     Rule("workspace admin", "/v0/service_accounts"),

@@ -1,30 +1,35 @@
 """Usage of models: calls are added up in memory and written in batches.
 
-``add`` is called for every model call and only adds numbers, per resource and second. Each
-second the sums are written in one transaction. A crash loses at most what
+``add`` is called for every model call and only adds numbers, per resource and second. Every
+0.8 seconds the sums are written in one transaction. A crash loses at most what
 was added since the last write: about one second. While the database cannot be written, what
 waits is kept, by hour once it gets long, so memory stays bounded and usage does not get lost.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 import structlog
+from sqlalchemy import Connection
 
 from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.ids import token
+from serai.metering.callers import CallerAmounts, ModelCaller, record_callers
 from serai.metering.dimensions import MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, MODEL_REQUESTS
 from serai.metering.events import Series, UsageEvent
 from serai.metering.records import record
 from serai.metering.store import UsageStore
 from serai.metering.times import HOUR, SECOND
 
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
-INTERVAL = 1.0
-"""Seconds between writes."""
+INTERVAL = 0.8
+"""Seconds between writes: with the time that a write takes, less than the second that a crash may
+lose."""
 
 MAX_WAITING = 20_000
 """Events kept while the database cannot be written, before they are added up by hour."""
@@ -53,6 +58,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         status: HTTP status of the answer; calls that failed (400 and above) are no requests to
             pay for, but the tokens they told are.
         provider: integration type, for example ``openai``; prices may depend on it.
+        credential_id: of the API key or grant that called.
+        labels: the model's, as a JSON object.
         calls: how many it stands for, of one second; ``started`` is that of the first.
     """
 
@@ -68,6 +75,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     counted: bool
     status: int
     provider: str = ""
+    credential_id: str = ""
+    labels: str = ""
     calls: int = 1
 
 
@@ -75,7 +84,9 @@ class UsageBuffer:
     """Collects model calls and writes them. ``add`` from the event loop's thread only."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
-        self._seconds: dict[tuple[str, int], _Second] = {}
+        self._seconds: dict[tuple[str, str, int], _Second] = {}
+        self._callers: CallerAmounts = {}
+        self._saving = asyncio.Lock()
         self.waiting: list[UsageEvent] = []
         """Events whose write failed and will be tried again."""
         self._max_waiting = max_waiting
@@ -89,7 +100,7 @@ class UsageBuffer:
             reason = "no resource or bad time"
             log.error("usage_dropped", request_id=call.request_id, reason=reason)
             return
-        key = call.resource_id, int(started)
+        key = call.resource_id, call.credential_id, int(started)
         second = self._seconds.get(key)
         if second is None:
             second = self._seconds[key] = _Second(call)
@@ -103,13 +114,15 @@ class UsageBuffer:
         An event starts with the first of its calls.
         """
         seconds, self._seconds = self._seconds, {}
-        return self._events(
-            {
-                (_series(second.call, dimension), int(second.started * SECOND)): amount
-                for second in seconds.values()
-                for dimension, amount in second.amounts()
-            }
-        )
+        amounts: dict[tuple[Series, int], int] = defaultdict(int)
+        callers = self._callers
+        for second in seconds.values():
+            start = int(second.started * SECOND)
+            for dimension, amount in second.amounts():
+                amounts[_series(second.call, dimension), start] += amount
+                key = _caller(second.call), start // HOUR, dimension
+                callers[key] = callers.get(key, 0) + amount
+        return self._events(amounts)
 
     async def save(self, usage: UsageStore) -> int:
         """Write what was added and what waits from failed writes. Returns events written.
@@ -117,22 +130,45 @@ class UsageBuffer:
         Raises:
             ServiceUnavailable: the database cannot be written; everything is kept for later.
         """
+        async with self._saving:
+            return await self._save(usage)
+
+    async def settled(
+        self, usage: UsageStore, begin: Callable[[], None], read: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Read what is stored when all calls up to one moment are in it, and no later ones.
+
+        Args:
+            usage: the usage store.
+            begin: called at that moment.
+            read: run before anything else is written.
+
+        Raises:
+            ServiceUnavailable: as ``save``.
+        """
+        async with self._saving:
+            begin()
+            await self._save(usage)
+            return await read()
+
+    async def _save(self, usage: UsageStore) -> int:
         self.waiting += self.flush()
         if not self.waiting:
             return 0
-        batch = self.waiting
-        self.waiting = []
+        batch, callers = self.waiting, self._callers
+        self.waiting, self._callers = [], {}
         try:
-            return await usage.write(lambda conn: record(conn, batch))
-        except asyncio.CancelledError:
-            self.waiting = batch + self.waiting
-            raise
-        except Exception:
-            self.waiting = self._bounded(batch + self.waiting)
+            return await usage.write(lambda conn: _record(conn, batch, callers))
+        except BaseException as problem:
+            for key, amount in callers.items():
+                self._callers[key] = self._callers.get(key, 0) + amount
+            kept = batch + self.waiting
+            is_cut = isinstance(problem, asyncio.CancelledError)
+            self.waiting = kept if is_cut else self._bounded(kept)
             raise
 
     async def run(self, usage: UsageStore) -> None:
-        """Save each second until cancelled, then once more; cancel and await it at shutdown."""
+        """Save again and again until cancelled, then once more; cancel and await it at shutdown."""
         try:
             while True:
                 await asyncio.sleep(INTERVAL)
@@ -198,6 +234,33 @@ class _Second:
         ):
             if amount:
                 yield dimension, amount
+
+
+def amounts_of(call: ModelCall) -> list[tuple[str, int]]:
+    """What one call used of each dimension, as it is counted; zeros left out."""
+    second = _Second(call)
+    second.add(call)
+    return list(second.amounts())
+
+
+def _record(conn: Connection, batch: list[UsageEvent], callers: CallerAmounts) -> int:
+    """Both halves at once; a batch that was written already is not added to its callers again."""
+    written = record(conn, batch)
+    if written:
+        record_callers(conn, callers)
+    return written
+
+
+def _caller(call: ModelCall) -> ModelCaller:
+    return ModelCaller(
+        account_id=call.account_id,
+        workspace=call.workspace,
+        resource_id=call.resource_id,
+        model=call.model_name,
+        provider=call.provider,
+        credential_id=call.credential_id,
+        labels=call.labels,
+    )
 
 
 def _series(call: ModelCall, dimension: str) -> Series:

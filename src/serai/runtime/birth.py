@@ -11,9 +11,7 @@ Words on the pipes: the first process says ``u`` (map my users), then ``r`` (rea
 and a problem; the midwife answers ``u`` with ``g`` (go on), after it wrote the trace.
 """
 
-import contextlib
 import fcntl
-import hashlib
 import os
 import select
 import socket
@@ -29,6 +27,7 @@ from serai.runtime import (
     certificates,
     cgroups,
     freezer,
+    identity,
     linux,
     network,
     privileges,
@@ -43,8 +42,7 @@ from serai.runtime.messages import Birth, Setup, Trace
 Serve = Callable[[socket.socket, socket.socket, dict[str, object]], NoReturn]
 TIMEOUT_SECONDS = 30
 _LOG = "/var/log/sandboxd.log"
-_PROC = 6
-_MACHINE_ID = "/etc/machine-id"
+_PROC, _SUCCESSORS = 6, 7
 
 
 class Place:
@@ -254,6 +252,7 @@ def be_first(
         lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
         user_xattr = not place.root_outside
         rootfs.build(place.setup, lower, place.map_fd, user_xattr=user_xattr, mounts=birth.mounts)
+        successors = rootfs.successors(place.setup)
         proc = rootfs.enter()
         _forget_host()
         if any("cpu" in each.controllers for each in place.setup.hierarchies):
@@ -265,7 +264,7 @@ def be_first(
         if line.recv(1) != b"g":
             os._exit(1)
         _settle(place, birth)
-        api, port = _keep_only(sockets, says, proc)
+        api, port = _keep_only(sockets, says, proc, successors)
         os.write(5, b"r")
         os.close(5)
     except BaseException as error:
@@ -291,7 +290,7 @@ def _settle(place: Place, birth: Birth) -> None:
     os.umask(0o022)
     linux.raise_loopback()
     socket.sethostname(birth.hostname)
-    write_identity(birth.hostname, birth.id)
+    identity.write(birth.hostname, birth.id)
     certificates.trust(birth.authority, place.roots)
     hierarchies = place.setup.hierarchies
     privileges.set_limits(birth.limits, {name for each in hierarchies for name in each.controllers})
@@ -310,56 +309,6 @@ def enter_workdir(workdir: str) -> None:
     os.chdir(workdir)
 
 
-def write_identity(hostname: str, sandbox_id: str) -> None:
-    """Say inside who this sandbox is; files that its code wrote itself stay as they are.
-
-    What an earlier life, or the sandbox that this one was forked from, was told is replaced.
-    """
-    before = _read_small("/etc/hostname").strip()
-    ours = _read_small("/etc/hosts") == _hosts(before)
-    for path, text in (("/etc/hostname", f"{hostname}\n"), ("/etc/hosts", _hosts(hostname))):
-        if ours and before != hostname:
-            _remove(path)
-        _write_new(path, text)
-    machine = hashlib.sha256(f"machine-id {sandbox_id}".encode()).hexdigest()[:32]
-    if _read_small(_MACHINE_ID) != f"{machine}\n":
-        _remove(_MACHINE_ID)
-        _write_new(_MACHINE_ID, f"{machine}\n", 0o444)
-
-
-def _hosts(hostname: str) -> str:
-    return f"127.0.0.1 localhost {hostname}\n::1 localhost ip6-localhost ip6-loopback\n"
-
-
-def _read_small(path: str) -> str:
-    """The beginning of a file; empty when it is none, whatever code made of it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    try:
-        return os.read(descriptor, 4096).decode(errors="replace")
-    except OSError:
-        return ""
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
-
-
-def _write_new(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a file of a new sandbox; one that is there already stays as it is."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-    except OSError:
-        return
-    os.write(descriptor, text.encode())
-    os.close(descriptor)
-
-
 def open_standard_streams() -> None:
     """Nothing to read, and a log inside for complaints."""
     silence = os.open("/dev/null", os.O_RDWR)
@@ -371,13 +320,15 @@ def open_standard_streams() -> None:
         os.dup2(source, target)
 
 
-def _keep_only(sockets: list[int], says: int, proc: int) -> tuple[socket.socket, socket.socket]:
-    """Close all but the sockets (3, 4), the pipe to the midwife (5), ``/proc`` (6) and 0-2."""
-    kept = (*sockets, says, proc)
+def _keep_only(
+    sockets: list[int], says: int, proc: int, successors: int
+) -> tuple[socket.socket, socket.socket]:
+    """Close all but 0-2, the sockets, the pipe to the midwife (5) and what is numbered above."""
+    kept = (*sockets, says, proc, successors)
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in kept]
     for target, source in enumerate(high, start=3):
         os.dup2(source, target, inheritable=False)
-    os.closerange(_PROC + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(_SUCCESSORS + 1, os.sysconf("SC_OPEN_MAX"))
     return socket.socket(fileno=3), socket.socket(fileno=4)
 
 
@@ -389,6 +340,8 @@ def _serve(place: Place, birth: Birth, api: socket.socket, port: socket.socket) 
         "home": birth.home,
         "workdir": birth.workdir,
         "proc": _PROC,
+        "successors": f"/proc/self/fd/{_SUCCESSORS}",
+        "kept": [_SUCCESSORS],
         "services": birth.services,
     }
     try:

@@ -195,13 +195,14 @@ def remove(group: Path, timeout: float = 5.0) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            _kill_all(group)
+            kill_all(group)
             time.sleep(0.002)
         else:
             return
 
 
-def _kill_all(group: Path) -> None:
+def kill_all(group: Path) -> None:
+    """Kill what is in a group, frozen or not."""
     try:
         for pid in (group / "cgroup.procs").read_text().split():
             os.kill(int(pid), 9)

@@ -214,6 +214,10 @@ class Drivers:
         await (await self._driver(name)).destroy(sandbox_id, handle)
         self._unmark(sandbox_id)
 
+    async def successor(self, handle: SandboxHandle) -> str:
+        """See Runtime.successor."""
+        return await (await self._driver(handle.driver)).successor(handle)
+
     async def leftovers(self) -> list[str]:
         """See Runtime.leftovers, of every driver that still has a sandbox."""
         marked = await asyncio.to_thread(self._marked)

@@ -9,9 +9,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from serai.runtime import cgroups, freezer, host, image, network, processes
+from serai.runtime import cgroups, freezer, host, image, instances, network, processes
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
+from serai.runtime.guest.tree import Successors
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
 from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
@@ -22,7 +23,7 @@ from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles
 from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
-from serai.runtime.traces import is_running, locked_if_there, read_trace
+from serai.runtime.traces import is_running, locked_if_there, read_trace, trace_of
 
 _TRIAL = "trial"
 _KILL_SECONDS = 10.0
@@ -61,6 +62,7 @@ class EmbeddedRuntime:
         self.sleepers = Sleepers(self._turn)
         self.library = Library(self._storage, policy or Policy())
         self._entry = entry
+        self._successors = Successors(self._storage.root / "guest", entry)
         self._max_processes = max_processes
         self._egress = str(egress or "")
         self._setup: Setup | None = None
@@ -114,7 +116,7 @@ class EmbeddedRuntime:
             if channel is not None:
                 await channel.close()
         if self._setup is not None:
-            await asyncio.to_thread(cgroups.forget, self._setup.hierarchies)
+            await asyncio.to_thread(instances.forget, self._storage.key, self._setup.hierarchies)
 
     def images(self) -> list[str]:
         """The image references this host can provide, some after building them first."""
@@ -210,6 +212,10 @@ class EmbeddedRuntime:
         async with self._turn(handle.id):
             await self._send("unmount", trace_of(handle), {"path": path})
 
+    async def successor(self, handle: SandboxHandle) -> str:
+        """See Runtime.successor."""
+        return await self._successors.ready()
+
     async def leftovers(self) -> list[str]:
         """Ids with a directory, a socket or a control group here."""
         return await asyncio.to_thread(self._leftovers)
@@ -233,6 +239,7 @@ class EmbeddedRuntime:
             used = {layer for trace in traces if trace for layer in (trace.skeleton, *trace.masks)}
             layers.prune({skeleton, *masks.current.values(), *used})
             hierarchies = tuple(cgroups.discover(f"serai-{storage.key}"))
+            instances.note(storage.root, storage.key, hierarchies)
         except OSError as error:
             raise RuntimeProblem(f"{storage.root}: {error}") from error
         setup = Setup(
@@ -242,6 +249,7 @@ class EmbeddedRuntime:
             skeleton=skeleton,
             system=image.system_directories(),
             python_prefix=image.python_prefix(),
+            successors=self._successors.prepare(),
         )
         return setup, masks
 
@@ -385,11 +393,3 @@ class EmbeddedRuntime:
 
 def _not_started() -> RuntimeProblem:
     return RuntimeProblem("the embedded runtime was not started: call start() first")
-
-
-def trace_of(handle: SandboxHandle) -> Trace:
-    """The trace that a handle of ours holds."""
-    try:
-        return msgspec.json.decode(handle.state, type=Trace)
-    except msgspec.DecodeError as error:
-        raise RuntimeProblem(f"the handle of sandbox {handle.id} is not of this runtime") from error

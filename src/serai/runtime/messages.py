@@ -43,6 +43,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
         starter, program: module with ``start(place, birth, directory)`` and the program with
             which it starts sandboxes; empty where they are forks of the launcher.
         tree: the interpreter tree that such a program executes (``serai.runtime.guest``).
+        successors: directory of all such trees, from which a running API is replaced.
     """
 
     entry: str
@@ -54,6 +55,7 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     starter: str = ""
     program: str = ""
     tree: str = ""
+    successors: str = ""
 
 
 class Placed(msgspec.Struct, frozen=True, kw_only=True):

@@ -265,6 +265,9 @@ class Files(Protocol):
     async def settle(self, saved_id: str) -> None:
         """Wait until a saved set is on disk for good: what ``save`` does not wait for."""
 
+    async def drop_memory(self, saved_id: str) -> None:
+        """Keep no more than the files of a saved set; nothing happens when it has no more."""
+
     async def drop(self, saved_id: str) -> None:
         """Remove a saved set; nothing happens when there is none."""
 
@@ -335,6 +338,12 @@ class Runtime(Protocol):
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
+
+    async def successor(self, handle: SandboxHandle) -> str:
+        """Make our version of the sandbox API ready to replace that of a sandbox; its name inside.
+
+        Fails with RuntimeProblem.
+        """
 
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

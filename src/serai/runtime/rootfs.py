@@ -213,6 +213,14 @@ def _devices(owner: Owner) -> None:
     linux.mount("shm", f"{ROOT}/dev/shm", "tmpfs", _PLAIN, shared)  # noqa: S108
 
 
+def successors(setup: Setup) -> int:
+    """A descriptor of the directory of later versions of the API, which no path inside leads to."""
+    mount_fd = linux.clone_mount(setup.successors)
+    attributes = linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID | linux.MOUNT_ATTR_NODEV
+    linux.change_mount(mount_fd, attributes)
+    return mount_fd
+
+
 def enter() -> int:
     """Make ``root`` the root; nothing of the host can be reached by a path afterwards.
 

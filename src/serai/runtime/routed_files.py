@@ -89,6 +89,10 @@ class RoutedFiles:
         """See Files.settle."""
         await self._common.settle(saved_id)
 
+    async def drop_memory(self, saved_id: str) -> None:
+        """See Files.drop_memory."""
+        await self._common.drop_memory(saved_id)
+
     async def drop(self, saved_id: str) -> None:
         """See Files.drop."""
         await self._common.drop(saved_id)

@@ -163,6 +163,12 @@ class SavedFiles:
         saved = self._storage.saved_files(_checked(saved_id))
         await self._run("settle-files", saved, saved)
 
+    async def drop_memory(self, saved_id: str) -> None:
+        """See Files.drop_memory."""
+        memory = self._storage.saved_memory(_checked(saved_id))
+        if memory.exists():
+            await asyncio.to_thread(self._storage.trash, memory)
+
     async def drop(self, saved_id: str) -> None:
         """See Files.drop."""
         await asyncio.to_thread(self._drop, self._storage.saved_files(_checked(saved_id)))

@@ -10,6 +10,7 @@ import msgspec
 
 from serai.runtime import processes
 from serai.runtime.messages import Trace
+from serai.runtime.port import RuntimeProblem, SandboxHandle
 
 
 @contextlib.contextmanager
@@ -65,3 +66,15 @@ def write_trace(directory: Path, trace: Trace) -> None:
 def is_running(trace: Trace) -> bool:
     """Whether the first process of this run still lives."""
     return trace.boot == processes.boot_id() and processes.start_time(trace.pid) == trace.started
+
+
+def trace_of(handle: SandboxHandle) -> Trace:
+    """The trace that a handle holds.
+
+    Raises:
+        RuntimeProblem: it is of another runtime.
+    """
+    try:
+        return msgspec.json.decode(handle.state, type=Trace)
+    except msgspec.DecodeError as error:
+        raise RuntimeProblem(f"the handle of sandbox {handle.id} is not of this runtime") from error

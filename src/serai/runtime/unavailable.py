@@ -79,6 +79,9 @@ class NoFiles:
     async def settle(self, saved_id: str) -> None:
         """Nothing is there."""
 
+    async def drop_memory(self, saved_id: str) -> None:
+        """Nothing is there."""
+
     async def drop(self, saved_id: str) -> None:
         """Nothing is there."""
 
@@ -139,6 +142,10 @@ class UnavailableRuntime:
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is mounted."""
+
+    async def successor(self, handle: SandboxHandle) -> str:
+        """Fails with the reason."""
+        raise RuntimeProblem(self._reason)
 
     async def leftovers(self) -> list[str]:
         """Nothing is left."""

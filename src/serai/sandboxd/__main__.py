@@ -49,6 +49,9 @@ def _arguments() -> argparse.Namespace:
         default=defaults.terminal_idle,
         help="seconds that a terminal is kept which nobody watches",
     )
+    parser.add_argument(
+        "--successors", default="", help="directory of versions that may replace this one"
+    )
     return parser.parse_args()
 
 
@@ -65,6 +68,7 @@ def main() -> None:
             "environment": {**os.environ, "HOME": arguments.home},
             "home": arguments.home,
             "workdir": arguments.workdir,
+            "successors": arguments.successors,
             "limits": Limits(
                 stop_grace=arguments.stop_grace,
                 keepalive=arguments.keepalive,

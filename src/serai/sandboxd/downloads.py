@@ -77,20 +77,36 @@ async def _pieces(file: io.FileIO, start: int, end: int) -> AsyncIterator[bytes]
         yield data
 
 
+def is_simple(request: Request) -> bool:
+    """Whether all of a file is wanted, whatever is known of it."""
+    return "range" not in request.headers and "if-modified-since" not in request.headers
+
+
+def whole(place: Location, info: os.stat_result, content: bytes) -> Answer:
+    """A small file's bytes."""
+    return Response(content, content_type=_kind(place), headers=_headers(place, info))
+
+
+def _kind(place: Location) -> str:
+    return _TYPES.get(os.path.splitext(place.real)[1].lower(), "application/octet-stream")
+
+
+def _headers(place: Location, info: os.stat_result) -> dict[str, str]:
+    name = text(os.path.basename(place.real)).replace("\\", "\\\\").replace('"', '\\"')
+    return {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Last-Modified": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(info.st_mtime)),
+        "Accept-Ranges": "bytes",
+    }
+
+
 async def download(request: Request, place: Location) -> Answer:
     """A file's bytes: whole (200), a range of it (206), or nothing new (304)."""
     loop = asyncio.get_running_loop()
     file = await loop.run_in_executor(None, _opened, place)
     info = os.fstat(file.fileno())
-    modified = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(info.st_mtime))
-    name = text(os.path.basename(place.real)).replace("\\", "\\\\").replace('"', '\\"')
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Last-Modified": modified,
-        "Accept-Ranges": "bytes",
-    }
-    kind = _TYPES.get(os.path.splitext(place.real)[1].lower(), "application/octet-stream")
-    if request.headers.get("if-modified-since") == modified:
+    headers, kind = _headers(place, info), _kind(place)
+    if request.headers.get("if-modified-since") == headers["Last-Modified"]:
         file.close()
         return Response(status=304, content_type=None, headers=headers)
     try:

@@ -8,10 +8,11 @@ from typing import ParamSpec, TypeVar
 import msgspec
 
 from serai.kernel.errors import BadRequest
-from serai.sandboxd.downloads import download
+from serai.sandboxd.downloads import download, is_simple, whole
 from serai.sandboxd.drafts import Draft
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.files import TEXT_LIMIT, Files, parse_permissions, status_of
+from serai.sandboxd.glance import glance
 from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.multipart import FormReader, boundary_of
 from serai.sandboxd.paths import Location, Paths, text
@@ -102,8 +103,14 @@ class FileRoutes:
     async def get(self, request: Request) -> Answer:
         """A directory's listing, a file as JSON, or a file's bytes."""
         place = self._place(request)
-        if wants_bytes(request) and not await is_directory(place.real):
-            return await download(request, place)
+        found = glance(place.real)
+        if wants_bytes(request):
+            if found is not None and is_simple(request):
+                return whole(place, *found)
+            if not await is_directory(place.real):
+                return await download(request, place)
+        elif found is not None:
+            return json_answer(self._files.as_text(place, *found))
         return json_answer(await in_thread(self._read, place))
 
     def _read(self, place: Location) -> object:

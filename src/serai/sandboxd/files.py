@@ -71,13 +71,14 @@ def opened_at_once(path: str, flags: int) -> int:
         OSError: it cannot be opened, is no regular file, or is ours.
     """
     descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-    if stat.S_ISREG(os.fstat(descriptor).st_mode) and not _is_ours(descriptor):
+    if stat.S_ISREG(os.fstat(descriptor).st_mode) and not is_ours(descriptor):
         return descriptor
     os.close(descriptor)
     raise OSError(errno.EINVAL, "is not a regular file", path)
 
 
-def _is_ours(descriptor: int) -> bool:
+def is_ours(descriptor: int) -> bool:
+    """Whether a file is what ``/proc`` tells about this very process."""
     try:
         name = os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:
@@ -135,6 +136,10 @@ class Files:
                 f"error reading file: {text(place.real)} is over {TEXT_LIMIT} bytes; "
                 "read it with 'Accept: application/octet-stream'"
             )
+        return self.as_text(place, info, content)
+
+    def as_text(self, place: Location, info: os.stat_result, content: bytes) -> FileWithContent:
+        """A file and what is in it."""
         base = self.describe(place.shown, "", info)
         return FileWithContent(
             path=base.path,

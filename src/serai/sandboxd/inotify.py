@@ -6,12 +6,12 @@ import errno
 import os
 import struct
 from collections import deque
-from collections.abc import Callable
 
 import msgspec
 
 from serai.sandboxd.drafts import TEMPORARY
 from serai.sandboxd.errors import Unprocessable, reason
+from serai.sandboxd.handover import ChangesGoing
 
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO = 0x2, 0x4, 0x40, 0x80
 _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x100, 0x200, 0x400, 0x800
@@ -58,16 +58,31 @@ class Watcher:
 
     Our own files in the making are hidden: a write shows as CREATE and WRITE of the file itself,
     as if it had been written in place.
+
+    Args:
+        ignored: parts of paths of which nothing is told.
+        earlier: what an earlier version of this API has watched so far.
     """
 
-    def __init__(self, root: str, recursive: bool, ignores: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        root: str,
+        recursive: bool,
+        ignored: list[str],
+        earlier: ChangesGoing | None = None,
+    ) -> None:
         self._recursive = recursive
-        self._ignores = ignores
+        self._ignored = ignored
         self._paths: dict[int, str] = {}
         self._drafts: dict[int, str] = {}
         self._root = root
         self._waiter: asyncio.Future[None] | None = None
         self.queue: deque[Change] = deque()
+        if earlier is not None:
+            self._paths, self._drafts = earlier.paths, earlier.drafts
+            self.queue.extend(Change(*each) for each in earlier.queue)
+            self._file = open(earlier.fd, "rb", buffering=0)  # noqa: SIM115
+            return
         descriptor = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if descriptor < 0:
             raise Unprocessable(f"error watching directory: {reason(_fail('inotify'))}")
@@ -79,6 +94,21 @@ class Watcher:
         except OSError as error:
             self._file.close()
             raise Unprocessable(f"error watching directory: {root}: {reason(error)}") from error
+
+    def state(self) -> ChangesGoing:
+        """The same for a later version of this API: the kernel goes on watching meanwhile."""
+        return ChangesGoing(
+            fd=self._file.fileno(),
+            root=self._root,
+            recursive=self._recursive,
+            ignored=self._ignored,
+            paths=self._paths,
+            drafts=self._drafts,
+            queue=[(each.operation, each.path, each.name, each.error) for each in self.queue],
+        )
+
+    def _ignores(self, path: str) -> bool:
+        return any(part in path for part in self._ignored)
 
     def start(self) -> None:
         """Take changes from now on; what happened since the watcher was made is among them."""

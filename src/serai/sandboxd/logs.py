@@ -7,6 +7,8 @@ reader is told. Readers hold a position and pull: a slow one costs nothing and b
 import asyncio
 from bisect import bisect_left
 
+from serai.sandboxd.handover import LogState, PositionState
+
 STREAM_LIMIT = 4 * 1024 * 1024
 """Bytes kept of each stream of one process, bookkeeping included."""
 CHUNK_SIZE = 16 * 1024
@@ -39,10 +41,13 @@ class Position:
 
     __slots__ = ("offset", "order", "told")
 
-    def __init__(self) -> None:
-        self.order = 0
-        self.offset = 0
-        self.told = -1
+    def __init__(self, state: PositionState | None = None) -> None:
+        state = state or PositionState()
+        self.order, self.offset, self.told = state.order, state.offset, state.told
+
+    def state(self) -> PositionState:
+        """The same for a later version of this API."""
+        return PositionState(order=self.order, offset=self.offset, told=self.told)
 
 
 class LogBuffer:
@@ -56,6 +61,29 @@ class LogBuffer:
         self._next = 0
         self._last: tuple[int, Chunk] | None = None
         self._waiters: set[asyncio.Future[None]] = set()
+
+    def state(self) -> LogState:
+        """What is kept, for a later version of this API."""
+        chunks = [
+            (stream, chunk.order, bytes(chunk.data))
+            for stream in (STDOUT, STDERR)
+            for chunk in self._chunks[stream]
+        ]
+        return LogState(chunks=chunks, lost=(self._lost[0], self._lost[1]), next=self._next)
+
+    @classmethod
+    def restored(cls, state: LogState) -> "LogBuffer":
+        """What an earlier version kept."""
+        log = cls()
+        for stream, order, data in state.chunks:
+            chunk = Chunk(order, data)
+            log._chunks[stream].append(chunk)
+            log._costs[stream] += chunk.cost()
+            if order == state.next - 1:
+                log._last = (stream, chunk)
+        log._lost[:] = state.lost
+        log._next = state.next
+        return log
 
     @property
     def cost(self) -> int:
@@ -161,9 +189,13 @@ class LineSplitter:
     sees the same lines. A line over ``limit`` bytes is split, never inside a UTF-8 character.
     """
 
-    def __init__(self, limit: int = LINE_LIMIT) -> None:
+    def __init__(self, limit: int = LINE_LIMIT, partial: tuple[bytes, bytes] = (b"", b"")) -> None:
         self._limit = limit
-        self._partial = (bytearray(), bytearray())
+        self._partial = (bytearray(partial[0]), bytearray(partial[1]))
+
+    def partial(self) -> tuple[bytes, bytes]:
+        """What was fed of lines that are not complete, of each stream."""
+        return bytes(self._partial[0]), bytes(self._partial[1])
 
     def feed(self, stream: int, data: bytes) -> bytes:
         """The lines that ``data`` completes, each with prefix and newline."""

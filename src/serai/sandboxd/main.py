@@ -17,32 +17,13 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
-from weakref import WeakSet
 
-from serai.sandboxd.code_routes import Coder, CodeRoutes
-from serai.sandboxd.code_tools import CodeTools
-from serai.sandboxd.file_routes import FileRoutes
-from serai.sandboxd.file_tools import FileTools
-from serai.sandboxd.files import Files
-from serai.sandboxd.http import Connection, Handler
-from serai.sandboxd.mcp import McpRoutes
-from serai.sandboxd.network_routes import NetworkRoutes
-from serai.sandboxd.paths import Paths
-from serai.sandboxd.process_routes import ProcessRoutes
-from serai.sandboxd.process_tools import ProcessTools
-from serai.sandboxd.processes import Limits, ProcessTable
+from serai.sandboxd.api import Api, text_of
+from serai.sandboxd.connection import Connection
+from serai.sandboxd.handover import Handover, descriptors, unseal
+from serai.sandboxd.http import Handler
 from serai.sandboxd.relay import PortClient
-from serai.sandboxd.router import Router
-from serai.sandboxd.running import Runner
-from serai.sandboxd.search_routes import SearchRoutes
-from serai.sandboxd.spawning import Reaper, Surroundings
-from serai.sandboxd.standby_routes import StandbyRoutes
-from serai.sandboxd.swagger_routes import SwaggerRoutes
-from serai.sandboxd.system_routes import SystemRoutes
-from serai.sandboxd.terminal_routes import TerminalRoutes
-from serai.sandboxd.terminals import Terminals
-from serai.sandboxd.tree_routes import TreeRoutes
-from serai.sandboxd.uploads import Uploads
+from serai.sandboxd.succession import let_go_on
 from serai.sandboxd.warming import warm
 from serai.sandboxd.workers import Workers
 
@@ -105,8 +86,9 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
             processes to start at once: maps with ``name``, ``command``, ``working_dir``,
             ``ports`` and ``restarts``; ``follow``, called with what to do, in any thread, when this
             has become a copy of the sandbox (a function of such a map), and when connections are
-            about to be cut (of nothing); and ``proc``, a descriptor of a ``/proc`` that can be
-            written to where the visible one cannot.
+            about to be cut (of nothing); ``proc``, a descriptor of a ``/proc`` that can be written
+            to where the visible one cannot; ``successors``, the directory of later versions (see
+            :mod:`serai.sandboxd.succession`), and ``kept``, descriptors that they need.
     """
     code = 1
     try:
@@ -121,6 +103,41 @@ def serve(api: socket.socket, port: socket.socket, config: dict[str, object]) ->
         traceback.print_exc(file=sys.stderr)
     finally:
         os._exit(code)
+
+
+def succeed(file: int) -> NoReturn:
+    """Go on in place of another version of this API, which has just executed this one.
+
+    Args:
+        file: what it hands over, see :mod:`serai.sandboxd.handover`.
+    """
+    code = 1
+    try:
+        state = unseal(file)
+        os.close(file)
+        for descriptor in descriptors(state):
+            os.set_inheritable(descriptor, False)
+        _become_init()
+        let_go_on(state.stopped)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _give_memory_back()
+        loop = asyncio.SelectorEventLoop()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(_go_on(state))
+        code = 0
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+def rehearse(file: int) -> None:
+    """Whether :func:`succeed` would understand what it is handed.
+
+    Raises:
+        ValueError: why it would not.
+    """
+    unseal(file)
 
 
 def _become_init() -> None:
@@ -145,18 +162,6 @@ def _give_memory_back() -> None:
             mallopt(option, value)
 
 
-def _text(config: Mapping[str, object], key: str, default: str) -> str:
-    return str(config.get(key) or default)
-
-
-def _surroundings(config: Mapping[str, object]) -> tuple[str, dict[str, str]]:
-    """Home directory and environment of processes."""
-    environment = config.get("environment")
-    variables = dict(environment) if isinstance(environment, Mapping) else {}
-    variables.setdefault("HOSTNAME", _text(config, "hostname", "sandbox"))
-    return _text(config, "home", "/root"), variables
-
-
 def _services(config: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:
     services = config.get("services")
     return services if isinstance(services, Sequence) else ()
@@ -171,82 +176,23 @@ def _enter(workdir: str) -> None:
         os.chdir("/")
 
 
-class Api:
-    """All of one sandbox's API, made before the fork so that forks share its memory."""
-
-    def __init__(self) -> None:
-        self.reaper = Reaper()
-        self.paths = Paths("/root", "/")
-        self.surroundings = Surroundings({}, "/root")
-        self.table = ProcessTable(self.surroundings, self.paths, self.reaper, Limits())
-        self.terminals = Terminals(self.surroundings, self.reaper)
-        self.uploads = Uploads("/tmp")  # noqa: S108
-        self.system = SystemRoutes(self.table)
-        self.router = Router()
-        files, processes = Files(), ProcessRoutes(self.table)
-        coder = Coder(files, Runner(self.surroundings, self.reaper))
-        tools = [
-            *ProcessTools(self.table, processes).all(),
-            *FileTools(files, self.paths).all(),
-            *CodeTools(files, self.paths, coder).all(),
-        ]
-        for routes in (
-            self.system,
-            StandbyRoutes(self.table),
-            processes,
-            SearchRoutes(self.paths, self.table),
-            TerminalRoutes(self.terminals, self.paths),
-            NetworkRoutes(),
-            SwaggerRoutes(),
-            CodeRoutes(coder, self.paths),
-            McpRoutes(tools),
-            TreeRoutes(self.paths, files),
-            FileRoutes(self.paths, files, self.uploads),
-        ):
-            routes.add_to(self.router)
-
-    def take_over(self, config: Mapping[str, object]) -> None:
-        """Be the API of a copy of the sandbox: its processes run on, later ones are the copy's."""
-        home, variables = _surroundings(config)
-        self.surroundings.settle(variables, home)
-
-    def settle(self, config: Mapping[str, object]) -> None:
-        """Become the API of the one sandbox that a configuration tells about."""
-        home, variables = _surroundings(config)
-        workdir = _text(config, "workdir", "/")
-        self.paths.home, self.paths.workdir = home, workdir
-        self.surroundings.settle(variables, home)
-        proc = config.get("proc")
-        self.surroundings.expend.proc = proc if isinstance(proc, int) else None
-        limits = config.get("limits")
-        if isinstance(limits, Limits):
-            self.table.limits = limits
-            self.terminals.idle = limits.terminal_idle
-        temporary = variables.get("TMPDIR") or "/tmp"  # noqa: S108
-        self.uploads.root = os.path.join(temporary, ".serai-uploads")
-        self.system.begin()
-
-
 @functools.cache  # each fork settles its own copy
 def _prepared() -> Api:
     return Api()
 
 
-def _added(connections: WeakSet[Connection], new: Connection) -> Connection:
-    connections.add(new)
-    return new
-
-
-def _follow(config: Mapping[str, object], api: Api, connections: WeakSet[Connection]) -> None:
+def _follow(config: Mapping[str, object], api: Api) -> None:
     follow, loop = config.get("follow"), asyncio.get_running_loop()
 
     def interrupt() -> None:
-        for connection in list(connections):
-            connection.interrupt("a snapshot of the sandbox is being taken: ask again")
+        for transport in list(api.known):
+            connection = transport.get_protocol()
+            if isinstance(connection, Connection):
+                connection.interrupt("a snapshot of the sandbox is being taken: ask again")
 
     if callable(follow):
         follow(
-            lambda told: loop.call_soon_threadsafe(api.take_over, told),
+            lambda told: loop.call_soon_threadsafe(api.become, told),
             lambda: loop.call_soon_threadsafe(interrupt),
         )
 
@@ -254,23 +200,39 @@ def _follow(config: Mapping[str, object], api: Api, connections: WeakSet[Connect
 async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
-    _enter(_text(config, "workdir", "/"))
+    _enter(text_of(config, "workdir", "/"))
     api = _prepared()
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
-    connections = WeakSet[Connection]()
-    _follow(config, api, connections)
+    _follow(config, api)
+    await _serve(api, listener, port)
+
+
+async def _go_on(state: Handover) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
+    api = _prepared()
+    api.take_over(state)
+    api.reaper.start(loop)
+    listeners = (socket.socket(fileno=state.api), socket.socket(fileno=state.port))
+    await api.admit(state.open)
+    await _serve(api, *listeners)
+
+
+async def _serve(api: Api, listener: socket.socket, port: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     if os.getpid() != 1:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-    expected = api.table.expects
+    expected, known = api.table.expects, api.known
+    api.listeners = (listener, port)
     servers = [
         await loop.create_unix_server(
-            lambda: _added(connections, Connection(api.router)), sock=listener, backlog=1024
+            lambda: Connection(api.router, known), sock=listener, backlog=1024
         ),
-        await loop.create_unix_server(lambda: PortClient(expected), sock=port, backlog=1024),
+        await loop.create_unix_server(lambda: PortClient(expected, known), sock=port, backlog=1024),
     ]
     await stopped.wait()
     for server in servers:

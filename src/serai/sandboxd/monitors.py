@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import ipaddress
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import msgspec
 
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.errors import Unprocessable
+from serai.sandboxd.handover import MonitorState
 from serai.sandboxd.sockets import family, ports_of
 from serai.wire.sandbox_api import PortOpened
 
@@ -57,8 +59,27 @@ class Monitors:
 
     def __init__(self) -> None:
         self._callbacks: dict[int, list[Callback]] = {}
+        self._told: dict[int, set[int]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._calls: set[asyncio.Task[None]] = set()
+
+    def states(self) -> list[MonitorState]:
+        """All monitors, for a later version of this API."""
+        return [
+            MonitorState(
+                pid=pid,
+                callbacks=[f"http://{each.host_header}{each.target}" for each in callbacks],
+                told=sorted(self._told.get(pid, ())),
+            )
+            for pid, callbacks in self._callbacks.items()
+        ]
+
+    def take_over(self, states: Iterable[MonitorState]) -> None:
+        """Go on with the monitors of an earlier version."""
+        for state in states:
+            self._told[state.pid] = set(state.told)
+            for url in state.callbacks:
+                self.add(state.pid, parse_callback(url))
 
     def add(self, pid: int, callback: Callback) -> None:
         """Report new ports of a process from now on, until it and what it started are gone.
@@ -80,23 +101,24 @@ class Monitors:
     def remove(self, pid: int) -> None:
         """Report nothing of this process any more."""
         self._callbacks.pop(pid, None)
+        self._told.pop(pid, None)
         task = self._tasks.pop(pid, None)
         if task is not None:
             task.cancel()
 
     async def _watch(self, pid: int) -> None:
         loop = asyncio.get_running_loop()
-        told: set[int] = set()
         while True:
             found = await loop.run_in_executor(None, ports_of, pid)
             now = {each.local_port for each in found}
-            for port in sorted(now - told):
+            for port in sorted(now - self._told.get(pid, set())):
                 self._tell(PortOpened(pid=pid, port=port))
-            told = now
+            self._told[pid] = now
             if not now and not await loop.run_in_executor(None, family, pid):
                 break
             await asyncio.sleep(POLL_SECONDS)
         self._callbacks.pop(pid, None)
+        self._told.pop(pid, None)
         self._tasks.pop(pid, None)
 
     def _tell(self, opened: PortOpened) -> None:

@@ -37,8 +37,8 @@ def _pid(request: Request) -> int:
 class NetworkRoutes:
     """Handlers about ports, tunnels and drives."""
 
-    def __init__(self) -> None:
-        self._monitors = Monitors()
+    def __init__(self, monitors: Monitors) -> None:
+        self._monitors = monitors
 
     def add_to(self, router: Router) -> None:
         """Register all routes."""

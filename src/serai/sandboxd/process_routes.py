@@ -1,23 +1,25 @@
 """``/process``: run commands, follow their output, end them."""
 
 import asyncio
-import codecs
 import math
 import time
 from collections.abc import AsyncIterator
 
 import msgspec
+from msgspec.structs import replace
 
 from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError, ServiceUnavailable
 from serai.sandboxd.errors import Unprocessable
+from serai.sandboxd.handover import EndGoing, EventsGoing, LinesGoing, StartGoing
 from serai.sandboxd.http import JSON_TYPE, Answer, Stream, error_answer, json_answer
-from serai.sandboxd.logs import DROPPED, STDERR, STDOUT, LineSplitter, Position
-from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process, ProcessTable
+from serai.sandboxd.logs import STDERR, STDOUT
+from serai.sandboxd.process_streams import Events, Lines, failure
+from serai.sandboxd.process_table import ProcessTable
+from serai.sandboxd.processes import FULL_OUTPUT, INLINE_OUTPUT, Process
 from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
 from serai.sandboxd.sockets import listeners
 from serai.wire.sandbox_api import (
-    ExecEvent,
     MessageAnswer,
     PathAnswer,
     ProcessAnswer,
@@ -29,8 +31,6 @@ REQUEST_LIMIT = 16 * 1024 * 1024
 """Bytes of a process request, environment included."""
 STDIN_LIMIT = 4 * 1024 * 1024
 """Bytes one call may write to an input."""
-EVENT_SIZE = 8 * 1024
-"""Output bytes in one event of a streaming exec: its line stays under 64 KiB when escaped."""
 LIST_PIECE = 256 * 1024
 PORT_POLL_SECONDS = 0.05
 PORT_GRACE_SECONDS = 2.0
@@ -147,106 +147,107 @@ class ProcessRoutes:
 
     async def start(self, request: Request) -> Answer:
         """Run a command; with ``Accept: text/event-stream`` its output comes as it is made."""
+        going = request.going
+        if isinstance(going, EventsGoing):
+            process = self._before(going.process)
+            ports, before = going.ports, set(going.before)
+            return _event_stream(self._events(request, process, ports, before, going))
+        if isinstance(going, StartGoing):
+            return await self._started(request, self._before(going.process), going)
         wanted = decode_request(await request.body(REQUEST_LIMIT))
         if "text/event-stream" in request.headers.get("accept", ""):
-            events = self._start_streaming(wanted)
-            return Stream(events, "application/x-ndjson", headers={"X-Accel-Buffering": "no"})
-        process, before = self.begin(wanted)
+            return _event_stream(self._streaming(request, wanted))
         seconds = wanted.timeout if wanted.timeout and wanted.timeout > 0 else None
-        await self.await_start(process, wanted, before, seconds)
-        if not wanted.wait_for_completion:
+        return await self._started(request, *self.begin(wanted, seconds))
+
+    async def _started(self, request: Request, process: Process, going: StartGoing) -> Answer:
+        """Wait as long as was asked for, here or in a predecessor, and describe the process."""
+        begun = time.monotonic()
+
+        def carry() -> StartGoing:
+            left = going.left and max(0.0, going.left - (time.monotonic() - begun))
+            return replace(going, process=self._table.place_of(process), left=left)
+
+        request.carry = carry
+        await self.await_start(process, going)
+        if not going.for_end:
             answer = describe(process, limit=INLINE_OUTPUT)
             if not process.ended.is_set():
                 answer.logs, answer.stdout, answer.stderr = None, "", ""
             return json_answer(answer)
         return json_answer(describe(process, limit=FULL_OUTPUT))
 
-    def begin(self, wanted: ProcessRequest) -> tuple[Process, set[str]]:
-        """Start a command; also the sockets that listened before it, when ports matter."""
+    def _before(self, place: int) -> Process:
+        """The process that a predecessor's request was about."""
+        process = self._table.at(place)
+        if process is None:
+            raise NotFound("process not found")
+        return process
+
+    def begin(self, wanted: ProcessRequest, seconds: int | None) -> tuple[Process, StartGoing]:
+        """Start a command; also what is to be waited for, at most so many seconds."""
+        ports = wanted.wait_for_ports or []
+        before = self._open_before(ports)
+        return self._table.start(wanted), StartGoing(
+            process=-1,
+            ports=ports,
+            before=before,
+            for_end=bool(wanted.wait_for_completion),
+            timeout=seconds,
+            left=seconds,
+        )
+
+    def _open_before(self, ports: list[int]) -> list[str]:
+        """The sockets that listen before a command does, when ports matter."""
         own = self._table.service_ports
-        found = listeners("tcp") if wanted.wait_for_ports else ()
-        before = {each.inode for each in found if each.port not in own}
-        return self._table.start(wanted), before
+        found = listeners("tcp") if ports else ()
+        return sorted(each.inode for each in found if each.port not in own)
 
     @staticmethod
-    async def await_start(
-        process: Process, wanted: ProcessRequest, before: set[str], seconds: int | None
-    ) -> None:
+    async def await_start(process: Process, going: StartGoing) -> None:
         """Ports first, then completion, under one deadline; the process outlives it.
 
         Raises:
-            Unprocessable: when ``seconds`` pass first, or no port can open any more.
+            Unprocessable: when the time is over first, or no port can open any more.
         """
-        doing = "waiting for ports " if wanted.wait_for_ports else ""
+        doing = "waiting for ports " if going.ports else ""
         try:
-            async with asyncio.timeout(seconds):
-                if wanted.wait_for_ports:
-                    await listening(process, wanted.wait_for_ports, before)
+            async with asyncio.timeout(going.left):
+                if going.ports:
+                    await listening(process, going.ports, set(going.before))
                     doing = ""
-                if wanted.wait_for_completion:
+                if going.for_end:
                     await process.ended.wait()
         except TimeoutError:
-            raise Unprocessable(f"process timed out {doing}after {seconds} seconds") from None
+            raise Unprocessable(f"process timed out {doing}after {going.timeout} seconds") from None
 
-    def _start_streaming(self, wanted: ProcessRequest) -> AsyncIterator[bytes]:
+    def _streaming(self, request: Request, wanted: ProcessRequest) -> AsyncIterator[bytes]:
         try:
-            process, before = self.begin(wanted)
+            process, started = self.begin(wanted, None)
         except BadRequest:
             raise
         except SeraiError as error:
-            return _failure(error.message)
-        return self._events(process, wanted.wait_for_ports or [], before)
+            return failure(error.message)
+        return self._events(request, process, started.ports, set(started.before))
 
-    async def _events(
-        self, process: Process, ports: list[int], before: set[str]
+    def _events(
+        self,
+        request: Request,
+        process: Process,
+        ports: list[int],
+        before: set[str],
+        going: EventsGoing | None = None,
     ) -> AsyncIterator[bytes]:
-        waiting = asyncio.ensure_future(listening(process, ports, before)) if ports else None
-        if waiting is not None:
-            waiting.add_done_callback(lambda _: process.log.wake())
-        try:
-            async for event in self._output_events(process, waiting):
-                yield event
-            if waiting is None or waiting.done():
-                result = _encode(describe(process, limit=FULL_OUTPUT)).decode()
-                yield _event("result", result)
-        finally:
-            if waiting is not None:
-                waiting.cancel()
-
-    async def _output_events(
-        self, process: Process, waiting: asyncio.Future[None] | None
-    ) -> AsyncIterator[bytes]:
-        make = codecs.getincrementaldecoder("utf-8")
-        decoders = (make("replace"), make("replace"))
-        async for piece in self._follow(process):
-            if waiting is not None and waiting.done() and (error := waiting.exception()):
-                yield _event("error", str(error))
-                return
-            if piece is None:
-                yield _event("keepalive")
-                continue
-            stream, data = piece
-            for start in range(0, len(data), EVENT_SIZE):
-                text = decoders[stream].decode(data[start : start + EVENT_SIZE])
-                if text:
-                    yield _event(("stdout", "stderr")[stream], text)
-        for stream in (STDOUT, STDERR):
-            if rest := decoders[stream].decode(b"", final=True):
-                yield _event(("stdout", "stderr")[stream], rest)
-
-    async def _follow(self, process: Process) -> AsyncIterator[tuple[int, bytes] | None]:
-        """Output from the oldest kept to the end of the process; None when all is silent."""
-        position = Position()
-        while True:
-            if process.log.missed(position):
-                yield STDOUT, DROPPED.encode()
-            ended = process.ended.is_set()
-            if (piece := process.log.read(position)) is not None:
-                yield piece
-            elif ended:
-                return
-            elif not await process.log.changed(self._table.limits.keepalive):
-                yield None
+        waits = bool(ports) if going is None else going.waits
+        events = Events(
+            process,
+            self._table.limits.keepalive,
+            lambda: _encode(describe(process, limit=FULL_OUTPUT)).decode(),
+            listening(process, ports, before) if waits else None,
+            going,
+        )
+        request.carry = lambda: events.carry(self._table.place_of(process), ports, before)
+        return events.pieces()
 
     async def get(self, request: Request) -> Answer:
         """One process by pid or name."""
@@ -269,35 +270,30 @@ class ProcessRoutes:
     async def stream(self, request: Request) -> Answer:
         """Its output as prefixed lines, from the oldest kept to the end of the process."""
         identifier = request.params["id"]
-        process = self._table.find(identifier)
+        going = request.going if isinstance(request.going, LinesGoing) else None
+        place = going.process if going is not None else -1
+        process = self._table.at(place) or self._table.find(identifier)
         if process is None:  # clients expect 200 here: the stream itself carries the error
             answer = error_answer(NotFound(f"process with Identifier {identifier} not found"))
             answer.status = 200
             return answer
-        return Stream(self._lines(process), "text/plain; charset=utf-8")
-
-    async def _lines(self, process: Process) -> AsyncIterator[bytes]:
-        splitter = LineSplitter()
-        note = DROPPED.encode()
-        async for piece in self._follow(process):
-            if piece is None:
-                yield b"[keepalive]\n"
-            elif piece[1] == note:
-                yield note
-            else:
-                yield splitter.feed(*piece)
-        yield splitter.flush()
+        lines = Lines(process, self._table.limits.keepalive, going)
+        request.carry = lambda: lines.carry(self._table.place_of(process))
+        return Stream(lines.pieces(), "text/plain; charset=utf-8")
 
     async def wait(self, request: Request) -> Answer:
         """The process when it has ended, or as it is after ``timeout`` seconds."""
-        process = self._table.get(request.params["id"])
-        text = request.query.get("timeout", "")
+        if isinstance(request.going, EndGoing):
+            process, seconds = self._before(request.going.process), request.going.left
+        else:
+            process = self._table.get(request.params["id"])
+            seconds = _seconds(request.query.get("timeout", ""))
+        until = time.monotonic() + seconds
+        request.carry = lambda: EndGoing(
+            process=self._table.place_of(process), left=max(0.0, until - time.monotonic())
+        )
         try:
-            seconds = float(text) if text else WAIT_DEFAULT_SECONDS
-        except ValueError:
-            raise BadRequest(f"timeout: '{text}' is not a number of seconds") from None
-        try:
-            async with asyncio.timeout(max(0.0, min(seconds, WAIT_MOST_SECONDS))):
+            async with asyncio.timeout(seconds):
                 await process.ended.wait()
         except TimeoutError:
             pass
@@ -357,9 +353,14 @@ class ProcessRoutes:
             raise NotFound(f"failed to kill process with Identifier {identifier}: no such process")
 
 
-def _event(kind: str, data: str = "") -> bytes:
-    return _encode(ExecEvent(type=kind, data=data)) + b"\n"
+def _seconds(text: str) -> float:
+    """How long a call may wait."""
+    try:
+        seconds = float(text) if text else WAIT_DEFAULT_SECONDS
+    except ValueError:
+        raise BadRequest(f"timeout: '{text}' is not a number of seconds") from None
+    return max(0.0, min(seconds, WAIT_MOST_SECONDS))
 
 
-async def _failure(message: str) -> AsyncIterator[bytes]:
-    yield _event("error", message)
+def _event_stream(events: AsyncIterator[bytes]) -> Stream:
+    return Stream(events, "application/x-ndjson", headers={"X-Accel-Buffering": "no"})

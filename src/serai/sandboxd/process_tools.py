@@ -5,12 +5,12 @@ from typing import Any
 from serai.kernel.errors import NotFound
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.process_routes import ProcessRoutes, describe
+from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.processes import (
     FULL_OUTPUT,
     INLINE_OUTPUT,
     KEEP_ALIVE_SECONDS,
     Process,
-    ProcessTable,
 )
 from serai.sandboxd.tools import Tool
 from serai.wire.sandbox_api import ProcessAnswer, ProcessRequest
@@ -60,14 +60,12 @@ class ProcessTools:
 
     async def execute(self, wanted: ExecuteInput) -> ExecuteOutput:
         """Start a command, and wait for it when asked to."""
-        process, before = self._routes.begin(_request(wanted))
         given = _seconds(wanted)
         long = given > MOST_SECONDS
+        process, started = self._routes.begin(_request(wanted), min(given, MOST_SECONDS))
         if wanted.wait_for_completion or wanted.wait_for_ports:
             try:
-                await self._routes.await_start(
-                    process, _request(wanted), before, min(given, MOST_SECONDS)
-                )
+                await self._routes.await_start(process, started)
             except Unprocessable:
                 if not long or process.ended.is_set():
                     raise

@@ -1,21 +1,20 @@
-"""Processes: their life, their names, and what is kept of them."""
+"""Processes: their life, and what is kept of them."""
 
 import asyncio
-import contextlib
+import math
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
-from serai.kernel.errors import BadRequest, Conflict, NotFound, SeraiError
+from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.ids import token
 from serai.sandboxd.errors import Unprocessable
+from serai.sandboxd.handover import ProcessState
 from serai.sandboxd.logs import STDERR, STDOUT, LogBuffer
-from serai.sandboxd.paths import Paths
 from serai.sandboxd.spawning import Child, Inlet, Pipe, Reaper, Surroundings, shell, spawn
 from serai.wire.sandbox_api import ProcessRequest, ProcessStatus
 
@@ -24,8 +23,22 @@ INLINE_OUTPUT = 64 * 1024
 FULL_OUTPUT = 4 * 1024 * 1024
 """Newest bytes of each stream shown in logs and waiting answers."""
 KEEP_ALIVE_SECONDS = 600
-SERVICE_START_SECONDS = 120
-"""How long a service of the image may take until it listens; who asks for it is kept waiting."""
+_EXPIRE, _KILL, _RESTART = "expire", "kill", "restart"
+_CARRIED = (
+    "name",
+    "pid",
+    "group",
+    "working_dir",
+    "restart_on_failure",
+    "max_restarts",
+    "restart_count",
+    "keep_alive",
+    "status",
+    "exit_code",
+    "started_at",
+    "completed_at",
+)
+"""Fields that a later version of this API takes over as they are."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,10 +53,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     finished: int = 1000
 
 
-class Process:
-    """One named command over all its runs; ``pid`` is that of the first."""
+class Table(Protocol):
+    """What a process needs of the table that it is in."""
 
-    def __init__(self, request: ProcessRequest, cwd: str, table: "ProcessTable") -> None:
+    surroundings: Surroundings
+    reaper: Reaper
+    limits: Limits
+    service_ports: frozenset[int]
+
+    def account(self, growth: int) -> None:
+        """Output grew by so many bytes."""
+
+    def find(self, identifier: str) -> "Process | None":
+        """The newest process of that pid or name."""
+
+
+class Process:
+    """One named command over all its runs; ``pid`` is that of the first.
+
+    Args:
+        request: what to run.
+        cwd: where.
+        table: all processes.
+        earlier: how far it came under an earlier version of this API; else it starts now.
+    """
+
+    def __init__(
+        self,
+        request: ProcessRequest,
+        cwd: str,
+        table: Table,
+        earlier: ProcessState | None = None,
+    ) -> None:
         self.command = request.command
         self.name = request.name or f"proc-{token(8)}"
         self.working_dir = request.working_dir or ""
@@ -63,8 +104,11 @@ class Process:
         self._env = table.surroundings.variables(request.env)
         self._table = table
         self._loop = asyncio.get_running_loop()
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._alive = False
+        if earlier is not None:
+            self._take_over(earlier)
+            return
         self._run()
         self.pid = str(self.group)
         self._keep_alive_for(request.timeout)
@@ -92,6 +136,73 @@ class Process:
             Pipe(child.stderr, lambda data: self._print(STDERR, data)),
         )
 
+    def _take_over(self, earlier: ProcessState) -> None:
+        for name in _CARRIED:
+            setattr(self, name, getattr(earlier, name))
+        self.ports = frozenset(earlier.ports)
+        self._env, self._alive = earlier.env, earlier.alive
+        self.log = LogBuffer.restored(earlier.log)
+        self._table.account(self.log.cost)
+        self._pipes = self._listen(Child(self.group, *earlier.pipes))
+        self._inlet = Inlet(earlier.inlet) if earlier.inlet >= 0 else None
+        if earlier.ended:
+            self.ended.set()
+            return
+        if self._alive:
+            self._table.reaper.watch(self.group, self._exited)
+        for name, seconds, action in (
+            (_EXPIRE, earlier.expires_in, self._expire),
+            (_KILL, earlier.killed_in, self._kill_group),
+            (_RESTART, earlier.restarts_in, self._restart),
+        ):
+            if seconds is not None:
+                self._after(name, seconds, action)
+
+    def state(self) -> ProcessState:
+        """All that a later version of this API needs to know."""
+        carried = {name: getattr(self, name) for name in _CARRIED}
+        return ProcessState(
+            command=self.command,
+            cwd=self._cwd,
+            env=self._env,
+            ports=sorted(self.ports),
+            wants_input=self._wants_input,
+            alive=self._alive,
+            ended=self.ended.is_set(),
+            pipes=(self._pipes[0].fd, self._pipes[1].fd),
+            inlet=self._inlet.fd if self._inlet is not None else -1,
+            log=self.log.state(),
+            expires_in=self._left(_EXPIRE),
+            killed_in=self._left(_KILL),
+            restarts_in=self._left(_RESTART),
+            **carried,
+        )
+
+    def again(self) -> ProcessRequest:
+        """What starts the same once more, with the life time that it has left."""
+        usual = self._table.surroundings.variables(None)
+        left = self._left(_EXPIRE)
+        return ProcessRequest(
+            command=self.command,
+            name=self.name,
+            working_dir=self._cwd,
+            env={name: value for name, value in self._env.items() if usual.get(name) != value},
+            timeout=max(1, math.ceil(left)) if left is not None else 0,
+            restart_on_failure=self.restart_on_failure or None,
+            max_restarts=self.max_restarts or None,
+            keep_alive=self.keep_alive or None,
+            stdin=self._wants_input or None,
+        )
+
+    def _after(self, name: str, seconds: float, action: Callable[[], object]) -> None:
+        self._timers[name] = self._loop.call_later(seconds, action)
+
+    def _left(self, name: str) -> float | None:
+        timer = self._timers.get(name)
+        if timer is None or timer.cancelled():
+            return None
+        return max(0.0, timer.when() - self._loop.time())
+
     def _print(self, stream: int, data: bytes) -> None:
         before = self.log.cost
         self.log.append(stream, data)
@@ -100,9 +211,10 @@ class Process:
     def _keep_alive_for(self, timeout: int | None) -> None:
         if self.keep_alive and timeout != 0:
             seconds = timeout if timeout is not None and timeout > 0 else KEEP_ALIVE_SECONDS
-            self._timers.append(self._loop.call_later(seconds, self._expire))
+            self._after(_EXPIRE, seconds, self._expire)
 
     def _expire(self) -> None:
+        self._timers.pop(_EXPIRE, None)
         if not self.ended.is_set():
             self.kill()
 
@@ -130,10 +242,10 @@ class Process:
             f"Attempting restart {self.restart_count}/{most}...]\n"
         )
         self._print(STDOUT, note.encode())
-        delay = self._table.limits.restart_delay
-        self._timers.append(self._loop.call_later(delay, self._restart))
+        self._after(_RESTART, self._table.limits.restart_delay, self._restart)
 
     def _restart(self) -> None:
+        self._timers.pop(_RESTART, None)
         if self.ended.is_set():
             return
         try:
@@ -149,7 +261,7 @@ class Process:
             self.status = "failed"
         self.completed_at = time.time()
         self.keep_alive = False
-        for timer in self._timers:
+        for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         self._env = {}
@@ -192,8 +304,10 @@ class Process:
             self._abandon()
             return
         self.signal_group(signal.SIGTERM)
-        grace = self._table.limits.stop_grace
-        self._timers.append(self._loop.call_later(grace, lambda: self.signal_group(signal.SIGKILL)))
+        self._after(_KILL, self._table.limits.stop_grace, self._kill_group)
+
+    def _kill_group(self) -> None:
+        self.signal_group(signal.SIGKILL)
 
     def kill(self) -> bool:
         """End it now, or what it left behind; False when nothing is left to kill."""
@@ -211,134 +325,3 @@ class Process:
         """Stopped between two runs: there will be no other."""
         self.exit_code = -1
         self._finish()
-
-
-class ProcessTable:
-    """All processes of the sandbox, running and finished."""
-
-    def __init__(
-        self, surroundings: Surroundings, paths: Paths, reaper: Reaper, limits: Limits
-    ) -> None:
-        self.surroundings = surroundings
-        self.reaper = reaper
-        self.limits = limits
-        self._paths = paths
-        self.service_ports: frozenset[int] = frozenset()
-        self._processes: list[Process] = []
-        self._log_bytes = 0
-
-    def __iter__(self) -> Iterator[Process]:
-        return iter(tuple(self._processes))
-
-    def start(self, request: ProcessRequest) -> Process:
-        """Start a command.
-
-        Raises:
-            BadRequest: when the command is empty or its name is taken by a running one.
-            Unprocessable: when the system cannot start it.
-        """
-        self._check(request)
-        cwd = self._paths.named(request.working_dir or ".").real
-        process = Process(request, cwd, self)
-        self._processes.append(process)
-        self._forget()
-        return process
-
-    def start_services(self, services: Iterable[Mapping[str, Any]]) -> None:
-        """Start what the image wants to run in each of its sandboxes, as far as that works."""
-        for service in services:
-            self.service_ports |= frozenset(service["ports"])
-            request = ProcessRequest(
-                command=service["command"],
-                name=service["name"],
-                working_dir=service["working_dir"],
-                restart_on_failure=service["restarts"] > 0,
-                max_restarts=service["restarts"],
-            )
-            try:
-                self.start(request).ports = frozenset(service["ports"])
-            except SeraiError as error:
-                sys.stderr.write(f"service {request.name}: {error.message}\n")
-
-    def expects(self, port: int) -> bool:
-        """Whether a service that has just been started will soon listen on a port."""
-        since = time.time() - SERVICE_START_SECONDS
-        return port in self.service_ports and any(
-            port in process.ports and not process.ended.is_set() and process.started_at > since
-            for process in self._processes
-        )
-
-    def _check(self, request: ProcessRequest) -> None:
-        if not request.command:
-            raise BadRequest("invalid request body: command is required and must not be empty")
-        if request.keep_alive and self.surroundings.forbids_keep_alive():
-            raise BadRequest(
-                "keepAlive is not available for this sandbox: BL_DISABLE_KEEPALIVE is set in its"
-                " environment"
-            )
-        for port in request.wait_for_ports or ():
-            if not 0 < port < 65536:
-                raise BadRequest(f"invalid request body: waitForPorts: {port} is not a port")
-        if request.name and "/" in request.name:
-            raise Unprocessable("failed to start process: name must not contain '/'")
-        taken = request.name and self._newest(lambda p: p.name == request.name)
-        if taken and not taken.ended.is_set():
-            raise BadRequest(f"process with name '{request.name}' already exists and is running")
-
-    def _newest(self, test: Callable[[Process], bool]) -> Process | None:
-        return next((p for p in reversed(self._processes) if test(p)), None)
-
-    def find(self, identifier: str) -> Process | None:
-        """The newest process with that pid, else with that name."""
-        return self._newest(lambda p: p.pid == identifier) or self._newest(
-            lambda p: p.name == identifier
-        )
-
-    def get(self, identifier: str) -> Process:
-        """Like :meth:`find`.
-
-        Raises:
-            NotFound: when there is none.
-        """
-        process = self.find(identifier)
-        if process is None:
-            raise NotFound("process not found")
-        return process
-
-    def account(self, growth: int) -> None:
-        """Output grew by so many bytes: make room when all logs together are over the limit.
-
-        Finished processes lose theirs first, oldest first; then the largest is halved.
-        """
-        self._log_bytes += growth
-        if self._log_bytes <= self.limits.log_total:
-            return
-        for process in self._processes:
-            if self._log_bytes <= self.limits.log_total:
-                return
-            if process.ended.is_set():
-                self._shrink(process, 0)
-        largest = max(self._processes, key=lambda p: p.log.cost, default=None)
-        if largest is not None:
-            self._shrink(largest, largest.log.cost // 4)
-
-    def _shrink(self, process: Process, limit: int) -> None:
-        before = process.log.cost
-        process.log.shrink(limit)
-        self._log_bytes -= before - process.log.cost
-
-    def _forget(self) -> None:
-        finished = [p for p in self._processes if p.ended.is_set()]
-        for process in finished[: max(0, len(finished) - self.limits.finished)]:
-            self._shrink(process, 0)
-            self._processes.remove(process)
-
-    async def shut_down(self) -> None:
-        """End every command: ask, wait the grace period, kill."""
-        running = [p for p in self._processes if not p.ended.is_set()]
-        for process in running:
-            process.stop()
-        if running:
-            waiters = [asyncio.ensure_future(p.ended.wait()) for p in running]
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait(waiters, timeout=self.limits.stop_grace + 1)

@@ -6,9 +6,10 @@ connection is that port's stream. Each direction waits for its slower side and m
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, MutableSet
 
 from serai.sandboxd.errors import reason
+from serai.sandboxd.handover import RelayState
 
 GREETING_LIMIT = 16
 """Bytes of the first line: more cannot be a port."""
@@ -19,9 +20,10 @@ BACKLOG_LIMIT = 256 * 1024
 
 
 class Half(asyncio.Protocol):
-    """One of two connections that are copied into each other."""
+    """One of two connections that are copied into each other; ``held`` ones do not read yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = False) -> None:
+        self._held = held
         self.transport: asyncio.Transport | None = None
         self.peer: Half | None = None
         self.ended = False
@@ -29,6 +31,30 @@ class Half(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        if self._held:
+            transport.pause_reading()
+
+    def carry(self) -> RelayState | None:
+        """Both connections, for a later version of this API; None while bytes are on the way."""
+        peer = self.peer
+        if peer is None or self.transport is None or peer.transport is None:
+            return None
+        if self.transport.get_write_buffer_size() or peer.transport.get_write_buffer_size():
+            return None
+        return RelayState(
+            client=self.transport.get_extra_info("socket").fileno(),
+            server=peer.transport.get_extra_info("socket").fileno(),
+            client_ended=self.ended,
+            server_ended=peer.ended,
+        )
+
+    def join(self, server: "Half", state: RelayState) -> None:
+        """Go on where an earlier version of this API stopped copying."""
+        self.peer, server.peer = server, self
+        self.ended, server.ended = state.client_ended, state.server_ended
+        for half in (self, server):
+            if half.transport is not None and not half.ended:
+                half.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         if self.peer is not None and self.peer.transport is not None:
@@ -66,11 +92,24 @@ class PortClient(Half):
     Where nothing listens yet, it waits as long as ``expected`` answers that something soon will.
     """
 
-    def __init__(self, expected: Callable[[int], bool] = lambda port: False) -> None:
+    def __init__(
+        self,
+        expected: Callable[[int], bool] = lambda port: False,
+        known: MutableSet[asyncio.Transport] | None = None,
+    ) -> None:
         super().__init__()
         self._expected = expected
+        self._known = known
         self._early = bytearray()
         self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._known is not None and self.transport is not None:
+            self._known.add(self.transport)
+
+    def carry(self) -> RelayState | None:
+        return None if self._early else super().carry()
 
     def data_received(self, data: bytes) -> None:
         if self.peer is not None:

@@ -3,11 +3,12 @@
 import asyncio
 import select
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 from urllib.parse import parse_qsl, unquote
 
 from serai.kernel.errors import PayloadTooLarge
+from serai.sandboxd.handover import Going
 
 
 def whole_number(text: str) -> int | None:
@@ -44,6 +45,8 @@ class Request:
     """One request. ``raw_path`` is as sent; ``path`` is percent-decoded, slashes untouched.
 
     ``upgrade`` says that it asks for a WebSocket; ``trailing`` is what came after it then.
+    ``going`` says how far an earlier version of this API came with it, and ``begun`` whether that
+    sent the head of the answer; ``carry`` tells the same of this version.
     """
 
     def __init__(self, connection: Source) -> None:
@@ -63,6 +66,9 @@ class Request:
         self.params: dict[str, str] = {}
         self.upgrade = False
         self.trailing = b""
+        self.begun = False
+        self.going: Going | None = None
+        self.carry: Callable[[], Going] | None = None
 
     def add_url(self, data: bytes) -> None:
         """Part of the request target, from the parser."""
@@ -79,6 +85,11 @@ class Request:
                             "surrogateescape")  # fmt: skip
         self._query = query
         self.expects_continue = self.headers.get("expect", "").lower() == "100-continue"
+
+    @property
+    def target(self) -> str:
+        """Path and query as they were sent."""
+        return f"{self.raw_path}?{self._query}" if self._query else self.raw_path
 
     @property
     def query(self) -> dict[str, str]:

@@ -9,10 +9,11 @@ import msgspec
 
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.file_routes import in_thread, is_directory
+from serai.sandboxd.handover import ChangesGoing
 from serai.sandboxd.http import Answer, Stream, json_answer
 from serai.sandboxd.inotify import Watcher
 from serai.sandboxd.paths import Location, Paths, text
-from serai.sandboxd.processes import ProcessTable
+from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router
 from serai.sandboxd.search import (
@@ -146,18 +147,24 @@ class SearchRoutes:
 
     async def watch(self, request: Request) -> Answer:
         """Changes in a directory, one JSON object per line; with ``/**`` also below it."""
+        going = request.going
+        if isinstance(going, ChangesGoing):
+            watcher = Watcher(going.root, going.recursive, going.ignored, going)
+        else:
+            watcher = await self._watcher(request)
+        watcher.start()
+        request.carry = watcher.state
+        changes = self._changes(watcher)
+        return Stream(changes, "text/plain; charset=utf-8", release=watcher.close)
+
+    async def _watcher(self, request: Request) -> Watcher:
         path = request.params["path"]
         recursive = path.endswith("/**")
         place = self._paths.locate(path[:-2] if recursive else path, request.raw_path)
         if not await is_directory(place.real):
             raise BadRequest("path is not a directory")
-        parts = [p for p in request.query.get("ignore", "").split(",") if p]
-        watcher = await in_thread(
-            Watcher, place.real, recursive, lambda name: any(p in name for p in parts)
-        )
-        watcher.start()
-        changes = self._changes(watcher)
-        return Stream(changes, "text/plain; charset=utf-8", release=watcher.close)
+        ignored = [part for part in request.query.get("ignore", "").split(",") if part]
+        return await in_thread(Watcher, place.real, recursive, ignored)
 
     async def _changes(self, watcher: Watcher) -> AsyncIterator[bytes]:
         while True:

@@ -13,6 +13,7 @@ import msgspec
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.errors import Unprocessable, reason
 from serai.sandboxd.expendable import Expend, Expendable
+from serai.sandboxd.handover import SurroundingsState
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PIPE_READ = 64 * 1024
@@ -32,6 +33,11 @@ class Surroundings:
         self._extra: Mapping[str, str] = {}
         self.environment = self._given
         self.home = home
+
+    def state(self, workdir: str) -> SurroundingsState:
+        """The same for a later version of this API."""
+        given, extra = dict(self._given), dict(self._extra)
+        return SurroundingsState(given=given, extra=extra, home=self.home, workdir=workdir)
 
     def replace(self, extra: Mapping[str, str]) -> tuple[int, int]:
         """Put variables over the given ones, in place of those put there earlier.
@@ -183,17 +189,18 @@ class Reaper:
 
 
 class Pipe:
-    """Feeds what arrives in a pipe to ``sink`` until its last writer is gone."""
+    """Feeds what arrives in a pipe (-1: ended before) to ``sink`` until its last writer is gone."""
 
     def __init__(self, fd: int, sink: Callable[[bytes], None]) -> None:
-        self._fd = fd
+        self.fd = fd
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(fd, self._ready)
+        if fd >= 0:
+            self._loop.add_reader(fd, self._ready)
 
     def _ready(self) -> bool:
         try:
-            data = os.read(self._fd, PIPE_READ)
+            data = os.read(self.fd, PIPE_READ)
         except BlockingIOError:
             return False
         except OSError:
@@ -207,22 +214,22 @@ class Pipe:
     def drain(self) -> None:
         """Take what an ended writer left: at most what a pipe can hold, others may go on."""
         for _ in range(2):
-            if self._fd < 0 or not self._ready():
+            if self.fd < 0 or not self._ready():
                 return
 
     def close(self) -> None:
         """Stop reading."""
-        if self._fd >= 0:
-            self._loop.remove_reader(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            self._loop.remove_reader(self.fd)
+            os.close(self.fd)
+            self.fd = -1
 
 
 class Inlet:
     """Our end of a command's input. Writers wait for each other, so that nothing mixes."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -230,7 +237,7 @@ class Inlet:
     @property
     def is_open(self) -> bool:
         """Whether anything can still be written."""
-        return self._fd >= 0
+        return self.fd >= 0
 
     async def write(self, data: bytes, seconds: float) -> int:
         """Write all of it; the number of bytes taken, fewer when the reader is gone.
@@ -243,7 +250,7 @@ class Inlet:
             done = 0
             while done < len(data) and self.is_open:
                 try:
-                    done += os.write(self._fd, data[done : done + PIPE_READ])
+                    done += os.write(self.fd, data[done : done + PIPE_READ])
                 except BlockingIOError:
                     await self._ready(done, seconds)
                 except OSError:
@@ -251,7 +258,7 @@ class Inlet:
             return done
 
     async def _ready(self, done: int, seconds: float) -> None:
-        fd = self._fd
+        fd = self.fd
         self._changed.clear()
         self._loop.add_writer(fd, self._changed.set)
         try:
@@ -259,13 +266,13 @@ class Inlet:
         except TimeoutError:
             raise TimeoutError(f"{done} bytes were taken") from None
         finally:
-            if self._fd == fd:
+            if self.fd == fd:
                 self._loop.remove_writer(fd)
 
     def close(self) -> None:
         """Let the command read its end, and writers stop; may be repeated."""
-        if self._fd >= 0:
-            self._loop.remove_writer(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            self._loop.remove_writer(self.fd)
+            os.close(self.fd)
+            self.fd = -1
             self._changed.set()

@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 
+from serai.sandboxd.handover import StandbyGoing
 from serai.sandboxd.http import Answer, Stream
-from serai.sandboxd.processes import ProcessTable
+from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
 
@@ -20,11 +21,13 @@ class StandbyRoutes:
 
     async def wait(self, request: Request) -> Answer:
         """How many processes forbid it, at once; the answer ends when none does any more."""
-        return Stream(self._until_idle(), "text/plain; charset=utf-8")
+        request.carry = StandbyGoing
+        return Stream(self._until_idle(begun=request.begun), "text/plain; charset=utf-8")
 
-    async def _until_idle(self) -> AsyncIterator[bytes]:
+    async def _until_idle(self, *, begun: bool) -> AsyncIterator[bytes]:
         kept = self._kept()
-        yield b"%d\n" % kept
+        if not begun:
+            yield b"%d\n" % kept
         while kept:
             for process in self._table:
                 if process.keep_alive:

@@ -6,6 +6,7 @@ import platform
 import time
 
 import msgspec
+from msgspec.structs import replace
 
 from serai import __version__
 from serai.kernel.clock import now, rfc3339
@@ -13,10 +14,12 @@ from serai.kernel.errors import NotFound
 from serai.sandboxd.errors import Unavailable, reason
 from serai.sandboxd.file_routes import SMALL_BODY, body_as, in_thread
 from serai.sandboxd.files import opened_at_once
+from serai.sandboxd.handover import SystemState
 from serai.sandboxd.http import Answer, json_answer
-from serai.sandboxd.processes import ProcessTable
+from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
+from serai.sandboxd.succession import Succession, SuccessionProblem
 from serai.wire.sandbox_api import (
     ArchiveStatus,
     Health,
@@ -33,7 +36,10 @@ PLATFORM_HEADER = "x-serai-version"
 """By which the gateway tells the platform's version to this API, which may be older."""
 METADATA = "/bl/metadata"
 METADATA_LIMIT = 1024 * 1024
-_NEWEST = ("", "latest", "develop", __version__)
+SUCCESSOR_HEADER = "x-serai-successor"
+"""By which the gateway tells where the platform's version of this API is."""
+_ALWAYS = ("develop", "main")
+"""Versions that are whatever the platform has, even if it calls itself the same."""
 _BASE_URL = "https://github.com/blaxel-ai/sandbox/releases"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 WELCOME = {
@@ -52,11 +58,21 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """What a caller wants, and what the platform has: its version, and the name of its tree."""
+
+    wanted: str
+    version: str
+    tree: str
+
+
 class SystemRoutes:
     """Handlers about the sandbox as a whole."""
 
-    def __init__(self, table: ProcessTable) -> None:
+    def __init__(self, table: ProcessTable, succession: Succession) -> None:
         self._table = table
+        self._succession = succession
+        self._task: asyncio.Task[None] | None = None
         self.begin()
         self._arch = _ARCHITECTURES.get(os.uname().machine, os.uname().machine)
         self._runtime = f"python{platform.python_version()}"
@@ -75,6 +91,7 @@ class SystemRoutes:
         router.add("GET", "/health", self.health)
         router.add("POST", "/upgrade", self.upgrade)
         router.add("POST", "/environment/reload", self.reload)
+        router.add("GET", "/archive/processes", self.processes)
         router.add("GET", "/archive/status", self.archive_status)
         router.add("POST", "/archive/resume", self.archive_status)
         router.add("POST", "/archive/export", self.export)
@@ -105,16 +122,19 @@ class SystemRoutes:
         )
 
     async def upgrade(self, request: Request) -> Answer:
-        """Bring the API to a version: only to the one that it has, as nothing can replace it.
+        """Replace this API by the platform's version of it, which goes on where this one stops.
 
-        It is the sandbox's first process, and holds what the others write. Asking for the newest
-        succeeds with the step ``skipped``, and is counted, as long as the platform is not newer;
-        else it fails and says what helps. Processes run on in any case.
+        The answer comes first. Where the platform has no other version, ``latest`` succeeds with
+        the step ``skipped``, and is counted; ``develop`` and ``main`` replace it all the same.
         """
         wanted = await body_as(request, UpgradeRequest, SMALL_BODY, optional=True)
         version = wanted.version or "latest"
-        platform = request.headers.get(PLATFORM_HEADER, __version__)
-        asyncio.get_running_loop().call_later(UPGRADE_DELAY, self._be_upgraded, version, platform)
+        offer = Offer(
+            wanted=version,
+            version=request.headers.get(PLATFORM_HEADER, __version__)[:80],
+            tree=request.headers.get(SUCCESSOR_HEADER, ""),
+        )
+        asyncio.get_running_loop().call_later(UPGRADE_DELAY, self._begin_upgrade, offer)
         return json_answer(
             UpgradeAnswer(
                 message="Upgrade initiated. Processes run on.",
@@ -123,23 +143,47 @@ class SystemRoutes:
             )
         )
 
-    def _be_upgraded(self, version: str, platform: str) -> None:
-        status = UpgradeStatus(
-            status="completed", step="skipped", version=version, last_attempt=rfc3339(now())
+    def _begin_upgrade(self, offer: Offer) -> None:
+        if self._upgrade.status == "running":
+            return
+        self._upgrade = UpgradeStatus(
+            status="running", step="starting", version=offer.wanted, last_attempt=rfc3339(now())
         )
-        if version not in (*_NEWEST, platform):
-            status.status = "failed"
-            status.error = f"this platform provides version {platform[:80]} only"
-        elif platform != __version__:
-            status.status = "failed"
-            status.error = (
-                f"the platform is version {platform[:80]} by now, and this sandbox's API"
-                f" {__version__}: it cannot be replaced while the sandbox runs. Start the sandbox"
-                " anew to get the newer one."
-            )
-        else:
+        self._task = asyncio.get_running_loop().create_task(self._be_upgraded(offer))
+
+    async def _be_upgraded(self, offer: Offer) -> None:
+        status = self._upgrade
+        if offer.wanted not in ("", "latest", *_ALWAYS, __version__, offer.version):
+            self._fail(f"this platform provides version {offer.version} only")
+        elif offer.wanted not in _ALWAYS and offer.version == __version__:
             self._upgrades += 1
-        self._upgrade = status
+            self._upgrade = replace(status, status="completed", step="skipped")
+        else:
+            try:
+                self._upgrade = replace(status, step="validate")
+                await self._succession.prepare(offer.tree)
+                self._upgrade = replace(status, step="replace")
+                await self._succession.carry_out()
+            except (SuccessionProblem, OSError, MemoryError) as problem:
+                self._fail(str(problem))
+
+    def _fail(self, why: str) -> None:
+        self._upgrade = replace(self._upgrade, status="failed", error=why)
+
+    def state(self) -> SystemState:
+        """What a successor has to know; it is what completes an upgrade."""
+        return SystemState(
+            started=self._started,
+            started_at=self._started_at,
+            upgrades=self._upgrades,
+            upgrade=self._upgrade,
+        )
+
+    def take_over(self, state: SystemState) -> None:
+        """Go on after an upgrade."""
+        self._started, self._started_at = state.started, state.started_at
+        self._upgrades = state.upgrades + 1
+        self._upgrade = replace(state.upgrade, status="completed", step="completed")
 
     async def reload(self, request: Request) -> Answer:
         """Take the environment of later processes from the metadata file."""
@@ -149,6 +193,10 @@ class SystemRoutes:
         return json_answer(
             ReloadAnswer(generation=found.generation, applied=applied, removed=removed)
         )
+
+    async def processes(self, request: Request) -> Answer:
+        """What would have to be started again, for the platform, which archives sandboxes."""
+        return json_answer([each.again() for each in self._table if not each.ended.is_set()])
 
     async def archive_status(self, request: Request) -> Answer:
         """The sandbox is never frozen."""

@@ -6,13 +6,14 @@ from pathlib import Path
 import msgspec
 
 from serai.sandboxd.errors import Unprocessable
+from serai.sandboxd.handover import ViewerState
 from serai.sandboxd.http import Answer, Response, Upgrade
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router, not_found
 from serai.sandboxd.swagger_routes import policy_of
 from serai.sandboxd.terminals import MOST_CELLS, READ_SIZE, Size, Terminal, Terminals
-from serai.sandboxd.websocket import TRY_LATER, WebSocket, accept_key
+from serai.sandboxd.websocket import TRY_LATER, FrameReader, WebSocket, accept_key
 from serai.wire.sandbox_api import TerminalInput, TerminalOutput, TerminalResize
 
 PAGE = Path(__file__).with_name("terminal.html").read_bytes()
@@ -63,22 +64,38 @@ class TerminalRoutes:
         viewer = Viewer(self._terminals, self._paths, request.query)
         return Upgrade(WebSocket(viewer), headers)
 
+    def take_over(self, state: ViewerState) -> WebSocket:
+        """A client that an earlier version of this API served."""
+        viewer = Viewer(self._terminals, self._paths, state.query, state)
+        frames = FrameReader(buffer=state.buffer, parts=state.parts, opcode=state.opcode)
+        return WebSocket(viewer, frames)
+
 
 class Viewer:
     """One client of a terminal."""
 
-    def __init__(self, terminals: Terminals, paths: Paths, query: dict[str, str]) -> None:
+    def __init__(
+        self,
+        terminals: Terminals,
+        paths: Paths,
+        query: dict[str, str],
+        earlier: ViewerState | None = None,
+    ) -> None:
         self._terminals = terminals
         self._paths = paths
         self._query = query
         self._terminal: Terminal | None = None
-        self._position = 0
+        self._position = earlier.position if earlier is not None else 0
         self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._earlier = earlier
         self._socket: WebSocket
 
     def opened(self, socket: WebSocket) -> None:
         """Find or start the shell, and show what it printed so far."""
         self._socket = socket
+        if self._earlier is not None:
+            self._go_on(self._earlier)
+            return
         try:
             terminal = self._terminal = self._find()
         except Unprocessable as error:
@@ -89,6 +106,27 @@ class Viewer:
         if terminal.tail.end:
             self._send("output", _PLAIN.decode())
         self.printed()
+
+    def _go_on(self, earlier: ViewerState) -> None:
+        terminal = self._terminal = self._terminals.get(earlier.session)
+        if terminal is None:
+            self._socket.close()
+            return
+        self._text.setstate(earlier.decoder)
+        terminal.attach(self)
+        if terminal.is_full:
+            self._socket.pause()
+        self.printed()
+
+    def state(self) -> ViewerState | None:
+        """What a later version needs for going on; None when the shell has ended."""
+        if self._terminal is None or not self._terminal.is_open:
+            return None
+        position, decoder = self._position, self._text.getstate()
+        session = self._query.get("sessionId") or _SESSION
+        return ViewerState(
+            fd=-1, query=self._query, session=session, position=position, decoder=decoder
+        )
 
     def _find(self) -> Terminal:
         query = self._query

@@ -20,6 +20,7 @@ import msgspec
 
 from serai.sandboxd.census import end_session
 from serai.sandboxd.errors import Unprocessable, reason
+from serai.sandboxd.handover import TerminalState
 from serai.sandboxd.spawning import Reaper, Surroundings
 
 TAIL_LIMIT = 100 * 1024
@@ -62,10 +63,15 @@ class Watcher(Protocol):
 class Tail:
     """The newest output. Positions count bytes from the very first one."""
 
-    def __init__(self, limit: int = TAIL_LIMIT) -> None:
+    def __init__(self, limit: int = TAIL_LIMIT, data: bytes = b"", end: int = 0) -> None:
         self._limit = limit
-        self._data = bytearray()
-        self.end = 0
+        self._data = bytearray(data)
+        self.end = end
+
+    @property
+    def kept(self) -> bytes:
+        """All that is kept."""
+        return bytes(self._data)
 
     @property
     def start(self) -> int:
@@ -103,9 +109,16 @@ class Tail:
 class Terminal:
     """One shell on its pseudo terminal, leader of a session of its own."""
 
-    def __init__(self, child: int, master: int, over: Callable[["Terminal"], None]) -> None:
-        self.tail = Tail()
-        self.active_at = time.monotonic()
+    def __init__(
+        self,
+        child: int,
+        master: int,
+        over: Callable[["Terminal"], None],
+        earlier: TerminalState | None = None,
+    ) -> None:
+        earlier = earlier or TerminalState(session="", child=child, master=master)
+        self.tail = Tail(data=earlier.tail, end=earlier.end)
+        self.active_at = time.monotonic() - earlier.idle
         self._child = child
         self._fd = master
         self._over = over
@@ -113,6 +126,19 @@ class Terminal:
         self._watchers: set[Watcher] = set()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(master, self._readable)
+        self.write(earlier.pending)
+
+    def state(self, session: str) -> TerminalState:
+        """All that a later version of this API needs to know."""
+        return TerminalState(
+            session=session,
+            child=self._child,
+            master=self._fd,
+            tail=self.tail.kept,
+            end=self.tail.end,
+            idle=time.monotonic() - self.active_at,
+            pending=bytes(self._pending),
+        )
 
     @property
     def is_open(self) -> bool:
@@ -248,11 +274,24 @@ class Terminals:
             raise Unprocessable(f"chdir {cwd}: no such directory")
         child, master = _start(path, cwd, variables, size)
         self._surroundings.expend(child)
-        terminal = Terminal(child, master, lambda _: self._forget(session))
+        return self._keep(TerminalState(session=session, child=child, master=master))
+
+    def _keep(self, state: TerminalState) -> Terminal:
+        session = state.session
+        terminal = Terminal(state.child, state.master, lambda _: self._forget(session), state)
         self._open[session] = terminal
-        self._reaper.watch(child, terminal.exited)
+        self._reaper.watch(state.child, terminal.exited)
         self._look_later()
         return terminal
+
+    def states(self) -> list[TerminalState]:
+        """All terminals, for a later version of this API."""
+        return [terminal.state(session) for session, terminal in self._open.items()]
+
+    def take_over(self, states: Iterable[TerminalState]) -> None:
+        """Go on with the terminals of an earlier version."""
+        for state in states:
+            self._keep(state)
 
     def _forget(self, session: str) -> None:
         self._open.pop(session, None)

@@ -17,7 +17,8 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from types import CodeType, FrameType, FunctionType
 
-from serai.sandboxd.http import Connection, Handler
+from serai.sandboxd.connection import Connection
+from serai.sandboxd.http import Handler
 
 ROUNDS = 4
 """How often each request is made: the interpreter adapts what ran a few times."""

@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from serai.kernel.errors import BadRequest
+from serai.sandboxd.handover import ViewerState
 from serai.sandboxd.requests import Request, hung_up
 
 MESSAGE_LIMIT = 1024 * 1024
@@ -77,11 +78,21 @@ def unmask(data: bytes, mask: bytes) -> bytes:
 class FrameReader:
     """Turns a client's bytes, in whatever pieces they come, into messages."""
 
-    def __init__(self, limit: int = MESSAGE_LIMIT) -> None:
+    def __init__(
+        self,
+        limit: int = MESSAGE_LIMIT,
+        buffer: bytes = b"",
+        parts: bytes = b"",
+        opcode: int = CONTINUATION,
+    ) -> None:
         self._limit = limit
-        self._buffer = bytearray()
-        self._parts = bytearray()
-        self._opcode = CONTINUATION
+        self._buffer = bytearray(buffer)
+        self._parts = bytearray(parts)
+        self._opcode = opcode
+
+    def rest(self) -> tuple[bytes, bytes, int]:
+        """What was fed of a message that is not complete: frame, earlier fragments, their kind."""
+        return bytes(self._buffer), bytes(self._parts), self._opcode
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that ``data`` completes.
@@ -156,13 +167,16 @@ class Endpoint(Protocol):
     def left(self) -> None:
         """The connection is over."""
 
+    def state(self) -> ViewerState | None:
+        """What a later version of this API needs for going on, if it can."""
+
 
 class WebSocket(asyncio.Protocol):
     """One connection after its handshake. ``is_writable`` is False while the client lags."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, frames: FrameReader | None = None) -> None:
         self._endpoint = endpoint
-        self._frames = FrameReader()
+        self._frames = frames or FrameReader()
         self._transport: asyncio.Transport | None = None
         self._closing = False
         self.is_writable = True
@@ -232,3 +246,14 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
         self._endpoint.left()
+
+    def carry(self) -> ViewerState | None:
+        """All there is to know for going on in a successor; None while that is impossible."""
+        transport = self._transport
+        if transport is None or self._closing or transport.get_write_buffer_size():
+            return None
+        state = self._endpoint.state()
+        if state is not None:
+            state.fd = transport.get_extra_info("socket").fileno()
+            state.buffer, state.parts, state.opcode = self._frames.rest()
+        return state

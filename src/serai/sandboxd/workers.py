@@ -1,6 +1,7 @@
 """Threads for what may block."""
 
 import concurrent.futures
+import signal
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -12,6 +13,10 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
     """Works on when the sandbox may have no more threads, because programs have used them up.
 
     Then the threads that there are do the work, and if there is none, the caller.
+
+    They take no signals. Of process 1 the kernel keeps those that it does not handle away, but not
+    while one thread blocks them, as starting a program does, and another one does not: then they
+    end all of it, whoever sent them.
     """
 
     def submit(
@@ -28,10 +33,20 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
                 future.set_exception(error)
 
         try:
-            super().submit(work)
+            self._enqueue(work)
         except RuntimeError:
             # Queued all the same, but nobody may be there to take it.
             if not self._threads:
                 self._work_queue.get_nowait()
                 work()
         return future
+
+    def _enqueue(self, work: Callable[[], None]) -> None:
+        if len(self._threads) >= self._max_workers:
+            super().submit(work)
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            super().submit(work)  # may start a thread, which takes over what is blocked
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

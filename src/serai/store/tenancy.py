@@ -64,6 +64,8 @@ OWNED: Mapping[str, Owned] = {
     "usage_events": Owned(links=("series_id",), part=True),
     "usage_hours": Owned(links=("series_id",), part=True),
     "usage_days": Owned(links=("series_id",), part=True),
+    "usage_callers": Owned({"workspace": "workspace", "account_id": "account"}, ("id",)),
+    "usage_caller_hours": Owned(links=("caller_id",), part=True),
     "usage_spans": Owned(_IN_BOTH),
     "usage_changes": Owned(links=("resource_id",), part=True),
     "model_requests": _IN_WORKSPACE,

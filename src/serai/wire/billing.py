@@ -5,6 +5,7 @@ Amounts that may be zero have no default, so that they are always sent.
 
 from datetime import date
 from decimal import Decimal
+from typing import Literal
 
 import msgspec
 
@@ -178,22 +179,28 @@ class BudgetThreshold(msgspec.Struct, kw_only=True, omit_defaults=True, rename="
 
 
 class Budget(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
-    """How much a month may cost, and whom to tell when thresholds are crossed.
+    """How much a month or a day may cost, and what happens when it is spent.
 
     Attributes:
         name: unique in the account; goes into the path.
-        amount: per calendar month (UTC), in the account's currency.
+        amount: per calendar month or day (UTC), in the account's currency.
+        action: ``notify`` (unless set), or ``refuse`` calls of models once it is spent.
+        per: ``month`` (unless set) or ``day``.
+        api_key: only model calls with the API key (or grant) of this id.
+        label: only calls of models that have this label, ``NAME=VALUE``, at that moment.
         workspace: only what this workspace uses.
         resource_type: only resources of this type.
         resource_name: only resources of this name.
         billing_dimension: only this dimension.
-        thresholds: at least one.
-        webhook_url: told about each threshold once a month.
+        thresholds: at least one, unless the budget refuses and has no webhook.
+        webhook_url: told about each threshold once a period.
         secret: signs the webhooks; made up when absent; answered once, by the call that sets it.
         currency: of the account; read only.
-        period: the current month, ``YYYY-MM``; read only.
+        period: the current month, ``YYYY-MM``, or day; read only.
         spent: so far in this period; read only.
         percent: ``spent`` of ``amount``, in percent; read only.
+        unpriced: models whose tokens were used in this period and have no price, so cost nothing
+            here; read only.
         created_at: read only.
         updated_at: read only.
     """
@@ -204,13 +211,18 @@ class Budget(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
     resource_type: str | None = None
     resource_name: str | None = None
     billing_dimension: str | None = None
-    thresholds: list[BudgetThreshold]
-    webhook_url: str
+    action: Literal["notify", "refuse"] | None = None
+    per: Literal["month", "day"] | None = None
+    api_key: str | None = None
+    label: str | None = None
+    thresholds: list[BudgetThreshold] = []
+    webhook_url: str | None = None
     secret: str | None = None
     currency: str | None = None
     period: str | None = None
     spent: Decimal | None = None
     percent: Decimal | None = None
+    unpriced: list[str] | None = None
     created_at: str | None = None
     updated_at: str | None = None
 

@@ -42,8 +42,8 @@ class PathAnswer(Wire):
 class UpgradeStatus(Wire):
     """State of the last upgrade of the sandbox API; the step ``skipped`` replaced nothing."""
 
-    status: Literal["idle", "completed", "failed"] = "idle"
-    step: Literal["none", "skipped"] = "none"
+    status: Literal["idle", "running", "completed", "failed"] = "idle"
+    step: Literal["none", "starting", "validate", "replace", "completed", "skipped"] = "none"
     version: str = ""
     last_attempt: str | UnsetType = UNSET
     error: str | UnsetType = UNSET

@@ -199,9 +199,13 @@ class Relay(msgspec.Struct):
     def _read(self, text: bytes, at: int) -> int:
         """Let the meter read the event around a place; the next place to read, -1 for none."""
         start, end = text.rfind(b"\n\n", 0, at), text.find(b"\n\n", at) + 2
-        counted = self.meter.events
-        self.meter.feed(text[start + 2 if start >= 0 else 0 : end])
-        self.meter.events = counted  # this one was counted with the others
+        event = text[start + 2 if start >= 0 else 0 : end]
+        if b"\r" not in event:
+            self.meter.count(event)
+        else:  # perhaps more than one
+            counted = self.meter.events
+            self.meter.feed(event)
+            self.meter.events = counted  # they were counted with the others
         return _usage(text, end)
 
     def broken(self, upstream: Upstream, reason: str) -> None:

@@ -132,7 +132,7 @@ class RoutedExchange(ModelExchange):
         if route.resource_id == self.called.resource_id:
             return True
         try:
-            admit_model(self.gateway, route)
+            admit_model(self.gateway, self.principal, route)
             self._take(route)
         except SeraiError:
             return False

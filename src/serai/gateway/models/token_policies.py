@@ -10,7 +10,7 @@ used: it is never passed. Of several policies of a model it is enough that one a
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -43,6 +43,10 @@ class Reached(NamedTuple):
     limit: int
     used: int
     words: str
+
+    def told(self) -> dict[str, Any]:
+        """It, as a refusal tells it."""
+        return {"tokens": self.name, "value": self.limit, "used": self.used}
 
 
 class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +102,24 @@ class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return None
         words = f"at most {self.ratio} input tokens per output token"
         return Reached("ratioInputOverOutput", self.ratio, -(-received // max(sent, 1)), words)
+
+
+def policy_of(name: str, spec: dict[str, Any]) -> TokenPolicy | None:
+    """The limits of a policy's spec; None when it limits no tokens of models."""
+    kinds = spec.get("resourceTypes") or ["model"]
+    if spec["type"] != "maxToken" or "model" not in kinds:
+        return None
+    limits = spec["maxTokens"]
+    return TokenPolicy(
+        name=name,
+        granularity=limits.get("granularity") or "hour",
+        step=limits.get("step") or 1,
+        input=limits.get("input") or 0,
+        output=limits.get("output") or 0,
+        total=limits.get("total") or 0,
+        ratio=limits.get("ratioInputOverOutput") or 0,
+        strict=bool(limits.get("strict")),
+    )
 
 
 def _reached(name: str, limit: int, used: int) -> Reached:
@@ -243,7 +265,7 @@ def _violated(
         headers={"Retry-After": str(max(1, int(count.end - moment) + 1))},
         details={
             "policy": policy.name,
-            "limit": {"tokens": reached.name, "value": reached.limit, "used": reached.used},
+            "limit": reached.told(),
             "window": {"granularity": policy.granularity, "step": policy.step},
             "resetAt": reset,
         },

@@ -12,7 +12,7 @@ import msgspec
 
 from serai.runtime import cgroups, linux, privileges, rootfs, seccomp
 from serai.runtime.birth import TIMEOUT_SECONDS, Place
-from serai.runtime.guest import PLACE, RUN, threshold
+from serai.runtime.guest import NEXT, PLACE, RUN, threshold
 from serai.runtime.guest.files import join_groups, show_files
 from serai.runtime.guest.spawning import PID_FILE, Spawned, spawn, trace_of
 from serai.runtime.guest.tree import command
@@ -64,6 +64,7 @@ def _separation(birth: Birth) -> list[str]:
 
 def _shown(spot: str) -> list[str]:
     place = ["--ro-bind", f"{spot}/tree", PLACE, "--bind", f"{spot}/run", f"{PLACE}/{RUN}"]
+    place += ["--ro-bind", f"{spot}/next", f"{PLACE}/{NEXT}"]
     return ["--bind", f"{spot}/rootfs", "/", *place]
 
 
@@ -75,7 +76,8 @@ def _overlays(setup: Setup, birth: Birth, directory: Path, run: Path) -> list[st
         words += _overlay(directory, name, _lower(setup, birth, name), target)
     if setup.python_prefix and not birth.root:
         words += ["--ro-bind", setup.python_prefix, "/opt/python"]
-    return [*words, "--ro-bind", setup.tree, PLACE, "--bind", str(run), f"{PLACE}/{RUN}"]
+    words += ["--ro-bind", setup.tree, PLACE, "--bind", str(run), f"{PLACE}/{RUN}"]
+    return [*words, "--ro-bind", setup.successors, f"{PLACE}/{NEXT}"]
 
 
 def _lower(setup: Setup, birth: Birth, name: str) -> list[str]:

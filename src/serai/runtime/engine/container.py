@@ -1,16 +1,24 @@
 """What a sandbox is to a container engine: the body of its ``containers/create``."""
 
 import json
+import os
 import resource
 from typing import Any
 
 from serai.runtime import linux, privileges, rootfs
-from serai.runtime.guest import PLACE, RUN
+from serai.runtime.guest import NEXT, PLACE, RUN
 from serai.runtime.guest.tree import command
 from serai.runtime.messages import Limits
 from serai.runtime.oci.bundle import HIDDEN, OPEN_FILES, filter_of
 
 DATA_LABEL, ID_LABEL = "dev.serai.data", "dev.serai.sandbox"
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "USER": "root",
+}
+"""What programs start with, beside what a sandbox is given."""
 _FIRMWARE = "/sys/firmware"
 _SHARED_MEMORY = 64 << 20
 _PROCESSES = 32768
@@ -73,7 +81,11 @@ def _host(limits: Limits, tree: str, run: str, profile: str) -> dict[str, Any]:
             _most("nproc", resource.RLIMIT_NPROC, _PROCESSES),
             {"Name": "core", "Soft": 0, "Hard": 0},
         ],
-        "Binds": [f"{tree}:{PLACE}:ro", f"{run}:{PLACE}/{RUN}:rw"],
+        "Binds": [
+            f"{tree}:{PLACE}:ro",
+            f"{os.path.dirname(tree)}:{PLACE}/{NEXT}:ro",
+            f"{run}:{PLACE}/{RUN}:rw",
+        ],
         "LogConfig": {"Type": "none"},
         "RestartPolicy": {"Name": "no"},
         "Init": False,

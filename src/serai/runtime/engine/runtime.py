@@ -36,12 +36,6 @@ _GONE = 404
 _READY_SECONDS = 30.0
 _EVERY_SECONDS = 0.01
 _BY_ENGINE = ("memory", "cpu", "pids")
-_ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "USER": "root",
-}
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +157,10 @@ class EngineRuntime:
                 await asyncio.shield(self._undo(plan.id, is_new=found is None))
                 raise
             return self._handle(plan.id, run)
+
+    async def successor(self, handle: SandboxHandle) -> str:
+        """See Runtime.successor."""
+        return Path(self._tree).name
 
     async def _run(self, plan: SandboxPlan, digest: str, found: dict[str, Any] | None) -> Run:
         engine = self._there()
@@ -326,7 +324,7 @@ class EngineRuntime:
 
     def _birth(self, plan: SandboxPlan, digest: str) -> Birth:
         api_socket, port_socket = self._storage.sockets(plan.id)
-        environment = {**_ENVIRONMENT, "HOSTNAME": plan.hostname, **plan.environment}
+        environment = {**container.ENVIRONMENT, "HOSTNAME": plan.hostname, **plan.environment}
         return Birth(
             request=0,
             digest=digest,

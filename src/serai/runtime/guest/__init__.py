@@ -7,5 +7,7 @@ interpreter, its C library and loader, and the modules of the API, shown read-on
 
 PLACE = "/.serai"
 """Where the tree is seen inside."""
+NEXT = "next"
+"""Directory of the tree on which all trees are shown, those too that are made later."""
 RUN = "run"
 """Directory of the tree on which what belongs to one sandbox is mounted."""

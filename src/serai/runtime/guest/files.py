@@ -27,7 +27,8 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
     """Mount what the sandbox sees below a directory that root inside may reach; its path.
 
     The current directory is the sandbox's own one, and its mount namespace ours alone. The
-    directory gets ``rootfs``, the interpreter ``tree``, ``run``, the run directory, and ``more``.
+    directory gets ``rootfs``, the interpreter ``tree``, all trees as ``next``, ``run``, the run
+    directory, and ``more``.
     """
     user_xattr = not place.root_outside
     lower = rootfs.Lower(birth.masks, birth.saved, birth.root)
@@ -39,8 +40,8 @@ def show_files(place: Place, birth: Birth, run: Path, more: Mapping[str, str] | 
         rootfs.require_directory(f"{rootfs.ROOT}/{name}")
     mounting.put_all(birth.mounts, rootfs.ROOT, place.map_fd, place.setup.uid_base)
     tree = birth.tree or place.setup.tree
-    shown = {"rootfs": rootfs.ROOT, "tree": tree, "run": str(run), **(more or {})}
-    return show(Path.cwd(), shown)
+    shown = {"rootfs": rootfs.ROOT, "tree": tree, "next": place.setup.successors, "run": str(run)}
+    return show(Path.cwd(), shown | dict(more or {}))
 
 
 def show(directory: Path, shown: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from serai.runtime import birth as births
-from serai.runtime import certificates, linux, privileges
+from serai.runtime import certificates, identity, linux, privileges
 from serai.runtime.guest import PLACE, RUN
 from serai.runtime.guest.line import LINE, Line, connect
 from serai.runtime.guest.line import PROBLEM as PROBLEM_WORD
@@ -45,6 +45,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         authority: certificates that programs shall trust, see ``serai.runtime.certificates``.
         services: processes that the sandbox starts itself.
         limits, by_cgroup: see ``privileges.set_limits``.
+        successors: directory of later versions of the API; empty where it cannot be replaced.
     """
 
     entry: str
@@ -60,6 +61,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     authority: str = ""
     services: tuple[dict[str, Any], ...] = ()
     by_cgroup: tuple[str, ...] = ()
+    successors: str = ""
 
 
 def main() -> None:
@@ -79,7 +81,35 @@ def main() -> None:
     entry.serve(api, port, {**_told(config), "follow": changes.follow})
 
 
-_TOLD = ("id", "hostname", "environment", "home", "workdir", "services")
+_TOLD = ("id", "hostname", "environment", "home", "workdir", "services", "successors")
+
+
+def succeed(entry: str) -> None:
+    """Go on in place of an earlier version of the API, which has executed this one.
+
+    The arguments are ``rehearse``, to find out in a process of its own whether that would work, or
+    ``succeed``; and a descriptor of what the earlier one hands over.
+    """
+    linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    what, file = sys.argv[1], int(sys.argv[2])
+    with suppress(OSError):  # not where there is only one user
+        privileges.set_apart()
+    linux.set_title("sandboxd")
+    api = importlib.import_module(entry)
+    api.preload()
+    _import_nothing()
+    if what == "rehearse":
+        api.rehearse(file)
+    else:
+        os.umask(0o022)
+        api.succeed(file)
+
+
+def _import_nothing() -> None:
+    """From here on; every path leads to files of untrusted code."""
+    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
+    sys.path.clear()
+    sys.path_importer_cache.clear()
 
 
 def _read() -> Config:
@@ -132,7 +162,7 @@ class Identity:
             self._config = config
             with linux.capability(linux.CAP_SYS_ADMIN):
                 socket.sethostname(config.hostname)
-            births.write_identity(config.hostname, config.id)
+            identity.write(config.hostname, config.id)
             self._changes.changed(_told(config))
 
 
@@ -149,11 +179,9 @@ def _sockets(config: Config, changes: Changes) -> tuple[socket.socket, socket.so
 
 def _settle(config: Config, roots: bytes) -> None:
     linux.set_title("sandboxd")
-    sys.meta_path[:] = [BuiltinImporter, FrozenImporter]
-    sys.path.clear()
-    sys.path_importer_cache.clear()
+    _import_nothing()
     os.umask(0o022)
-    births.write_identity(config.hostname, config.id)
+    identity.write(config.hostname, config.id)
     certificates.trust(config.authority, roots)
     privileges.set_limits(config.limits, set(config.by_cgroup))
     os.environ.clear()

@@ -39,13 +39,11 @@ class ProgramRuntime(EmbeddedRuntime):
     def _survey(self) -> tuple[Setup, Masks]:
         setup, masks = super()._survey()  # first: what ended sandboxes left is to be found
         program = self._program()
-        folder = self._storage.root / "guest"
-        folder.mkdir(exist_ok=True, mode=0o755)
-        built = tree.build(folder, self._entry)
+        built = tree.build(self._successors.folder, self._entry)
         if not self._storage.known():
             saved = map(self._storage.saved_files, self._storage.known_saved())
             records = [record for path in saved if (record := read_record(path))]
-            _keep_only({built.name, *(record.tree for record in records)}, folder)
+            _keep_only({built.name, *(record.tree for record in records)}, self._successors.folder)
         return msgspec.structs.replace(
             setup, starter=self.starter, program=program, tree=str(built)
         ), masks
@@ -58,7 +56,10 @@ class ProgramRuntime(EmbeddedRuntime):
 
 def _keep_only(names: set[str], folder: Path) -> None:
     """Remove trees of earlier installations that no sandbox runs from, and no saved process."""
-    for path in folder.glob("guest-*"):
-        if path.is_dir() and path.name not in names:
+    for path in (*folder.glob("guest-*"), *tree.trees_in(folder).glob("guest-*")):
+        if path.stem in names:
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from serai.runtime import rootfs, storage, trees
-from serai.runtime.guest import inside
+from serai.runtime.guest import NEXT, PLACE, inside
 from serai.runtime.messages import Birth, Setup
 
 CONFIG = inside.CONFIG
@@ -57,6 +57,8 @@ def prepare(
         authority=birth.authority,
         services=birth.services,
         by_cgroup=by_cgroup,
+        # What a checkpoint was made with, and by whom, is written down at the start.
+        successors="" if by_line else f"{PLACE}/{NEXT}",
     )
     file = folder / CONFIG
     file.touch(mode=0o600)

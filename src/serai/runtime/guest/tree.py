@@ -1,5 +1,6 @@
 """Builds the interpreter tree: once per installation, named by what it is made of."""
 
+import asyncio
 import compileall
 import hashlib
 import os
@@ -12,23 +13,63 @@ from pathlib import Path
 import msgspec
 
 from serai.runtime import processes
-from serai.runtime.guest import PLACE, RUN
+from serai.runtime.guest import NEXT, PLACE, RUN
 from serai.runtime.guest.closure import Closure
 from serai.runtime.port import RuntimeProblem
 
-_RULES = 1
+_RULES = 2
 """To be raised when trees are laid out in another way, so that earlier ones are not used."""
 _START = "from serai.runtime.guest.inside import main; main()"
+_SUCCEED = "from serai.runtime.guest.inside import succeed; succeed({entry!r})"
+_START_FILE, _LOADER, _UNREADABLE = "successor.json", "ld.so", "successor"
+"""How a tree is executed by the API that it replaces (``serai.sandboxd.succession``): by a loader
+whose file nobody inside can read, so that the kernel lets nobody look into the process."""
 _SECONDS = 60
 _RECORD = ".json"
-"""Beside a tree: what it was made of. Not for sandboxes, as it tells paths of the host."""
+"""Beside the trees: what each was made of. Not for sandboxes, as it tells paths of the host."""
 
 
 def command() -> list[str]:
     """What to execute inside: our Python, through its own loader, with nothing of the image."""
-    options = ["-I", "-S", "-X", "utf8", "-X", "frozen_modules=on", "-c", _START]
-    loader = [f"{PLACE}/bin/ld.so", "--library-path", f"{PLACE}/lib"]
-    return [*loader, f"{PLACE}/bin/python3", *options]
+    return _words(PLACE, _LOADER, _START)
+
+
+def _words(tree: str, loader: str, code: str) -> list[str]:
+    options = ["-I", "-S", "-X", "utf8", "-X", "frozen_modules=on", "-c", code]
+    return [
+        *(f"{tree}/bin/{loader}", "--library-path", f"{tree}/lib", f"{tree}/bin/python3"),
+        *options,
+    ]
+
+
+def trees_in(folder: Path) -> Path:
+    """Where ``build`` puts trees, and nothing else: sandboxes may see all of it."""
+    return folder / "trees"
+
+
+class Successors:
+    """The trees of one data directory, as far as running APIs are replaced by them.
+
+    Args:
+        folder: where they are built.
+        entry: module of the API.
+    """
+
+    def __init__(self, folder: Path, entry: str) -> None:
+        self.folder = folder
+        self._entry = entry
+        self._building = asyncio.Lock()
+
+    def prepare(self) -> str:
+        """Make the directory that sandboxes are shown; its path."""
+        for each in (self.folder, trees_in(self.folder)):
+            each.mkdir(exist_ok=True, mode=0o755)
+        return str(trees_in(self.folder))
+
+    async def ready(self) -> str:
+        """The name of our own version's tree, which is there now."""
+        async with self._building:
+            return (await asyncio.to_thread(build, self.folder, self._entry)).name
 
 
 def build(folder: Path, entry: str) -> Path:
@@ -40,13 +81,15 @@ def build(folder: Path, entry: str) -> Path:
     if (built := _built_before(folder, entry)) is not None:
         return built
     closure = _discover(entry)
-    final = folder / f"guest-{_digest(entry, closure)}"
+    trees_in(folder).mkdir(parents=True, exist_ok=True, mode=0o755)
+    final = trees_in(folder) / f"guest-{_digest(entry, closure)}"
     if not final.is_dir():
         draft = folder / f".draft-guest-{os.getpid()}"
         shutil.rmtree(draft, ignore_errors=True)
         try:
-            _fill(draft, closure)
-            final.with_suffix(_RECORD).write_bytes(msgspec.json.encode(closure))
+            _fill(draft, closure, entry)
+            record = folder / f"{final.name}{_RECORD}"
+            record.write_bytes(msgspec.json.encode(closure))
             draft.rename(final)
         except OSError as error:
             shutil.rmtree(draft, ignore_errors=True)
@@ -59,7 +102,7 @@ def _built_before(folder: Path, entry: str) -> Path | None:
     for record in folder.glob(f"guest-*{_RECORD}"):
         with suppress(OSError, msgspec.DecodeError):
             closure = msgspec.json.decode(record.read_bytes(), type=Closure)
-            path = record.with_suffix("")
+            path = trees_in(folder) / record.stem
             if path.name == f"guest-{_digest(entry, closure)}" and path.is_dir():
                 return path
     return None
@@ -97,12 +140,15 @@ def _digest(entry: str, closure: Closure) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _fill(root: Path, closure: Closure) -> None:
+def _fill(root: Path, closure: Closure, entry: str) -> None:
     programs, libraries = root / "bin", root / "lib"
     modules = libraries / f"python{closure.version}"
-    for directory in (programs, modules / "lib-dynload", root / RUN):
+    for directory in (programs, modules / "lib-dynload", root / RUN, root / NEXT):
         directory.mkdir(parents=True)
-    shutil.copyfile(closure.loader, programs / "ld.so")
+    for name in (_LOADER, _UNREADABLE):
+        shutil.copyfile(closure.loader, programs / name)
+    start = _words("{tree}", _UNREADABLE, _SUCCEED.format(entry=entry))
+    (root / _START_FILE).write_bytes(msgspec.json.encode(start))
     shutil.copyfile(closure.interpreter, programs / "python3")
     for name, file in closure.libraries.items():
         shutil.copyfile(file, libraries / name)
@@ -134,4 +180,5 @@ def _open_to_all(root: Path) -> None:
             Path(folder, name).chmod(0o755)
         for name in files:
             Path(folder, name).chmod(0o555)
+    (root / "bin" / _UNREADABLE).chmod(0o111)
     root.chmod(0o755)

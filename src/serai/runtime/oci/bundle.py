@@ -9,7 +9,7 @@ import resource
 from typing import Any
 
 from serai.runtime import linux, privileges, rootfs, seccomp
-from serai.runtime.guest import PLACE, RUN
+from serai.runtime.guest import NEXT, PLACE, RUN
 from serai.runtime.guest.tree import command
 from serai.runtime.messages import Birth, Setup
 
@@ -22,6 +22,7 @@ _PLAIN = ["nosuid", "nodev", "noexec"]
 _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "user")
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 _HIGHEST_FAMILY = 45
+_SHOWN = ["bind", "ro", "nosuid", "nodev"]
 _CALL, _ERRNO, _ALLOW = "names", "SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"
 
 
@@ -109,7 +110,8 @@ def _mounts(setup: Setup, spot: str, *, by_line: bool) -> list[Json]:
         _mount("/dev/pts", "devpts", "devpts", terminals),
         _mount("/dev/shm", "tmpfs", "shm", ["nosuid", "nodev", "mode=1777", "size=64m"]),  # noqa: S108
         _mount("/sys", "tmpfs", "tmpfs", ["nosuid", "nodev", "ro", "mode=755", "size=4k"]),
-        _mount(PLACE, "bind", f"{spot}/tree", ["bind", "ro", "nosuid", "nodev"]),
+        _mount(PLACE, "bind", f"{spot}/tree", _SHOWN),
+        *([] if by_line else [_mount(f"{PLACE}/{NEXT}", "bind", f"{spot}/next", _SHOWN)]),
         _mount(f"{PLACE}/{RUN}", "bind", f"{spot}/run", reachable),
         # gVisor would put a file system of its own, in memory, on an empty /tmp.
         _mount("/tmp", "bind", f"{spot}/rootfs/tmp", ["bind", "nosuid", "nodev"]),  # noqa: S108

@@ -44,7 +44,7 @@ def hide_unified(*, as_root: bool) -> None:
 
 def state_directory(setup: Setup) -> Path:
     """Where a runtime keeps what it must know of the sandboxes of a data directory."""
-    return Path(setup.tree).parent.parent / "oci" / Path(setup.program).name
+    return Path(setup.tree).parent.parent.parent / "oci" / Path(setup.program).name
 
 
 def forget_run(state: Path, sandbox_id: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime.embedded import trace_of
 from serai.runtime.guest.line import TOKEN_BYTES
 from serai.runtime.guest.runtime import ProgramRuntime
 from serai.runtime.messages import Birth, Trace
@@ -19,7 +18,7 @@ from serai.runtime.oci.proof import Trials
 from serai.runtime.pool import Pool
 from serai.runtime.port import NotInstalled, SandboxHandle, SandboxPlan
 from serai.runtime.roots.policy import Choice, Policy
-from serai.runtime.traces import is_running, read_trace
+from serai.runtime.traces import is_running, read_trace, trace_of
 
 
 class OciRuntime(ProgramRuntime):

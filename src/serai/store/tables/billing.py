@@ -57,9 +57,12 @@ budgets = Table(
     Column("created_at", String, nullable=False),
     Column("created_by", String, nullable=False),
     Column("updated_at", String, nullable=False),
+    Column("action", String, nullable=False, server_default="notify"),
+    Column("per", String, nullable=False, server_default="month"),
     UniqueConstraint("account_id", "name", name="budgets_account_name"),
 )
-"""``filters`` and ``thresholds`` are JSON; ``secret`` signs webhooks and is sealed."""
+"""``filters`` and ``thresholds`` are JSON, ``action`` is ``notify`` or ``refuse``, and ``per``
+``month`` or ``day``; ``url`` is empty where nobody is told; ``secret`` signs webhooks, sealed."""
 
 budget_alerts = Table(
     "budget_alerts",

@@ -1,6 +1,6 @@
 """What the platform knows of each running sandbox; survives a crash."""
 
-from sqlalchemy import Column, Integer, String, Table, Text
+from sqlalchemy import Column, Integer, LargeBinary, String, Table, Text
 
 from serai.store.tables import metadata
 
@@ -18,4 +18,5 @@ sandboxes = Table(
     Column("last_active_at", String, nullable=False),
     Column("layers", Text),
     Column("memory_from", String),
+    Column("saved_processes", LargeBinary),
 )

@@ -72,6 +72,32 @@ usage_days = Table(
     sqlite_with_rowid=False,
 )
 
+usage_callers = Table(
+    "usage_callers",
+    usage_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String, nullable=False, unique=True),
+    Column("account_id", String, nullable=False),
+    Column("workspace", String, nullable=False),
+    Column("resource_id", String, nullable=False),
+    Column("model", String, nullable=False),
+    Column("provider", String, nullable=False),
+    Column("credential_id", String, nullable=False),
+    Column("labels", Text, nullable=False),
+)
+"""Who used which model; ``labels`` are those of the model then, as a JSON object."""
+Index("usage_callers_account", usage_callers.c.account_id, usage_callers.c.credential_id)
+
+usage_caller_hours = Table(
+    "usage_caller_hours",
+    usage_metadata,
+    Column("caller_id", ForeignKey("usage_callers.id"), primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("dimension", String, primary_key=True),
+    Column("quantity", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 usage_spans = Table(
     "usage_spans",
     usage_metadata,
