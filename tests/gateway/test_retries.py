@@ -145,7 +145,7 @@ async def test_the_deadline_of_the_call_bounds_all(world: World, client: Client)
 
 async def test_a_timeout_is_tried_again(world: World, client: Client) -> None:
     world.model.handler = script(silent, plain(ANSWER))
-    answer = await ask(client, add(world, timeoutMs=60, retries=QUICK))
+    answer = await ask(client, add(world, timeoutMs=300, retries=QUICK))
     assert (answer.status, answer.headers["x-serai-attempts"]) == (200, "2")
     await at_rest(world)
     assert world.model.closed == 1, "the connection that was waited for is given up"
