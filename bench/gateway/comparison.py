@@ -74,11 +74,9 @@ class Comparison:
     ) -> Runner:
         targets = {}
         for name in self._names:
-            say(f"starting {name}")
-            try:
-                targets[name] = stack.enter_context(TARGETS[name](tools, behind, folder))
-            except (Skipped, RuntimeError) as reason:
-                say(f"{name} is left out: {reason}")
+            target = self._enter(stack, name, tools, behind, folder)
+            if target is not None:
+                targets[name] = target
         direct = Target(
             os.getpid(),
             behind.slow,
@@ -87,6 +85,21 @@ class Comparison:
             {lane: {} for lane in LANES},
         )
         return Runner(tools, folder, targets, self._quick, direct if behind.slow else None)
+
+    def _enter(
+        self, stack: contextlib.ExitStack, name: str, tools: Tools, behind: Origin, folder: Path
+    ) -> Target | None:
+        """Start a target; once more where its port was taken by somebody else meanwhile."""
+        for is_last in (False, True):
+            say(f"starting {name}")
+            try:
+                return stack.enter_context(TARGETS[name](tools, behind, folder))
+            except (Skipped, RuntimeError, OSError) as reason:
+                say(f"{name} did not start: {reason}")
+                if is_last or isinstance(reason, Skipped):
+                    break
+        say(f"{name} is left out")
+        return None
 
     def _workloads(self, tools: Tools) -> list[Workload]:
         chosen = [workload for workload in WORKLOADS if workload.name in self._chosen]

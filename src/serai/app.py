@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import sys
-from pathlib import Path
 from typing import Self
 
 import structlog
@@ -140,7 +139,7 @@ class Platform:
             FreshUsage(self.usage, self.delivery),
             self.usage,
             self.observing.bill,
-            PriceList.load(_prices_file(settings)),
+            PriceList.load(settings.prices_file),
             self.vault,
             settings.private_webhooks,
         )
@@ -393,8 +392,3 @@ class Management(Router):
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """Registering copies what it registers, which took a third of making the application."""
         return self
-
-
-def _prices_file(settings: Settings) -> Path | None:
-    path = settings.data_dir / "prices.toml"
-    return path if path.exists() else None

@@ -13,7 +13,7 @@ from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
 from serai.metered import model_call, model_calls
-from serai.metering.models import UsageBuffer
+from serai.metering.models import MAX_TOKENS, UsageBuffer
 from serai.telemetry.logs import DAYS, Kept, RequestLogs
 from serai.telemetry.metrics import SECONDS, ModelMetrics, ModelSeries
 from serai.telemetry.requests import RequestBuffer, Row
@@ -129,17 +129,17 @@ class ObservedCalls:
             route.name if called != route.name else "",
             route.provider,
             route.model or "",
-            usage.answered_by,
+            _text(usage.answered_by),
             usage.operation,
             usage.status,
-            usage.error,
+            _text(usage.error),
             usage.origin,
             int(usage.first_byte * 1e6),
             int(usage.duration * 1e6),
-            usage.input_tokens,
-            usage.written(),
-            usage.cached_tokens,
-            usage.reasoning_tokens,
+            _count(usage.input_tokens),
+            _count(usage.written()),
+            _count(usage.cached_tokens),
+            _count(usage.reasoning_tokens),
             usage.counted,
             usage.estimated,
             usage.attempts,
@@ -149,6 +149,16 @@ class ObservedCalls:
             principal.subject,
             route.labels,
         )
+
+
+def _count(claimed: int) -> int:
+    """A number of tokens as a column can hold it, whatever a provider claims."""
+    return min(max(claimed, 0), MAX_TOKENS)
+
+
+def _text(claimed: str) -> str:
+    """A name that a provider gave, without what PostgreSQL cannot hold."""
+    return claimed.replace("\0", "")
 
 
 def observe(series: ModelSeries, usage: ModelUsage) -> None:

@@ -96,6 +96,7 @@ class Observing:
         """Every operation of telemetry."""
 
         async def read(workspaces: frozenset[str], whole: bool) -> Reading:
+            self.calls.work()
             live = sandboxing.controller.live
             return Reading(
                 workspaces=workspaces,

@@ -50,7 +50,9 @@ def spread(world: World, name: str, urls: Iterable[str], *, weights=(), **fields
         )
         for number, url in enumerate(urls)
     )
-    world.routes.models["main", name] = msgspec.structs.replace(places[0], places=places)
+    world.routes.models["main", name] = msgspec.structs.replace(
+        places[0], place=f"id-{name}", places=places
+    )
 
 
 def script(*handlers: Handler) -> Handler:

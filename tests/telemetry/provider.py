@@ -65,7 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
         prompt = str(body["messages"][-1]["content"])
         if prompt.startswith("wait"):
             time.sleep(float(prompt.split()[1]))
-        if prompt == "fail":
+        if prompt == "lie":
+            usage = {"prompt_tokens": 18446744073709551615, "completion_tokens": -5}
+            told = {"model": "m\0n", "choices": [], "usage": usage}
+            self._send(200, told)
+        elif prompt == "fail":
             self._send(429, {"error": {"code": "slow_down", "message": "slow down"}})
         elif body.get("stream"):
             self._stream(prompt)

@@ -116,6 +116,16 @@ async def test_what_cannot_be_written_waits_within_a_bound(
     usage.close()
 
 
+async def test_a_row_that_cannot_be_stored_holds_up_no_others(usage: UsageStore) -> None:
+    buffer = RequestBuffer(100)
+    bad = list(row(2))
+    bad[requests.model_requests.columns.keys().index("input_tokens")] = 2**70
+    buffer.add([row(1), tuple(bad), row(3)])
+    assert await buffer.save(usage) == 2
+    assert (buffer.lost, buffer.waiting) == (1, [])
+    assert await numbers(usage) == [3, 1]
+
+
 def test_room_is_granted_at_the_rate_with_bursts() -> None:
     now = [0.0]
     buffer = RequestBuffer(10, clock=lambda: now[0])

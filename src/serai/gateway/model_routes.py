@@ -73,7 +73,7 @@ def connected(route: ModelRoute, links: Sequence[Link]) -> ModelRoute:
     alike = [each for each in places if _speaks_like(each, places[0])]
     if len(alike) == 1:
         return alike[0]
-    return msgspec.structs.replace(alike[0], places=tuple(alike))
+    return msgspec.structs.replace(alike[0], place="", places=tuple(alike))
 
 
 def _place(route: ModelRoute, link: Link, *, alone: bool) -> ModelRoute:

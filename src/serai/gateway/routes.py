@@ -54,10 +54,10 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         strict: one of them is strict.
         rate_limits: of its requests and tokens.
         gateway: the model's extra settings.
-        place: names the connection at which this model is called; the internal id where it has
-            only one.
+        place: names the one of several connections at which this model is called; else the
+            internal id.
         weight: share of the calls that this place gets, beside others of the model.
-        places: where the model can be called, if it has several connections; the first is this.
+        places: a route for each of several connections; the first leads where this does.
         labels: those of the model, as JSON.
         logged: something of its calls' content is kept; follows from its settings.
         blocked: it is disabled, unusable or prohibited; follows from these.

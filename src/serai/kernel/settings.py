@@ -104,6 +104,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     s3_port: int = 0
 
     @property
+    def prices_file(self) -> Path | None:
+        """The operator's price list, where there is one."""
+        path = self.data_dir / "prices.toml"
+        return path if path.exists() else None
+
+    @property
     def otlp_header_fields(self) -> dict[str, str]:
         """``otlp_headers`` by name."""
         return header_fields(self.otlp_headers or "")

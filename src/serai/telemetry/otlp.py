@@ -83,12 +83,21 @@ class SpanExporter:
     async def _send_all(self, session: "aiohttp.ClientSession", attempts: int) -> None:
         while self._waiting:
             batch = [self._waiting[at] for at in range(min(AT_ONCE, len(self._waiting)))]
-            body = await asyncio.to_thread(encode, batch)
-            result, rejected = await self._deliver(session, body, attempts)
+            result, rejected = await self._export(session, batch, attempts)
             for _ in batch:
                 self._waiting.popleft()
             self.numbers[result] += len(batch) - rejected
             self.numbers["rejected"] += rejected
+
+    async def _export(
+        self, session: "aiohttp.ClientSession", batch: Sequence[Finished], attempts: int
+    ) -> tuple[str, int]:
+        try:
+            body = await asyncio.to_thread(encode, batch)
+        except Exception:  # it must not end the task that others wait for
+            log.exception("spans_not_encoded", spans=len(batch))
+            return "failed", 0
+        return await self._deliver(session, body, attempts)
 
     async def _deliver(
         self, session: "aiohttp.ClientSession", body: bytes, attempts: int

@@ -87,11 +87,32 @@ class RequestBuffer:
             return 0
         try:
             await store.write(lambda conn: write_rows(conn, batch))
-        except BaseException:
-            self.waiting = batch + self.waiting
-            self._bound()
+        except (ServiceUnavailable, asyncio.CancelledError):
+            self._put_back(batch)
             raise
+        except Exception:
+            log.exception("model_requests_one_by_one", rows=len(batch))
+            return await self._save_apart(store, batch)
         return len(batch)
+
+    def _put_back(self, rows: list[Row]) -> None:
+        self.waiting = rows + self.waiting
+        self._bound()
+
+    async def _save_apart(self, store: Database, rows: list[Row]) -> int:
+        """One row cannot be stored: it must not keep the others waiting for ever."""
+        saved = 0
+        for at, row in enumerate(rows):
+            try:
+                await store.write(lambda conn, row=row: write_rows(conn, [row]))  # type: ignore[misc]
+            except (ServiceUnavailable, asyncio.CancelledError):
+                self._put_back(rows[at:])
+                raise
+            except Exception:
+                self.lost += 1
+            else:
+                saved += 1
+        return saved
 
     async def run(self, store: Database) -> None:
         """Save each second until cancelled, then once more."""

@@ -2,7 +2,7 @@
 
 Most calls that are not streamed look like that. Such a call is held by an Express instead of a
 ModelExchange, which does the same with far less work. Every check that can refuse is made for each
-call, and the first thing out of the ordinary (a refusal, a slow or streamed or failing answer, a
+call, and the first thing out of the ordinary (a refusal, an answer that fails or never comes, a
 client that leaves) turns the Express into the ModelExchange it stands for, which handles it.
 """
 
@@ -233,7 +233,11 @@ class Express(msgspec.Struct):
         self.unfold().client_ready()
 
     def tick(self, now: float) -> None:
-        self.unfold().tick(now)
+        gateway = self.client.gateway
+        waited = time.time() - self.sent
+        known = gateway.authenticator.cached(self.head.token)
+        if known is not self.principal or waited > gateway.limits.model_response_timeout:
+            self.unfold().tick(now)
 
     def body(self, data: bytes) -> None: ...
 

@@ -9,8 +9,6 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from serai.catalog.provider_api import understands
 from serai.gateway.admission import admit_model
 from serai.gateway.forwarding import DROPPED_ANSWER
@@ -91,13 +89,14 @@ class RoutedExchange(ModelExchange):
         return min(limit, int(given) / 1000)
 
     def _begin_stream(self, plan: Plan) -> None:
-        place = self._place_of_stream(plan)
+        places = self.called.places
+        place = self.gateway.health.choose(places) if places and plan.asks else self._home()
         self._lease(place)
         super()._begin_stream(self.gateway.plans.find(place, self.target.rest))
 
-    def _place_of_stream(self, plan: Plan) -> ModelRoute:
-        places = self.called.places
-        return self.gateway.health.choose(places) if places and plan.asks else self.called
+    def _home(self) -> ModelRoute:
+        """Where what the model's provider keeps is asked for."""
+        return self.called.places[0] if self.called.places else self.called
 
     def _send(self, plan: Plan) -> None:
         self.held = b"".join(self.backlog)
@@ -119,7 +118,7 @@ class RoutedExchange(ModelExchange):
         """The model, and those that may stand in for it."""
         called = self.called
         if not plan.asks:  # what is kept at one provider is not at others
-            yield msgspec.structs.replace(called, places=())
+            yield self._home()
             return
         yield called
         rest = self.target.rest.decode("latin-1")
