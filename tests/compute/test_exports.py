@@ -3,14 +3,17 @@
 import io
 import json
 import re
+import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from client_venv import ROOT, client_venv
 from platform_server import KEY, Server
 
 from .storage_stand_in import Storage
@@ -318,6 +321,42 @@ def test_over_tls(box: Box, storage: Storage) -> None:
     assert answer.status_code == 500
     assert "certificate" in answer.json()["error"]
     assert "/other" not in storage.objects
+
+
+def test_with_the_models_of_the_official_sdk(box: Box, storage: Storage, server: Server) -> None:
+    box.run("echo told > /told")
+    python = client_venv() / "bin/python"
+    program = ROOT / "tests/clients/programs/archive_of_changes.py"
+    place = f"{server.url}/main/sandboxes/{box.name}"
+    done = subprocess.run(
+        [python, program, place, KEY, url("by-sdk")], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"done {len(storage.objects['/by-sdk'])}\n"
+
+
+def test_a_server_that_stops_meanwhile(storage: Storage, tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", SERAI_ON_STOP="suspend")
+    server.data_dir.mkdir()
+    names = f'"store.test" = "127.0.0.1:{storage.port}"'
+    (server.data_dir / "network.toml").write_text(f"[egress.hosts]\n{names}\n")
+    storage.gate.clear()
+    try:
+        with server.start().client_for(KEY) as api:
+            box = make(api, "stopped")
+            assert box.export(url=url("stopped"), **{"async": True}).status_code == 202
+            box.until(lambda found: "size" in found["export"])
+            server.stop()
+            server.start()
+            status = box.until(lambda found: found["export"]["state"] != "running")
+            assert status["export"]["state"] == "failed"
+            assert "stopped" in status["export"]["error"]
+            assert status["state"] == "quiesced"
+            assert box.call("POST", "/archive/resume").json()["state"] == "active"
+            assert box.run("echo back") == "back\n"
+    finally:
+        storage.gate.set()
+        server.stop()
 
 
 def test_several_layers_are_one(box: Box, api: httpx.Client, storage: Storage) -> None:

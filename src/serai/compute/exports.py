@@ -35,7 +35,7 @@ from serai.wire.sandbox_api import (
 )
 
 PLACE = "/archive/export"
-RESULT_MAX = 256 * 1024 * 1024
+RESULT_MAX = 64 * 1024 * 1024
 PLAN_SECONDS = 600.0
 BEAT_SECONDS = 20.0
 PARTS_MAX = 10_000
@@ -127,6 +127,8 @@ class Exports:
             handle, "quiesced", dict[str, Any], None, seconds=options.stop_timeout_seconds + 30.0
         )
         result = await self._planned(handle, plan, options)
+        if result.size < 0:
+            raise ExportFailed("the API in the sandbox has no archive of the size it said")
         authority = plan.network.authority if plan.network else ""
         uploader = Uploader(handle.port_socket, authority)
         await Sending(handle.api_socket, uploader, options, result.size).run()

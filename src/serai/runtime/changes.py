@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 from serai.runtime.walk import FOLDER, walk
 
+LIST_MAX = 64 << 20
+"""Bytes of a list."""
 IN_IMAGE, NEW = b"i", b"n"
 """The first byte: whether the image has something at that path."""
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
@@ -52,6 +54,7 @@ class ChangeList:
     def __init__(self, file: BinaryIO, base: int) -> None:
         self._file = file
         self._base = base
+        self._size = 0
 
     def add(self, prefix: bytes, upper: int, layers: Sequence[str]) -> None:
         """Walk one overlay's changes.
@@ -110,7 +113,11 @@ class ChangeList:
                 self._add(folder, name, found)
 
     def _add(self, folder: _Folder, name: str, old: os.stat_result | None) -> None:
-        self._file.write((NEW if old is None else IN_IMAGE) + folder.below(name) + b"\0")
+        self._size += self._file.write(
+            (NEW if old is None else IN_IMAGE) + folder.below(name) + b"\0"
+        )
+        if self._size > LIST_MAX:
+            raise OSError(f"the names of the changed files take more than {LIST_MAX >> 20} MiB")
 
 
 def in_image(layers: Sequence[int], name: str) -> os.stat_result | None:

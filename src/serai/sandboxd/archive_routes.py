@@ -21,8 +21,8 @@ from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
 from serai.wire.sandbox_api import ExportBegin, ExportPlan, ExportProgress, ExportResult
 
-LIST_MAX = 64 * 1024 * 1024
-"""Bytes of a list of changes."""
+LIST_MAX = 80 * 1024 * 1024
+"""Bytes of a list of changes, of which the platform makes 64 MiB, and of the options before it."""
 
 
 class ArchiveRoutes:
