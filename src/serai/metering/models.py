@@ -1,9 +1,9 @@
 """Usage of models: calls are added up in memory and written in batches.
 
-``add`` is called for every model call and only adds numbers, per resource and second. Every
-0.8 seconds the sums are written in one transaction. A crash loses at most what
-was added since the last write: about one second. While the database cannot be written, what
-waits is kept, by hour once it gets long, so memory stays bounded and usage does not get lost.
+``add`` is called for every model call and only adds numbers, per resource, provider and second.
+Every 0.8 seconds the sums are written in one transaction. A crash loses at most what was added
+since the last write: about one second. While the database cannot be written, what waits is kept,
+by hour once it gets long, so memory stays bounded and usage does not get lost.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class UsageBuffer:
     """Collects model calls and writes them. ``add`` from the event loop's thread only."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
-        self._seconds: dict[tuple[str, str, int], _Second] = {}
+        self._seconds: dict[tuple[str, str, str, int], _Second] = {}
         self._callers: CallerAmounts = {}
         self._saving = asyncio.Lock()
         self.waiting: list[UsageEvent] = []
@@ -100,7 +100,7 @@ class UsageBuffer:
             reason = "no resource or bad time"
             log.error("usage_dropped", request_id=call.request_id, reason=reason)
             return
-        key = call.resource_id, call.credential_id, int(started)
+        key = call.resource_id, call.provider, call.credential_id, int(started)
         second = self._seconds.get(key)
         if second is None:
             second = self._seconds[key] = _Second(call)
@@ -197,13 +197,13 @@ class UsageBuffer:
         suffix = f"{self._run}-{self._batches}"
         return [
             UsageEvent(
-                id=f"{series.resource_id}/{series.dimension}/{start}/{suffix}",
+                id=f"{series.resource_id}/{series.dimension}/{start}/{suffix}-{number}",
                 series=series,
                 start=start,
                 end=start,
                 quantity=amount,
             )
-            for (series, start), amount in amounts.items()
+            for number, ((series, start), amount) in enumerate(amounts.items())
         ]
 
 
