@@ -48,7 +48,7 @@ class Observing:
         self._usage = usage
         self.bill = UsageBuffer()
         self.rows = RequestBuffer(settings.model_request_rate)
-        self.logs = RequestLogs(vault)
+        self.logs = RequestLogs(vault, settings.model_request_retention)
         self.metrics = ModelMetrics()
         self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics)
         self.exporter = (

@@ -71,12 +71,18 @@ class _Content(msgspec.Struct):
 
 
 class RequestLogs:
-    """Writes what is kept, and reads it. ``add`` from the event loop's thread only."""
+    """Writes what is kept, and reads it. ``add`` from the event loop's thread only.
 
-    def __init__(self, vault: Vault) -> None:
+    Args:
+        vault: seals it.
+        most_days: how long the row of a call is kept, without which nobody finds the rest.
+    """
+
+    def __init__(self, vault: Vault, most_days: int) -> None:
         self.lost = 0
         """Calls whose content could not be kept, as too much waited."""
         self._vault = vault
+        self._most_days = most_days
         self._waiting: deque[Kept] = deque()
         self._held = 0
 
@@ -138,7 +144,7 @@ class RequestLogs:
         shape["answer"] = answer_shape(kept.answer, text=text, tools=tools)
         shape["answer"]["bytes"] = kept.answer_length
         sealed = self._sealed(kept, told) if kept.content else None
-        ends_at = moment_ms(kept.number) + kept.days * DAY
+        ends_at = moment_ms(kept.number) + min(kept.days, self._most_days) * DAY
         encoded = msgspec.json.encode(shape).decode()
         return kept.workspace, kept.number, kept.resource_id, ends_at, encoded, sealed
 

@@ -346,4 +346,4 @@ class RoutedExchange(ModelExchange):
         super().closed()
 
     def attempts_made(self) -> int:
-        return self.attempts
+        return self.attempts if self.sent else 0
