@@ -15,8 +15,8 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.ids import token
+from serai.kernel.saving import keep_saving
 from serai.metering.callers import CallerAmounts, ModelCaller, record_callers
 from serai.metering.dimensions import MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, MODEL_REQUESTS
 from serai.metering.events import Series, UsageEvent
@@ -169,20 +169,9 @@ class UsageBuffer:
 
     async def run(self, usage: UsageStore) -> None:
         """Save again and again until cancelled, then once more; cancel and await it at shutdown."""
-        try:
-            while True:
-                await asyncio.sleep(INTERVAL)
-                await self._try_to_save(usage)
-        finally:
-            await self._try_to_save(usage)
-
-    async def _try_to_save(self, usage: UsageStore) -> None:
-        try:
-            await self.save(usage)
-        except ServiceUnavailable as problem:
-            log.warning("usage_waits", events=len(self.waiting), problem=problem.message)
-        except Exception:
-            log.exception("usage_waits", events=len(self.waiting))
+        await keep_saving(
+            "usage_waits", INTERVAL, lambda: self.save(usage), lambda: len(self.waiting)
+        )
 
     def _bounded(self, events: list[UsageEvent]) -> list[UsageEvent]:
         if len(events) <= self._max_waiting:
