@@ -81,9 +81,11 @@ class Observing:
         ]
 
     def changed(self, kind: str, document: Document, gone: bool) -> None:
-        """A document changed; with a model, what was kept of its calls goes."""
+        """A document changed; with a model, what was kept of its calls goes, and its numbers."""
         if gone and kind == MODELS.name:
             self._keeper.model_gone(document.id)
+            self.calls.work()
+            self.metrics.forget(document.workspace, document.name)
 
     def _living(self) -> frozenset[str]:
         with unbounded("models of all workspaces may have calls"):
