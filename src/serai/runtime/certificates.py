@@ -40,7 +40,7 @@ def _read(path: str) -> bytes | None:
         # By its real name, so that a link to one of our descriptors is no more than its text.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         descriptor = os.open(os.path.realpath(path), flags)
-    except FileNotFoundError:
+    except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
