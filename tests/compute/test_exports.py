@@ -354,6 +354,7 @@ def test_a_server_that_stops_meanwhile(storage: Storage, tmp_path: Path) -> None
             assert status["state"] == "quiesced"
             assert box.call("POST", "/archive/resume").json()["state"] == "active"
             assert box.run("echo back") == "back\n"
+            assert api.delete("/v0/sandboxes/stopped").status_code == 200
     finally:
         storage.gate.set()
         server.stop()
