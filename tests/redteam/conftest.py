@@ -7,13 +7,16 @@ import httpx
 import pytest
 
 from platform_server import Server
-from server_fixtures import api, new_server, server
+from server_fixtures import api
+from server_fixtures import new_server as plain_servers
 
 from .attacker import Attacker
 from .probe import Probe
 
-__all__ = ["api", "new_server", "server"]
+__all__ = ["api", "plain_servers"]
 
+DRIVER = {"SERAI_RUNTIME": driver} if (driver := os.environ.get("SERAI_TEST_DRIVER")) else {}
+"""What makes the sandboxes that are attacked: `make test-redteam DRIVER=crun`."""
 LONGEST_SECONDS = 15.0
 """What anybody may wait for an answer during an attack, on a machine that is busy anyway."""
 
@@ -24,6 +27,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "redteam" in item.path.parts:
             item.add_marker(pytest.mark.redteam)
             item.add_marker(pytest.mark.sandbox)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for the tests that do not stop it, with the driver that is to be attacked."""
+    shared = Server(tmp_path_factory.mktemp("serai") / "data", **DRIVER).start()
+    yield shared
+    shared.stop()
+
+
+@pytest.fixture
+def new_server(plain_servers: Callable[..., Server]) -> Callable[..., Server]:
+    """Makes servers of a test's own, with the same driver."""
+    return lambda *name, **environ: plain_servers(*name, **(DRIVER | environ))
 
 
 @pytest.fixture(scope="session")

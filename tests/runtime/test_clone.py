@@ -1,11 +1,13 @@
 """Copies of trees: whatever untrusted code wrote, exactly that, and nothing through links."""
 
+import gzip
 import os
 import stat
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -244,3 +246,73 @@ def test_a_damaged_archive_is_noticed(tmp_path: Path, damage: str) -> None:
     with pytest.raises(BrokenArchive), (tmp_path / "broken").open("rb") as file:
         Unpacker(file, str(tmp_path / "again"), "upper", pool).run()
     os.close(pool)
+
+
+def _record(*parts: Any) -> bytes:
+    body = msgspec.msgpack.encode(parts)
+    return len(body).to_bytes(4, "big") + body
+
+
+LOOK = [stat.S_IFREG | 0o644, os.geteuid(), os.getegid(), 0, 0]
+FOLDER = [stat.S_IFDIR | 0o755, *LOOK[1:]]
+FORGED = {
+    "a path": [("file", b"../../bad", LOOK, 0, {}, 0, [])],
+    "an absolute path": [("file", b"{outside}/bad", LOOK, 0, {}, 0, [])],
+    "a tree's path": [("tree", "../../outside")],
+    "through a link": [
+        ("link", b"way", [stat.S_IFLNK | 0o777, *LOOK[1:]], 0, b"{outside}"),
+        ("file", b"way/bad", LOOK, 0, {}, 0, []),
+    ],
+    "into a link": [
+        ("link", b"way", [stat.S_IFLNK | 0o777, *LOOK[1:]], 0, b"{outside}"),
+        ("file", b"way", LOOK, 0, {}, 0, []),
+    ],
+    "upwards": [("leave", FOLDER, {})] * 4 + [("file", b"bad", LOOK, 0, {}, 0, [])],
+    "after its tree": [("leave", FOLDER, {}), ("tree", "../../outside")],
+    "a folder's path": [("enter", b"../../../outside/bad")],
+    "another's link": [("again", b"way", 7)],
+    "no kind": [("next",)],
+    "no details": [("enter",)],
+    "a number": [("enter", 7)],
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_an_archive_made_by_hand_stays_inside(tmp_path: Path, what: str) -> None:
+    outside = tmp_path / "outside"
+    for name in ("deep/again", "pool", "outside"):
+        (tmp_path / name).mkdir(parents=True)
+    before = outside.stat()
+    records = [_record("serai archive 1"), _record("tree", "root"), *_forged(what, outside)]
+    (tmp_path / "broken").write_bytes(gzip.compress(b"".join([*records, _record("end")])))
+    pool = os.open(tmp_path / "pool", os.O_RDONLY)
+    with pytest.raises(OSError), (tmp_path / "broken").open("rb") as file:
+        Unpacker(file, str(tmp_path / "deep/again"), "upper", pool).run()
+    os.close(pool)
+    assert list(outside.iterdir()) == []
+    assert outside.stat() == before
+    assert sorted(os.listdir(tmp_path)) == ["broken", "deep", "outside", "pool"]
+    assert os.listdir(tmp_path / "deep") == ["again"]
+    assert os.listdir(tmp_path / "deep/again") == ["root"]
+
+
+def _forged(what: str, outside: Path) -> list[bytes]:
+    place = os.fsencode(outside)
+    return [
+        _record(*(p.replace(b"{outside}", place) if isinstance(p, bytes) else p for p in record))
+        for record in FORGED[what]
+    ]
+
+
+def test_a_link_before_the_first_tree_is_not_followed(tmp_path: Path) -> None:
+    for name in ("again", "pool", "outside"):
+        (tmp_path / name).mkdir()
+    look = [stat.S_IFLNK | 0o777, *LOOK[1:]]
+    link = ("link", b"root", look, 0, os.fsencode(tmp_path / "outside"))
+    records = [("serai archive 1",), link, ("tree", "root"), ("leave", FOLDER, {}), ("end",)]
+    (tmp_path / "broken").write_bytes(gzip.compress(b"".join(_record(*each) for each in records)))
+    pool = os.open(tmp_path / "pool", os.O_RDONLY)
+    with pytest.raises(BrokenArchive), (tmp_path / "broken").open("rb") as file:
+        Unpacker(file, str(tmp_path / "again"), "upper", pool).run()
+    os.close(pool)
+    assert list((tmp_path / "outside").iterdir()) == []

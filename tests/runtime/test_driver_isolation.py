@@ -4,9 +4,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import MakePlan
 from sandbox_shell import output, shell
 
+from conftest import MakePlan
 from serai.runtime.port import LEVELS, Runtime
 from serai.runtime.storage import run_directory
 
@@ -61,6 +61,25 @@ async def test_sockets_that_a_sandbox_replaces_are_not_followed(
     assert Path("/etc/passwd").read_bytes() == before
     assert await output(again, "echo here") == "here"
     assert not run.is_symlink()
+
+
+async def test_links_in_place_of_its_directories_lead_nowhere(
+    runtime: Runtime, plan: MakePlan, tmp_path: Path
+) -> None:
+    """Before the next start nothing of the host's is made, changed or given away through them."""
+    outside = tmp_path / "outside"
+    for name in ("user", "lib", "log", "lock", "hosts"):
+        (outside / name).mkdir(parents=True)
+    before = [(path, path.stat().st_uid, path.stat().st_mode) for path in outside.iterdir()]
+    handle = await runtime.create(plan())
+    for name in ("home", "var", "root", "srv", "run"):
+        await shell(handle, f"mv /{name} /{name}.old; ln -s {outside} /{name}")
+    assert await output(handle, "readlink /home") == str(outside)
+    await runtime.stop(handle)
+    again = await runtime.create(plan(id=handle.id))
+    assert await output(again, "echo here") == "here"
+    assert [(path, path.stat().st_uid, path.stat().st_mode) for path in outside.iterdir()] == before
+    assert [path for each in outside.iterdir() for path in each.iterdir()] == []
 
 
 async def test_privileges_are_few_and_stay_few(runtime: Runtime, plan: MakePlan) -> None:

@@ -304,9 +304,18 @@ def _settle(place: Place, birth: Birth) -> None:
 
 
 def enter_workdir(workdir: str) -> None:
-    """Be in the working directory; an image need not hold it."""
+    """Be in the working directory; an image need not hold it.
+
+    Raises:
+        OSError: it cannot be, or is no path of the sandbox's own but a descriptor of ours.
+    """
     os.makedirs(workdir, exist_ok=True)
     os.chdir(workdir)
+    try:
+        os.getcwd()
+    except OSError as error:
+        os.chdir("/")
+        raise OSError(f"the working directory {workdir[:80]!r} leads out of the sandbox") from error
 
 
 def open_standard_streams() -> None:

@@ -1,6 +1,7 @@
 """Certificates that programs in a sandbox shall trust besides those of its image."""
 
 import os
+import stat
 from pathlib import Path
 
 AUTHORITY_FILE = "/usr/local/share/ca-certificates/serai-egress.crt"
@@ -30,12 +31,21 @@ def trust(authority: str, roots: bytes) -> None:
 
 
 def _read(path: str) -> bytes | None:
-    """The file; ``None`` for none. Whatever it became, reading it does not wait."""
+    """The file; ``None`` for none. Whatever it became, reading it does not wait.
+
+    What is read is copied to where all may read it, and the process that reads is not yet confined:
+    a link to ``/proc``, where it finds its own memory map and open files, counts as no file.
+    """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+        # By its real name, so that a link to one of our descriptors is no more than its text.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(os.path.realpath(path), flags)
+    except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_dev == os.stat("/proc").st_dev:
+            return None
         return file.read(_MOST_BYTES)
 
 

@@ -37,6 +37,19 @@ _NAMES_MAX = 60_000
 _encoder, _decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder()
 
 
+_KINDS = frozenset({"tree", "enter", "leave", "again", "link", "special", "file"})
+_DAMAGES = (
+    EOFError,
+    gzip.BadGzipFile,
+    zlib.error,
+    msgspec.DecodeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+)
+
+
 class BrokenArchive(OSError):
     """An archive that was cut off or changed."""
 
@@ -128,6 +141,7 @@ class Unpacker:
         self._top = top
         self._below = below
         self._links = LinkPool(pool)
+        self._depth = -1
         self._target = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def run(self) -> None:
@@ -140,11 +154,20 @@ class Unpacker:
             if self._next() != [MAGIC]:
                 raise BrokenArchive("this is no archive of this version")
             for kind, *details in self._records():
-                getattr(self, f"_on_{kind}")(*details)
-        except (EOFError, gzip.BadGzipFile, zlib.error, msgspec.DecodeError, ValueError) as error:
+                self._take(kind, details)
+        except _DAMAGES as error:
             raise BrokenArchive(f"the archive is damaged: {error}") from error
         finally:
             os.close(self._target)
+
+    def _take(self, kind: str, details: list[Any]) -> None:
+        if kind not in _KINDS:
+            raise ValueError(f"a record of kind {str(kind)[:20]!r}")
+        if kind != "tree" and self._depth < 0:
+            raise ValueError("something is in no tree")
+        if kind not in ("tree", "leave"):
+            _check_name(details[0])
+        getattr(self, f"_on_{kind}")(*details)
 
     def _records(self) -> Iterator[list[Any]]:
         while (record := self._next()) != ["end"]:
@@ -166,6 +189,8 @@ class Unpacker:
         return data
 
     def _on_tree(self, name: str) -> None:
+        _check_name(os.fsencode(name))
+        self._depth = 0
         goal = os.path.join(self._top, name, self._below)
         os.makedirs(goal)
         os.close(self._target)
@@ -174,10 +199,13 @@ class Unpacker:
     def _on_enter(self, name: bytes) -> None:
         os.mkdir(name, 0o700, dir_fd=self._target)
         self._target = move(self._target, os.fsdecode(name))
+        self._depth += 1
 
     def _on_leave(self, look: list[int], noted: dict[str, bytes]) -> None:
         dress(self._target, Look(look), noted)
-        self._target = move(self._target, "..")
+        self._depth -= 1
+        if self._depth >= 0:  # above a tree there is nothing of the archive's
+            self._target = move(self._target, "..")
 
     def _on_again(self, name: bytes, number: int) -> None:
         self._links.again(number, self._target, os.fsdecode(name))
@@ -219,3 +247,13 @@ class Unpacker:
     def _keep(self, number: int, name: bytes) -> None:
         if number:
             self._links.keep(number, self._target, os.fsdecode(name))
+
+
+def _check_name(name: bytes) -> None:
+    """Refuse what is no name in one directory: nothing of an archive lands elsewhere.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        raise ValueError(f"{name[:80]!r} is no name of a file")

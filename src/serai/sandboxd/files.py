@@ -10,6 +10,7 @@ from serai.sandboxd.drafts import TEMPORARY, Draft
 from serai.sandboxd.errors import Unprocessable, reason, refused
 from serai.sandboxd.owners import Owners
 from serai.sandboxd.paths import Location, text
+from serai.sandboxd.reach import is_out_of_reach
 from serai.sandboxd.removal import remove_tree
 from serai.wire.sandbox_files import Directory, File, FileWithContent, Subdirectory
 
@@ -78,7 +79,9 @@ def opened_at_once(path: str, flags: int) -> int:
 
 
 def is_ours(descriptor: int) -> bool:
-    """Whether a file is what ``/proc`` tells about this very process."""
+    """Whether a file is what ``/proc`` tells about this very process, or only to it."""
+    if is_out_of_reach(descriptor):
+        return True
     try:
         name = os.readlink(f"/proc/self/fd/{descriptor}")
     except OSError:

@@ -175,6 +175,7 @@ def _enter(workdir: str) -> None:
         os.makedirs(workdir, exist_ok=True)
     try:
         os.chdir(workdir)
+        os.getcwd()  # fails where only descriptors of this process lead to
     except OSError:
         os.chdir("/")
 

@@ -14,6 +14,7 @@ from serai.kernel.errors import BadRequest
 from serai.sandboxd.errors import Unprocessable, reason
 from serai.sandboxd.expendable import Expend, Expendable
 from serai.sandboxd.handover import SurroundingsState
+from serai.sandboxd.reach import directory_of, open_directory
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PIPE_READ = 64 * 1024
@@ -99,14 +100,13 @@ def spawn(
         Unprocessable: when the system refuses, naming the cause.
         BadRequest: when the command or a variable cannot be passed to a process.
     """
-    if not os.path.isdir(cwd):
-        problem = "is not a directory" if os.path.exists(cwd) else "does not exist"
-        raise Unprocessable(f"failed to start process: working directory '{cwd}' {problem}")
+    place = _directory(cwd)
     ours: list[int] = []
-    theirs: list[int] = []
+    theirs: list[int] = [place]
     try:
         _pipes(stdin, ours, theirs)
-        pid = _start(_words(program, command), cwd, env, theirs, expend)
+        where = directory_of(place, cwd)
+        pid = _start(_words(program, command), where, env, theirs[1:], expend)
     except BaseException:
         for fd in ours:
             os.close(fd)
@@ -117,6 +117,18 @@ def spawn(
     for fd in ours:
         os.set_blocking(fd, False)
     return Child(pid, *ours)
+
+
+def _directory(cwd: str) -> int:
+    try:
+        return open_directory(cwd)
+    except OSError as error:
+        is_none = isinstance(error, NotADirectoryError)
+        problem = "is not a directory" if is_none else reason(error)
+        problem = "does not exist" if isinstance(error, FileNotFoundError) else problem
+        raise Unprocessable(
+            f"failed to start process: working directory '{cwd}' {problem}"
+        ) from error
 
 
 def _words(program: list[str], command: str) -> list[str]:

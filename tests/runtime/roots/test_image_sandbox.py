@@ -207,6 +207,19 @@ async def test_hostile_images_are_refused_with_a_reason(runtime: EmbeddedRuntime
     assert await runtime.leftovers() == []
 
 
+async def test_a_working_directory_that_is_a_descriptor_of_ours(
+    runtime: EmbeddedRuntime, add: Add
+) -> None:
+    """``/proc/self/fd`` of the process that enters it would lead to what no path leads to."""
+    binary = entry("busybox", static_busybox(), mode=0o755)
+    for number in range(3, 14):
+        link = entry("way", type=b"2", linkname=f"/proc/self/fd/{number}")
+        await add(ImageFiles(tar(binary, link), WorkingDir="/way"), f"tests/way:{number}")
+        with pytest.raises(RuntimeProblem, match=r"leads out|exists|No such file"):
+            await runtime.create(plan(f"tests/way:{number}"))
+    assert await runtime.leftovers() == []
+
+
 async def test_what_an_image_lacks_altogether(runtime: EmbeddedRuntime, add: Add) -> None:
     await add(ImageFiles(tar(entry("only", b"a file"))), "tests/empty:1")
     handle = await runtime.create(plan("tests/empty:1"))

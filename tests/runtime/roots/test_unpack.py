@@ -3,6 +3,7 @@
 import os
 import stat
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,57 @@ def test_a_header_cannot_fill_the_memory(tmp_path: Path) -> None:
     info.pax_headers = {"comment": "x" * (unpack.MAX_HEADER + 1)}
     with pytest.raises(ImageProblem, match="header"):
         put(tmp_path, tar((info, b"")))
+
+
+def _long(number: int, size: int = 100_000) -> tuple[tarfile.TarInfo, bytes]:
+    info, data = entry(f"f{number}")
+    info.pax_headers = {"comment": "x" * size}
+    return info, data
+
+
+def test_headers_of_many_members_are_not_kept(tmp_path: Path) -> None:
+    whole = tar(*(_long(number) for number in range(100)))
+    tracemalloc.start()
+    try:
+        put(tmp_path, whole)
+        assert tracemalloc.get_traced_memory()[1] < len(whole) / 2
+    finally:
+        tracemalloc.stop()
+
+
+def _for_all(count: int, size: int) -> bytes:
+    create = tarfile.TarInfo.create_pax_global_header
+    return b"".join(create({f"key-{number}": "x" * size}) for number in range(count))
+
+
+def test_headers_for_all_members_cannot_fill_the_memory(tmp_path: Path) -> None:
+    parts = [_for_all(1, 300_000) + entry(f"f{number}")[0].tobuf() for number in range(4)]
+    with pytest.raises(ImageProblem, match="headers of more than"):
+        put(tmp_path, b"".join(parts) + bytes(1024))
+
+
+def test_headers_within_headers_cannot_fill_the_stack(tmp_path: Path) -> None:
+    with pytest.raises(ImageProblem, match="more than 64 headers"):
+        put(tmp_path, _for_all(1500, 1) + entry("f")[0].tobuf() + bytes(1024))
+
+
+@pytest.mark.parametrize("version", ["0.0", "0.1", "1.0", "old"])
+def test_a_file_of_holes_cannot_fill_the_disk(tmp_path: Path, version: str) -> None:
+    size = 32 << 20
+    body = f"1\n{size}\n0\n".encode().ljust(512, b"\0")
+    info, _ = entry("big", body)
+    if version == "old":
+        info.type = tarfile.GNUTYPE_SPARSE
+    elif version == "1.0":
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+        info.pax_headers |= {"GNU.sparse.name": "big", "GNU.sparse.realsize": str(size)}
+    elif version == "0.1":
+        info.pax_headers = {"GNU.sparse.map": f"{size},0", "GNU.sparse.size": str(size)}
+    else:
+        info.pax_headers = {"GNU.sparse.size": str(size), "GNU.sparse.offset": str(size)}
+        info.pax_headers |= {"GNU.sparse.numbytes": "0"}
+    with pytest.raises(ImageProblem, match="sparse"):
+        put(tmp_path, tar((info, body)))
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

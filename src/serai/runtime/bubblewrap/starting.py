@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime import cgroups, linux, privileges, rootfs, seccomp
+from serai.runtime import cgroups, linux, mounting, privileges, rootfs, seccomp
 from serai.runtime.birth import TIMEOUT_SECONDS, Place
 from serai.runtime.guest import NEXT, PLACE, RUN, threshold
 from serai.runtime.guest.files import join_groups, show_files
@@ -44,13 +44,28 @@ def start(place: Place, birth: Birth, directory: Path) -> Trace:
     if place.root_outside:
         files = _shown(show_files(place, birth, run))
         # Bubblewrap maps one user; what belongs to another one nobody inside could change.
-        rootfs.Owner(setup.uid_base).give(f"{rootfs.ROOT}{_OTHER_HOME}")
+        _give(_OTHER_HOME, setup.uid_base)
     else:
         files = _overlays(setup, birth, directory, run)
     argv = [setup.program, *_separation(birth), *files, *_proc(), "--", *command()]
     with _run(argv, birth, directory, setup.uid_base) as spawned:
         spawned.wait_until_ready(run, birth, 0)
         return trace_of(place, birth, directory, spawned.first_process(), made)
+
+
+def _give(path: str, owner: int | None) -> None:
+    """Make a directory of the sandbox root's, if it has it: its code chooses what is there."""
+    if owner is None:
+        return
+    top = os.open(rootfs.ROOT, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        place = mounting.walk(top, mounting.names_of(path), None)
+    except OSError:
+        return
+    finally:
+        os.close(top)
+    os.chown(f"/proc/self/fd/{place}", owner, owner)
+    os.close(place)
 
 
 def _separation(birth: Birth) -> list[str]:

@@ -119,7 +119,8 @@ class Builder:
 
     def _take(self, upper: Path) -> str:
         for name in PROVIDED:
-            (upper / name).unlink(missing_ok=True)
+            if not (upper / name).parent.is_symlink():
+                (upper / name).unlink(missing_ok=True)
         layer = measure(upper, self._store.owner)
         self._store.add_layer(layer, upper)
         return layer.id

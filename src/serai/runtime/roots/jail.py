@@ -145,6 +145,8 @@ def _enter(job: Job) -> None:
     )
     lower = rootfs.Lower({}, (), job.layers)
     rootfs.build(setup, lower, None, user_xattr=job.uid_base is None)
+    for name in ("run", "etc"):  # an earlier step may have made a link of it
+        rootfs.require_directory(f"{rootfs.ROOT}/{name}")
     user = job.uid_base or 0
     options = f"mode=755,size=4m,uid={user},gid={user}"
     linux.mount("tmpfs", f"{rootfs.ROOT}/run", "tmpfs", 0, options)
@@ -155,10 +157,17 @@ def _enter(job: Job) -> None:
         with open(f"{rootfs.ROOT}{_SHARED}/{name}", "w") as file:
             file.write(text)
     for name in PROVIDED:
-        with open(f"{rootfs.ROOT}/{name}", "a"):
-            pass
+        _make_file(f"{rootfs.ROOT}/{name}")
         linux.bind(f"{rootfs.ROOT}{_SHARED}/{os.path.basename(name)}", f"{rootfs.ROOT}/{name}")
     rootfs.enter()
+
+
+def _make_file(path: str) -> None:
+    """Make sure of a file that is no link, to mount another one on it."""
+    if os.path.islink(path):
+        os.unlink(path)
+    flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(path, flags, 0o644))
 
 
 CERTIFICATES = f"{_SHARED}/ca.pem"

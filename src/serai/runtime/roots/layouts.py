@@ -20,7 +20,7 @@ class Layout:
     """
 
     def __init__(self, folder: Path, shown: str) -> None:
-        self._folder = folder
+        self._folder = folder.resolve()
         self._shown = shown
         if not (folder / "index.json").is_file():
             raise ImageProblem(f"{shown} is no OCI image layout: there is no index.json in it")
@@ -46,6 +46,7 @@ class Layout:
     async def blob(self, descriptor: oci.Descriptor, tell: oci.Tell) -> Path:
         """The blob's file, after its bytes were verified."""
         path = self._path(descriptor.digest)
+        self._require_file(path)
         try:
             found = await asyncio.to_thread(oci.file_digest, path)
         except OSError as error:
@@ -64,7 +65,21 @@ class Layout:
     def _read(self, digest: str) -> bytes:
         return self._small(self._path(digest))
 
+    def _require_file(self, path: Path) -> None:
+        """Refuse what never ends, such as a pipe, and links to files that are not the layout's.
+
+        Raises:
+            ImageProblem: it is one.
+        """
+        end = path.resolve()
+        if end.exists() and not (end.is_file() and end.is_relative_to(self._folder)):
+            raise ImageProblem(
+                f"{self._shown}: {path.name} is no file of the layout; if it is a link to another "
+                "place, copy the layout with `cp -rL`"
+            )
+
     def _small(self, path: Path) -> bytes:
+        self._require_file(path)
         try:
             if path.stat().st_size > oci.MAX_MANIFEST:
                 raise ImageProblem(f"{self._shown}: {path.name} is larger than 4 MiB")

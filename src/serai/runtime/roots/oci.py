@@ -113,6 +113,7 @@ async def assemble(store: Store, blobs: Blobs, version: str, source: str, tell: 
     manifest = decode(data, Manifest, "manifest")
     if len(manifest.layers) > MAX_LAYERS:
         raise ImageProblem(f"{source} has {len(manifest.layers)} layers; at most {MAX_LAYERS}")
+    _check_sizes(manifest, source)
     config = decode(await _small(blobs, manifest.config, tell), _Configuration, "configuration")
     _check_machine(config, source)
     ids = config.rootfs.diff_ids
@@ -205,6 +206,17 @@ def architecture() -> str:
     return _ARCHITECTURES.get(linux.machine(), linux.machine())
 
 
+def _check_sizes(manifest: Manifest, source: str) -> None:
+    """Refuse an image that would fill the disk before anything of it is known to be wrong."""
+    sizes = [each.size for each in (manifest.config, *manifest.layers)]
+    if min(sizes) < 0:
+        raise ImageProblem(f"the manifest of {source} promises a part of {min(sizes)} bytes")
+    if sum(sizes) > MAX_BYTES:
+        raise ImageProblem(
+            f"{source} has {sum(sizes) >> 20} MiB of layers; at most {MAX_BYTES >> 20} MiB"
+        )
+
+
 def _check_machine(config: _Configuration, source: str) -> None:
     if (config.os or "linux", config.architecture or architecture()) != ("linux", architecture()):
         raise ImageProblem(
@@ -239,6 +251,7 @@ async def _bring(
         if not store.has_layer(diff_id.removeprefix("sha256:"))
     }
     downloads = {}
+    left = MAX_BYTES  # of all layers together
     for number, (diff_id, descriptor) in enumerate(missing.items(), 1):
         part = f"layer {number} of {len(missing)}"
         downloads[diff_id] = asyncio.create_task(download(descriptor, _prefixed(tell, part)))
@@ -246,7 +259,7 @@ async def _bring(
         for number, (diff_id, task) in enumerate(downloads.items(), 1):
             path = await task
             tell(f"layer {number} of {len(missing)}: unpacking")
-            await finished(asyncio.to_thread(add_tar, store, path, diff_id))
+            left -= await finished(asyncio.to_thread(add_tar, store, path, diff_id, left))
     finally:
         for task in downloads.values():
             task.cancel()
@@ -268,8 +281,8 @@ def _prefixed(tell: Tell, prefix: str) -> Tell:
     return lambda text: tell(f"{prefix}: {text}")
 
 
-def add_tar(store: Store, path: Path, diff_id: str) -> None:
-    """Unpack a layer's file, compressed or not, into the store.
+def add_tar(store: Store, path: Path, diff_id: str, max_bytes: int = MAX_BYTES) -> int:
+    """Unpack a layer's file, compressed or not, into the store; answers the bytes of its files.
 
     Raises:
         ImageProblem: it is damaged, not acceptable, or the disk is full.
@@ -277,7 +290,7 @@ def add_tar(store: Store, path: Path, diff_id: str) -> None:
     with store.draft() as folder, opened(path) as stream:
         tree = folder / "fs"
         tree.mkdir(mode=0o755)
-        unpacker = Unpacker(tree, store.owner)
+        unpacker = Unpacker(tree, store.owner, max_bytes)
         hashing = Hashing(stream)
         unpacker.run(hashing)
         found = hashing.digest()
@@ -285,6 +298,7 @@ def add_tar(store: Store, path: Path, diff_id: str) -> None:
             raise damaged("a layer", diff_id, found)
         layer = Layer(id=found, size=unpacker.size, entries=unpacker.entries)
         store.add_layer(layer, tree)
+        return unpacker.size
 
 
 class Hashing:

@@ -10,8 +10,9 @@ import errno
 import os
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from serai.runtime import linux
 from serai.runtime.roots.problems import ImageProblem
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 << 30
 MAX_ENTRIES = 4_000_000
 MAX_HEADER = 1 << 20
+MAX_HEADERS = 64
 _OVERFLOW_ID = 65534
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -35,18 +37,55 @@ _LONG_HEADERS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 _PIECE = 1 << 20
+_SPARSE = "the layer has a sparse file, which it must not: a few bytes would fill the disk"
+"""OCI image specification, layer.md: "Sparse files ... SHOULD NOT be used"."""
+
+
+class _Archive(tarfile.TarFile):
+    """Counts the extra headers: those of one member, and those for all, which it keeps."""
+
+    headers = header_bytes = global_bytes = 0
+
+    def members_one_by_one(self) -> Iterator[tarfile.TarInfo]:
+        """All members, none of which is kept: there may be millions, with long headers."""
+        while (member := self.next()) is not None:
+            self.members.clear()  # type: ignore[attr-defined]
+            self.headers = self.header_bytes = 0
+            yield member
+
+    def count_header(self, size: int, *, is_global: bool) -> None:
+        """Refuse headers that would fill the memory, or the stack: each is read within the last.
+
+        Raises:
+            ImageProblem: they do.
+        """
+        self.headers += 1
+        self.header_bytes += size
+        self.global_bytes += size if is_global else 0
+        if max(self.header_bytes, self.global_bytes) > MAX_HEADER:
+            raise ImageProblem(f"the layer has headers of more than {MAX_HEADER} bytes")
+        if self.headers > MAX_HEADERS:
+            raise ImageProblem(f"the layer has more than {MAX_HEADERS} headers for one entry")
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose extra headers cannot fill the memory."""
+    """A member whose extra headers cannot fill the memory, and that is no larger than it looks."""
 
-    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.type in _LONG_HEADERS and self.size > MAX_HEADER:
-            raise tarfile.ReadError(f"a header of {self.size} bytes")
+    def _proc_member(self, tar: _Archive) -> tarfile.TarInfo:
         if self.size < 0:
             raise tarfile.ReadError("a member of negative size")
+        if self.type in _LONG_HEADERS:
+            tar.count_header(self.size, is_global=self.type == tarfile.XGLTYPE)
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise ImageProblem(_SPARSE)
         found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
         return found
+
+    def _proc_gnusparse(self, *_: object) -> NoReturn:
+        """Called before the map of holes is read, which has no end but the archive's."""
+        raise ImageProblem(_SPARSE)
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _proc_gnusparse
 
 
 class Unpacker:
@@ -79,8 +118,8 @@ class Unpacker:
             self._own(self._root, None)
             os.chmod(self._root, 0o755)  # noqa: S103
             # Of a file it only reads in this mode, whatever its types ask for.
-            with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
-                for member in archive:
+            with _Archive.open(fileobj=stream, mode="r|", tarinfo=_Member) as archive:  # type: ignore[call-overload]
+                for member in archive.members_one_by_one():
                     self._take(archive, member)
         except (tarfile.TarError, EOFError, ValueError) as error:
             raise ImageProblem(f"the layer is not a whole tar file: {error}") from error
