@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 TOP = "/blaxel/marks"
 VALUES = {
@@ -28,7 +29,7 @@ def attempt(what, call):
 os.makedirs(f"{TOP}/folder/below")
 for place in (TOP, f"{TOP}/folder", f"{TOP}/file", "/etc", "/usr/bin"):
     if place.endswith("file"):
-        open(place, "w").write("mine")
+        Path(place).write_text("mine")
     for name, value in VALUES.items():
         for space in ("trusted.", "user.", "security."):
             full = f"{space}overlay.{name}"
@@ -40,6 +41,6 @@ os.link(f"{TOP}/file", f"{TOP}/folder/again")
 attempt("link to the host's", lambda: os.link("/usr/bin/env", f"{TOP}/env"))
 for name, target in (("out", "/../../../../proc/1/root"), ("up", "../" * 40 + "etc/shadow")):
     os.symlink(target, f"{TOP}/{name}")
-open(f"{TOP}/setuid", "w").write("#!/bin/sh\nid -u\n")
+Path(f"{TOP}/setuid").write_text("#!/bin/sh\nid -u\n")
 os.chmod(f"{TOP}/setuid", 0o6755)
 print(json.dumps(done))
