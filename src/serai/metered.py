@@ -75,10 +75,11 @@ def model_call(route: ModelRoute, principal: Principal, usage: ModelUsage) -> Mo
 
 def model_calls(calls: Iterable[tuple[ModelRoute, Principal, ModelUsage]]) -> list[ModelCall]:
     """Calls that the gateway made, as usage; those alike of one caller and second as one."""
-    sums: dict[tuple[str, str, int, bool, bool], _Alike] = {}
+    sums: dict[tuple[str, str, str, int, bool, bool], _Alike] = {}
     for route, principal, usage in calls:
         started, caller = usage.started, principal.credential_id
-        key = (route.resource_id, caller, int(started), usage.status < 400, usage.counted)
+        ended = usage.status < 400, usage.counted
+        key = (route.resource_id, route.provider, caller, int(started), *ended)
         alike = sums.get(key)
         if alike is None:
             alike = sums[key] = _Alike(route, caller, usage)
@@ -91,7 +92,7 @@ def model_calls(calls: Iterable[tuple[ModelRoute, Principal, ModelUsage]]) -> li
 
 
 class _Alike:
-    """Calls of one model by one credential, in one second, that ended alike."""
+    """Calls of one model at one provider by one credential, in one second, that ended alike."""
 
     __slots__ = ("caller", "calls", "first", "input", "output", "route")
 

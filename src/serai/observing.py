@@ -48,7 +48,7 @@ class Observing:
         self._usage = usage
         self.bill = UsageBuffer()
         self.rows = RequestBuffer(settings.model_request_rate)
-        self.logs = RequestLogs(vault)
+        self.logs = RequestLogs(vault, settings.model_request_retention)
         self.metrics = ModelMetrics()
         self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics)
         self.exporter = (
@@ -81,9 +81,11 @@ class Observing:
         ]
 
     def changed(self, kind: str, document: Document, gone: bool) -> None:
-        """A document changed; with a model, what was kept of its calls goes."""
+        """A document changed; with a model, what was kept of its calls goes, and its numbers."""
         if gone and kind == MODELS.name:
             self._keeper.model_gone(document.id)
+            self.calls.work()
+            self.metrics.forget(document.workspace, document.name)
 
     def _living(self) -> frozenset[str]:
         with unbounded("models of all workspaces may have calls"):

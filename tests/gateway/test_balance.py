@@ -11,10 +11,12 @@ from serai.gateway.limits import Limits
 from serai.gateway.models.health import LONGEST_COOL_DOWN, MOST_PLACES, Health
 from serai.gateway.models.verdicts import Outcome, Verdict
 from serai.gateway.routes import ModelRoute
+from serai.gateway.usage import ModelUsage
+from serai.metered import model_calls
 
 from .model_calls import ANSWER, ask, body
 from .routed_calls import at_rest, leave, path, provider, refusing, settings, silent, spread
-from .world import Client, World, plain
+from .world import Client, World, plain, principal
 
 DOWN = refusing("503 Service Unavailable")
 FAILED = Outcome(Verdict.AGAIN)
@@ -253,3 +255,17 @@ async def test_how_to_call_each_place_is_worked_out_once(world: World, client: C
     for _ in range(10):
         await ask(client, path("wide"))
     assert plans() == before
+
+
+def test_calls_of_one_second_at_two_providers_are_metered_apart() -> None:
+    usage = ModelUsage(
+        request_id="r", status=200, input_tokens=2, output_tokens=1, total_tokens=3,
+        started=1_777_000_000.25, duration=0.1, streamed=False, counted=True,
+    )  # fmt: skip
+    one, other = (
+        msgspec.structs.replace(place, provider=provider)
+        for place, provider in zip(places(1, 1), ("openai", "groq"), strict=True)
+    )
+    me = principal("main")
+    made = model_calls([(one, me, usage), (other, me, usage), (other, me, usage)])
+    assert [(call.provider, call.calls) for call in made] == [("openai", 1), ("groq", 2)]

@@ -334,7 +334,7 @@ def test_it_never_takes_more_than_it_may(calls: list[tuple[str, int, int]]) -> N
 
 
 def test_the_largest_workspace_gives_way_with_what_it_used_least() -> None:
-    answers = Answers(20_000, lambda: 0.0)
+    answers = Answers(22_000, lambda: 0.0)
     answers.keep("small", b"1", recorded(1_000))
     for number in range(4):
         answers.keep("large", bytes([number]), recorded(3_000))
@@ -343,6 +343,16 @@ def test_the_largest_workspace_gives_way_with_what_it_used_least() -> None:
     kept = [number for number in range(4) if answers.find("large", bytes([number]), 1.0)]
     assert kept == [0, 2, 3]
     assert answers.find("small", b"1", 1.0)
+
+
+def test_a_large_head_counts_like_a_body() -> None:
+    answers = Answers(100_000, lambda: 0.0)
+    head = [(b"x-%d" % number, b"v" * 1000) for number in range(50)]
+    for number in range(10):
+        recording = Recording(Answer(200, head, dict(head), 3, False), 100, streamed=False)
+        recording.add(b"{}")
+        answers.keep("a", bytes([number]), recording)
+    assert sum(answers.find("a", bytes([number]), 1.0) is not None for number in range(10)) == 1
 
 
 def test_fields_of_one_call_are_not_kept() -> None:

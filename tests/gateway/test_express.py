@@ -6,10 +6,10 @@ import re
 
 import httptools
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serai.gateway.familiar import Familiar, of_answer
+from serai.gateway.familiar import CHUNKED, LENGTH, ODD, Familiar, of_answer
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, copy_answer, copy_request
 from serai.gateway.gateway import Gateway
 from serai.gateway.limits import Limits
@@ -83,19 +83,19 @@ def test_a_head_is_read_as_the_parser_and_the_long_way_read_it(lines: list[str])
 
 
 @given(LINES)
+@example(["Transfer-Encoding: chunked"])
+@example(["Content-Length: 7", "content-type: application/json"])
 def test_lines_of_an_answer_pass_as_on_the_long_way(lines: list[str]) -> None:
     familiar = Familiar(of_answer)
     raw = [line.encode("latin-1") for line in lines]
     judged = [familiar[line] for line in raw]
-    if any(mark & 16 for mark, _, _ in judged):
-        return
+    marks = [mark for mark, _, _ in judged if mark]
+    if ODD in marks or len(set(marks)) < len(marks) or {LENGTH, CHUNKED} <= set(marks):
+        return  # such an answer goes the long way as a whole
     parsed = Parsed()
-    httptools.HttpResponseParser(parsed).feed_data(
-        b"\r\n".join(
-            [b"HTTP/1.1 200 OK", *[line for line in raw if line[:15].lower() != b"content-length:"]]
-        )
-        + b"\r\ncontent-length: 0\r\n\r\n"
-    )
+    framed = [] if {LENGTH, CHUNKED} & set(marks) else [b"content-length: 0"]
+    head = b"\r\n".join([b"HTTP/1.1 200 OK", *raw, *framed])
+    httptools.HttpResponseParser(parsed).feed_data(head + b"\r\n\r\n")
     out: list[bytes] = []
     copy_answer(Answer(200, parsed.fields, dict(parsed.fields), 0, False), out)
     passed = [kept for _, kept, _ in judged]
@@ -175,6 +175,21 @@ async def test_what_is_no_plain_answer_goes_the_long_way(
         text = re.sub(rb"[0-9a-f]{12}-[0-9a-f]+", b"ID", answer.body)
         answers.append((answer.status, text, world.usages.pop().counted))
     assert answers[0] == answers[1]
+    assert ways.taken == [False]
+
+
+async def test_an_answer_with_both_lengths_is_refused_on_either_way(
+    world: World, warm: Client, ways: Ways
+) -> None:
+    async def both(request, reader, writer) -> None:
+        fields = "content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
+        head = f"HTTP/1.1 200 OK\r\n{fields}content-length: 5\r\n\r\n"
+        writer.write(head.encode() + b"8\r\ndata: a\n\r\n0\r\n\r\n")
+
+    world.model.handler = both
+    for log_every in (False, True):
+        world.gateway.log_every = log_every
+        assert (await ask(warm)).status == 502
     assert ways.taken == [False]
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import json
 import ssl
+import traceback
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from serai.gateway.limits import Limits
+from serai.kernel.errors import RateLimited
 
 from .model_calls import ANSWER, CHAT, USAGE, ask, body
 from .world import KEY, Client, World, certificate, plain
@@ -23,6 +25,21 @@ def limits() -> Limits:
         model_response_timeout=0.4,
         connect_timeout=0.5,
     )
+
+
+async def test_a_refusal_of_many_calls_keeps_nothing_of_them(world: World, client: Client) -> None:
+    class Spent:
+        active, problem = True, RateLimited("All tokens are spent.")
+
+        def refusal(self, route: object, principal: object) -> RateLimited:
+            return self.problem
+
+    world.gateway.allowance = Spent()
+    depths = set()
+    for _ in range(3):
+        assert (await ask(client)).status == 429
+        depths.add(len(traceback.extract_tb(Spent.problem.__traceback__)))
+    assert len(depths) == 1
 
 
 async def test_answer_passes_and_is_counted(world: World, client: Client) -> None:

@@ -137,6 +137,17 @@ def test_idle_counters_are_forgotten() -> None:
     assert len(rates._counters) < 5000
 
 
+def test_a_sweep_forgets_no_counter_of_the_call_that_made_it() -> None:
+    rates = RateLimits(Clock())
+    others = [limit(requests=1, counter=f"key/{number}") for number in range(4095)]
+    rates.admit(others, ME, 0, None)
+    rates._clock.now += 2 * SECOND
+    both = [limit(requests=1, counter="first", per="hour"), limit(requests=9, counter="second")]
+    rates.admit(both, ME, 0, None)
+    with pytest.raises(RateLimited):
+        rates.admit(both, ME, 0, None)
+
+
 def someone(key: str, user: str = "u1") -> Principal:
     return Principal(
         subject=user, email="", account_id="acc", account_admin=False, workspaces={},
@@ -250,6 +261,21 @@ async def test_uploads_and_other_bodies_count_as_requests(world: World, client: 
     assert [answer.status for answer in sent] == [200, 200, 429]
     listed = await (await world.client()).ask("/main/models/llm/v1/models")
     assert listed.status == 429
+
+
+async def test_a_refused_upload_was_never_sent(world: World, client: Client) -> None:
+    world.model.handler = plain(ANSWER)
+    limited(world, limit(requests=1, per="day"), gateway=ModelGateway(timeout_ms=1000))
+    framing = {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"}
+    answers = []
+    for _ in range(2):
+        client = await world.client()
+        client.send("/main/models/llm/v1/files", method="POST", headers=framing)
+        client.writer.write(b"3\r\nabc\r\n0\r\n\r\n")
+        answers.append(await client.answer())
+    assert [answer.status for answer in answers] == [200, 429]
+    told = ["x-serai-attempts" in answer.headers for answer in answers]
+    assert told == [True, False]
 
 
 def events(used: int) -> bytes:

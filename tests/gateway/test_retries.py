@@ -8,6 +8,7 @@ import pytest
 
 from serai.catalog.provider_api import ProviderApi
 from serai.gateway.limits import Limits
+from serai.gateway.problems import ProviderCredentialsRefused
 
 from .model_calls import ANSWER, ask, body
 from .routed_calls import (
@@ -170,12 +171,29 @@ async def test_a_client_sets_the_deadline_of_its_call(world: World, client: Clie
     assert "x-serai-timeout-ms" not in world.model.requests[0].headers
 
 
-@pytest.mark.parametrize("value", ["0", "1.5", "soon", "-1", "3600001", ""])
+@pytest.mark.parametrize("value", ["0", "1.5", "soon", "-1", "3600001", "", "9" * 5000])
 async def test_a_senseless_deadline_is_refused(world: World, client: Client, value: str) -> None:
     answer = await ask(client, path("llm"), headers={"X-Serai-Timeout-Ms": value})
     assert answer.status == 400
     assert b"x-serai-timeout-ms" in answer.body
     assert not world.model.requests
+
+
+async def test_calls_that_waited_for_one_token_are_told_apart(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = ProviderCredentialsRefused("The token server said no.")
+
+    async def fetch(account: str) -> bytes:
+        raise shared
+
+    monkeypatch.setattr(world.gateway.google_tokens, "fetch", fetch)
+    api = ProviderApi(service_account="{}")
+    marked = await ask(client, add(world, api=api, timeoutMs=500))
+    world.add_model("plain", base(world), api=api)
+    unmarked = await ask(client, path("plain"))
+    assert marked.headers["x-serai-model"] == "tough"
+    assert not [name for name in unmarked.headers if name.startswith("x-serai-")]
 
 
 async def test_nothing_is_tried_again_after_the_first_byte(world: World, client: Client) -> None:

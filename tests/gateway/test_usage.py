@@ -1,10 +1,11 @@
 """Counting and stripping must not depend on where the network cuts a stream."""
 
 import itertools
+import json
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serai.gateway.usage import AnswerMeter, LineMeter, StreamMeter
@@ -195,3 +196,22 @@ def test_a_long_answer_is_counted_by_its_end(text: str, data: st.DataObject) -> 
     assert sum(map(len, meter.parts)) <= 128 * 1024
     meter.end()
     assert meter.tally.input == 3
+
+
+CLAIMS = st.integers(-(10**400), 10**400) | st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(CLAIMS, CLAIMS, CLAIMS)
+@example(10**400, -(10**400), 0)
+def test_whatever_a_provider_claims_can_be_added_up_and_stored(
+    sent: float, received: float, details: float
+) -> None:
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    counts = dict.fromkeys(names, sent) | {"prompt_cache_hit_tokens": details}
+    counts["completion_tokens"] = received
+    meter = AnswerMeter()
+    meter.feed(json.dumps({"usage": counts}).encode())
+    meter.end()
+    tally = meter.tally
+    found = (tally.input, tally.output, tally.total, tally.cached)
+    assert all(isinstance(number, int) and 0 <= number <= 10**15 for number in found)

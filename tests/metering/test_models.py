@@ -123,3 +123,20 @@ async def test_an_absurd_token_count_of_a_provider_is_capped(db):
     buffer.add(call(input_tokens=10**30, total_tokens=10**31))
     await buffer.save(db)
     assert (await db.read(used))[MODEL_INPUT_TOKENS] == 10**9
+
+
+async def test_calls_of_one_model_at_two_providers_are_told_apart(db):
+    buffer = UsageBuffer()
+    for provider in ("openai", "groq", "groq"):
+        buffer.add(call(provider=provider))
+    await buffer.save(db)
+    query = (
+        select(usage_series.c.provider, func.sum(usage_hours.c.quantity))
+        .join(usage_hours, usage_hours.c.series_id == usage_series.c.id)
+        .where(usage_series.c.total.is_(False), usage_series.c.dimension == MODEL_REQUESTS)
+        .group_by(usage_series.c.provider)
+    )
+    assert dict(map(tuple, await db.read(lambda conn: conn.execute(query).all()))) == {
+        "openai": 1,
+        "groq": 2,
+    }

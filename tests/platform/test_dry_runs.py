@@ -1,10 +1,13 @@
 """Dry runs of policies over HTTP, against calls that were made."""
 
+import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+
+from platform_server import Server
 
 from .test_model_policies import call
 from .test_models import add_model, provider
@@ -85,3 +88,20 @@ def test_a_stored_policy_and_one_of_locations(api: httpx.Client, provider: str) 
 def test_a_dry_run_without_sense_is_refused(api, body: dict, status: int, words: str) -> None:
     answer = api.post("/v0/policy-dry-runs", json=window(**body))
     assert (answer.status_code, words in answer.text) == (status, True), answer.text
+
+
+def test_calls_of_who_had_the_workspace_before_are_not_seen(
+    server: Server, api: httpx.Client, provider: str
+) -> None:
+    model = add_model(api, provider)
+    assert call(api, model) == 200
+    tried(api, 1, spec=tokens(total=1), models=[model])
+    former = (
+        "UPDATE model_requests SET account_id = 'former' WHERE model = ?",
+        "UPDATE usage_series SET account_id = 'former' WHERE model = ?",
+    )
+    with sqlite3.connect(server.data_dir / "usage.db") as usage:
+        for statement in former:
+            assert usage.execute(statement, [model]).rowcount > 0
+    found = tried(api, 0, spec=tokens(total=1), models=[model])
+    assert (found["models"], found["unrecordedTokens"]) == ([], 0)

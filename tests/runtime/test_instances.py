@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from serai.doctor import surroundings
+from serai.doctor.findings import Place
 from serai.runtime import instances, processes
 from serai.runtime.instances import Note
 
@@ -56,3 +58,22 @@ def test_a_broken_note_harms_nobody(write: Write) -> None:
     path = next(Path(each.note) for each in instances.orphans() if each.note.endswith("probe.json"))
     path.write_bytes(b"{")
     assert all(not each.note.endswith("probe.json") for each in instances.orphans())
+
+
+def test_the_doctor_tells(write: Write, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "group" / name).mkdir(parents=True)
+    gone = write(groups=(str(tmp_path / "group"),))
+    place = Place(
+        data_dir=tmp_path,
+        scratch=tmp_path,
+        host="127.0.0.1",
+        port=1,
+        runtime="auto",
+        own_mounts=False,
+        is_running=False,
+    )
+    (finding,) = surroundings.orphans(place)
+    assert finding.state == "degraded"
+    assert gone in finding.why
+    assert "data directories that are gone" in finding.why

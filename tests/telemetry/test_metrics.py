@@ -120,6 +120,14 @@ def test_metrics_need_an_admin_and_show_only_their_workspaces(
     assert answer.status_code == 200
 
 
+def test_numbers_go_with_their_model(api: httpx.Client, provider: Provider) -> None:
+    model = provider.model(api)
+    call(api, model)
+    until(lambda: value(scraped(api), "serai_model_requests_total", model=model))
+    assert api.delete(f"/v0/models/{model}").is_success
+    assert f'model="{model}"' not in api.get("/metrics").text
+
+
 def test_members_may_not_read_metrics(server: Server, api: httpx.Client) -> None:
     made = api.post("/v0/service_accounts", json={"name": "scraper", "role": "member"})
     assert made.is_success, made.text

@@ -4,16 +4,20 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from postgres_server import NoPostgres, Postgres, postgres_server
+from serai.kernel.clock import millis, now, rfc3339
 from serai.metering.store import UsageStore
+from serai.metering.times import moment_of
 from serai.store.secrets import Vault
 from serai.telemetry import records, requests
 from serai.telemetry.keeper import RequestKeeper
 from serai.telemetry.logs import HELD_BYTES, Kept, RequestLogs
 from serai.telemetry.records import Wanted, first_number, moment_ms, newest, page, prune
 from serai.telemetry.requests import RequestBuffer, Row
+from serai.wire.telemetry import ModelRequestLog
 
 DAY = 86_400_000
 NOW = 1_790_000_000_000
@@ -155,7 +159,7 @@ def kept(number: int, request: bytes = b"{}", model: str = "m", days: int = 1) -
 
 
 async def test_logs_are_sealed_to_their_call_and_end_with_time_and_model(usage: UsageStore) -> None:
-    logs = RequestLogs(Vault(b"k" * 32))
+    logs = RequestLogs(Vault(b"k" * 32), 3650)
     for number, model in ((1, "m"), (2, "gone"), (3, "m")):
         logs.add(kept(number, model=model, days=number))
     assert await logs.save(usage) == 3
@@ -164,7 +168,7 @@ async def test_logs_are_sealed_to_their_call_and_end_with_time_and_model(usage: 
     assert found is not None
     assert (found.answer, found.redactions) == ('{"a":"[email]"}', {"email": 1})
     assert await usage.read(lambda conn: logs.find(conn, "v", first + 1)) is None
-    other = RequestLogs(Vault(b"l" * 32))
+    other = RequestLogs(Vault(b"l" * 32), 3650)
     with pytest.raises(Exception, match="cannot be decrypted"):
         await usage.read(lambda conn: other.find(conn, "w", first + 1))
 
@@ -185,7 +189,7 @@ async def test_logs_are_sealed_to_their_call_and_end_with_time_and_model(usage: 
 
 
 async def test_what_nobody_can_read_holds_nothing_up(usage: UsageStore) -> None:
-    logs = RequestLogs(Vault(b"k" * 32))
+    logs = RequestLogs(Vault(b"k" * 32), 3650)
     deep = b'{"messages":' * 400 + b"[" * 400 + b"]" * 400 + b"}" * 400
     for number, request in enumerate([deep, b"\xff\x00", b"{broken", b"", b'"text"'], 1):
         logs.add(kept(number, request))
@@ -197,8 +201,28 @@ async def test_what_nobody_can_read_holds_nothing_up(usage: UsageStore) -> None:
 
 
 def test_logs_that_wait_are_bounded_in_bytes() -> None:
-    logs = RequestLogs(Vault(b"k" * 32))
+    logs = RequestLogs(Vault(b"k" * 32), 3650)
     half = b"x" * (HELD_BYTES // 2)
     for number in range(4):
         logs.add(kept(number, half))
     assert logs.lost == 3
+
+
+async def test_a_log_lasts_no_longer_than_the_row_of_its_call(usage: UsageStore) -> None:
+    moment = millis(now())
+    number = first_number(moment)
+    logs = RequestLogs(Vault(b"k" * 32), 30)
+    logs.add(msgspec.structs.replace(kept(1, days=365), number=number))
+    await logs.save(usage)
+
+    async def found() -> ModelRequestLog | None:
+        return await usage.read(lambda conn: logs.find(conn, "w", number))
+
+    kept_log = await found()
+    assert kept_log is not None
+    assert kept_log.ends_at == rfc3339(moment_of(moment + 30 * DAY))
+    await RequestKeeper(usage, lambda: frozenset({"m"}), 30).tidy()
+    assert await found() is not None
+    await asyncio.sleep(0.01)
+    await RequestKeeper(usage, lambda: frozenset({"m"}), 0).tidy()
+    assert await found() is None

@@ -67,7 +67,7 @@ def admit_model(gateway: "Gateway", principal: Principal, route: ModelRoute) -> 
     if allowance is not None and allowance.active:
         spent = allowance.refusal(route, principal)
         if spent is not None:
-            raise spent
+            raise spent.with_traceback(None)  # raised for many calls, whose frames it would keep
     if route.blocked:
         raise refusal(route)
     if route.token_policies and not route.strict:

@@ -12,7 +12,7 @@ from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.catalog.placement import Attached, Placement, PolicyProhibits
 from serai.gateway.models.dry_run import MadeCall, Verdict, dry_run
 from serai.gateway.models.token_policies import policy_of
-from serai.identity.caller import caller_of
+from serai.identity.caller import Caller, caller_of
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import BadRequest
 from serai.metering.dimensions import MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS
@@ -35,8 +35,12 @@ UNSTORED = "spec"
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Whose calls, and from when to when, in milliseconds since 1970."""
+    """Whose calls, and from when to when, in milliseconds since 1970.
 
+    The name of the account's workspace may have been another account's before.
+    """
+
+    account_id: str
     workspace: str
     start: int
     end: int
@@ -55,10 +59,10 @@ def dry_run_operations(
     )
     async def create_dry_run(request: AnyRequest) -> Response[bytes]:
         """What a policy would have refused"""
-        workspace = caller_of(request).workspace
+        caller = caller_of(request)
         wanted = await decode_body(request, PolicyDryRunRequest)
-        window = _window(wanted, workspace)
-        policy = await _policy(context, placement, wanted, workspace)
+        window = _window(wanted, caller)
+        policy = await _policy(context, placement, wanted, caller.workspace)
         answer = await usage.read_in_thread(
             lambda conn: _answer(conn, policy, window, placement, now())
         )
@@ -67,10 +71,11 @@ def dry_run_operations(
     return [create_dry_run]
 
 
-def _window(wanted: PolicyDryRunRequest, workspace: str) -> Window:
+def _window(wanted: PolicyDryRunRequest, caller: Caller) -> Window:
     given = {"startTime": [wanted.start_time], "endTime": [wanted.end_time]}
     start, end = parse_window(given, now())
-    return Window(workspace, start, end, tuple(wanted.models or ()))
+    models = tuple(wanted.models or ())
+    return Window(caller.principal.account_id, caller.workspace, start, end, models)
 
 
 async def _policy(
@@ -165,6 +170,7 @@ def _made(conn: Connection, window: Window) -> Iterator[MadeCall]:
     c = model_requests.c
     wanted = [
         c.workspace == window.workspace,
+        c.account_id == window.account_id,
         c.number >= window.start * 1000 << 10,
         c.number < window.end * 1000 << 10,
         (c.status < 400) | (c.origin != "platform"),
@@ -194,6 +200,7 @@ def _unrecorded(conn: Connection, window: Window, tokens: int, moment: datetime)
     series, events = usage_series.c, usage_events.c
     wanted = [
         series.workspace == window.workspace,
+        series.account_id == window.account_id,
         series.dimension.in_([MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS]),
         series.total.is_(False),
         events.start >= window.start,

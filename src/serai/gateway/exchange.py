@@ -10,7 +10,7 @@ from serai.gateway.access import log_answer
 from serai.gateway.admission import demand_workload
 from serai.gateway.credentials import Credential, present
 from serai.gateway.error_pages import page, wants_page
-from serai.gateway.forwarding import DROPPED_ANSWER, copy_answer, status_start, valid_request_id
+from serai.gateway.forwarding import DROPPED_ANSWER, copy_answer, interim_head, valid_request_id
 from serai.gateway.problems import GatewayBug, UpstreamBroken
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
@@ -276,11 +276,7 @@ class Exchange:
     def interim(self, status: int, headers: Headers) -> None:
         if status == 100 or not self.request.http11:
             return  # we answered Expect ourselves
-        lines = [status_start(status)]
-        for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(b"\r\n")
-        self.client.write(b"".join(lines))
+        self.client.write(interim_head(status, headers))
 
     def answered(self, answer: Answer) -> None:
         self.deadline = 0.0
@@ -331,9 +327,7 @@ class Exchange:
         self.upstream = None
         if self.chunked_out:
             self.out.append(b"0\r\n\r\n")
-        if self.out:
-            self.client.write(b"".join(self.out))
-            self.out = []
+        Exchange.flush(self)
         self._leave()
         self.client.answered()
 
@@ -370,9 +364,8 @@ class Exchange:
             self.cut(problem)
             return
         self.status = problem.status
-        if problem.status == 400:
-            self.request.keep_alive = False  # who sends such requests may also mean to smuggle
-        if not self.request.complete and self.request.expects:
+        unasked = not self.request.complete and self.request.expects
+        if unasked or problem.status == 400:  # who sends such requests may also mean to smuggle
             self.request.keep_alive = False
         self._leave()
         seen = self.shows_pages() and wants_page(self.request)
@@ -395,7 +388,7 @@ class Exchange:
             upstream.close()
         if self.task is not None:
             task, self.task = self.task, None
-            if not task.done() and task is not asyncio.current_task():
+            if task is not asyncio.current_task():
                 task.cancel()
         if self.status >= 400 or self.gateway.log_every:
             log_answer(self.request, self.target.kind, self.status, self.started, self.request_id)

@@ -96,6 +96,12 @@ def status_start(status: int) -> bytes:
     return _STATUS.get(status) or status_line(status)
 
 
+def interim_head(status: int, headers: Headers) -> bytes:
+    """A whole answer that only announces another one."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in headers)
+    return status_start(status) + fields + b"\r\n"
+
+
 def valid_request_id(value: bytes) -> bool:
     """Whether a client's ``x-request-id`` may be kept: short and of harmless characters."""
     return _REQUEST_ID.fullmatch(value) is not None

@@ -17,14 +17,14 @@ from serai.gateway.drive_mounts import DriveMountExchange, is_about_drives
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange, UnverifiedExchange
+from serai.gateway.lasting import LastingProtocol
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.express import Express, begin
 from serai.gateway.models.relay import Relay
 from serai.gateway.models.ways import way_of
 from serai.gateway.preview_hosts import HostedPreviewExchange
 from serai.gateway.previews import PreviewExchange
-from serai.gateway.problems import RequestTimeout, render
-from serai.gateway.reading import ReadingProtocol
+from serai.gateway.problems import render
 from serai.gateway.request import Current, Nobody, Request
 from serai.gateway.sandboxes import SandboxExchange
 from serai.gateway.targets import Target
@@ -41,14 +41,14 @@ _EXCHANGES: dict[bytes, type[Exchange]] = {
 _BODY_HIGH_WATER = 64 * 1024
 
 
-class GatewayProtocol(ReadingProtocol):
+class GatewayProtocol(LastingProtocol):
     """One client connection; ``gateway`` is set by the subclass that ``gateway_protocol`` makes.
 
     Works over any stream transport; after ``start_tls`` call ``connection_made`` of a fresh one
     with the new transport.
     """
 
-    __slots__ = ("_drain", "_pumping")
+    __slots__ = ("_pumping",)
 
     def __init__(
         self,
@@ -59,7 +59,6 @@ class GatewayProtocol(ReadingProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._pumping = False
-        self._drain: asyncio.Future[None] | None = None
 
     # -- the connection
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -72,8 +71,7 @@ class GatewayProtocol(ReadingProtocol):
         self.gateway.unwatch(self)
         waiting, self._active = self._active, None
         self._queue.clear()
-        if self._drain is not None and not self._drain.done():
-            self._drain.set_result(None)
+        self._drain_ends()
         tunnel, self._tunnel = self._tunnel, None
         if tunnel is not None:
             tunnel.connection_lost(exc)
@@ -369,37 +367,7 @@ class GatewayProtocol(ReadingProtocol):
         else:
             self._queue.append(request)
 
-    # -- time and shutdown
-    def tick(self, now: float) -> None:
-        """Enforce the timeouts of this connection."""
-        if self._stalled and now - self._stalled > self.gateway.limits.send_timeout:
-            self.transport.abort()
-            return
-        if self.transport.is_closing():
-            self._stalled = self._stalled or now
-            return
-        if self._tunnel is not None or self._active is not None:
-            if self._active is not None and self._active.sink is not None:
-                self._active.sink.tick(now)
-            return
-        limits = self.gateway.limits
-        waited = now - self._mark
-        incoming = self._incoming
-        if incoming is not None and not incoming.complete:
-            dropped = incoming.sink.dropped if isinstance(incoming.sink, Nobody) else 0
-            if waited > limits.discard_timeout or dropped > limits.discard_bytes:
-                self.transport.close()
-        elif self._fields is self._head and not self._fresh:
-            if waited > limits.header_timeout:
-                self._refuse(
-                    RequestTimeout(
-                        f"The request's headers were not complete after"
-                        f" {limits.header_timeout:g} s."
-                    )
-                )
-        elif waited > (limits.header_timeout if self._fresh else limits.keep_alive):
-            self.transport.close()
-
+    # -- being watched
     def model_called(self) -> Target | None:
         """The model that is called through this connection right now."""
         sink = None if self._active is None else self._active.sink
@@ -408,34 +376,6 @@ class GatewayProtocol(ReadingProtocol):
         if isinstance(sink, Express):
             return sink.head.target
         return sink.target if isinstance(sink, ModelExchange) else None
-
-    def shutdown(self) -> None:
-        """Close when idle; else finish the current request first.
-
-        A task in the server's task set stands for the request, so that the server's drain
-        deadline, which cancels tasks, ends streams and tunnels too.
-        """
-        request = self._active
-        if request is None:
-            self.transport.close()
-            return
-        request.keep_alive = False
-        self._last = True
-        self._rests = False
-        if isinstance(request.sink, AsgiSink):
-            request.sink.cycle.keep_alive = False
-            return
-        self._drain = self.loop.create_future()
-        task = self.loop.create_task(self._drained(self._drain))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
-
-    async def _drained(self, gone: asyncio.Future[None]) -> None:
-        try:
-            await gone
-        except asyncio.CancelledError:
-            self.transport.close()
-            raise
 
 
 def gateway_protocol(gateway: Gateway) -> type[asyncio.Protocol]:

@@ -1,9 +1,9 @@
 """Usage of models: calls are added up in memory and written in batches.
 
-``add`` is called for every model call and only adds numbers, per resource and second. Every
-0.8 seconds the sums are written in one transaction. A crash loses at most what
-was added since the last write: about one second. While the database cannot be written, what
-waits is kept, by hour once it gets long, so memory stays bounded and usage does not get lost.
+``add`` is called for every model call and only adds numbers, per resource, provider and second.
+Every 0.8 seconds the sums are written in one transaction. A crash loses at most what was added
+since the last write: about one second. While the database cannot be written, what waits is kept,
+by hour once it gets long, so memory stays bounded and usage does not get lost.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.ids import token
+from serai.kernel.saving import keep_saving
 from serai.metering.callers import CallerAmounts, ModelCaller, record_callers
 from serai.metering.dimensions import MODEL_INPUT_TOKENS, MODEL_OUTPUT_TOKENS, MODEL_REQUESTS
 from serai.metering.events import Series, UsageEvent
@@ -84,7 +84,7 @@ class UsageBuffer:
     """Collects model calls and writes them. ``add`` from the event loop's thread only."""
 
     def __init__(self, max_waiting: int = MAX_WAITING) -> None:
-        self._seconds: dict[tuple[str, str, int], _Second] = {}
+        self._seconds: dict[tuple[str, str, str, int], _Second] = {}
         self._callers: CallerAmounts = {}
         self._saving = asyncio.Lock()
         self.waiting: list[UsageEvent] = []
@@ -100,7 +100,7 @@ class UsageBuffer:
             reason = "no resource or bad time"
             log.error("usage_dropped", request_id=call.request_id, reason=reason)
             return
-        key = call.resource_id, call.credential_id, int(started)
+        key = call.resource_id, call.provider, call.credential_id, int(started)
         second = self._seconds.get(key)
         if second is None:
             second = self._seconds[key] = _Second(call)
@@ -169,20 +169,9 @@ class UsageBuffer:
 
     async def run(self, usage: UsageStore) -> None:
         """Save again and again until cancelled, then once more; cancel and await it at shutdown."""
-        try:
-            while True:
-                await asyncio.sleep(INTERVAL)
-                await self._try_to_save(usage)
-        finally:
-            await self._try_to_save(usage)
-
-    async def _try_to_save(self, usage: UsageStore) -> None:
-        try:
-            await self.save(usage)
-        except ServiceUnavailable as problem:
-            log.warning("usage_waits", events=len(self.waiting), problem=problem.message)
-        except Exception:
-            log.exception("usage_waits", events=len(self.waiting))
+        await keep_saving(
+            "usage_waits", INTERVAL, lambda: self.save(usage), lambda: len(self.waiting)
+        )
 
     def _bounded(self, events: list[UsageEvent]) -> list[UsageEvent]:
         if len(events) <= self._max_waiting:
@@ -197,13 +186,13 @@ class UsageBuffer:
         suffix = f"{self._run}-{self._batches}"
         return [
             UsageEvent(
-                id=f"{series.resource_id}/{series.dimension}/{start}/{suffix}",
+                id=f"{series.resource_id}/{series.dimension}/{start}/{suffix}-{number}",
                 series=series,
                 start=start,
                 end=start,
                 quantity=amount,
             )
-            for (series, start), amount in amounts.items()
+            for number, ((series, start), amount) in enumerate(amounts.items())
         ]
 
 

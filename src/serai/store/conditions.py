@@ -9,15 +9,11 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Table
-from sqlalchemy.sql import operators
 from sqlalchemy.sql.dml import Delete, Insert, Update
 from sqlalchemy.sql.elements import (
-    BinaryExpression,
     BindParameter,
-    BooleanClauseList,
     ClauseElement,
     ColumnClause,
-    Grouping,
     ReleaseSavepointClause,
     RollbackToSavepointClause,
     SavepointClause,
@@ -29,17 +25,15 @@ from sqlalchemy.sql.selectable import (
     CompoundSelect,
     FromGrouping,
     Join,
-    ScalarSelect,
     Select,
     SelectBase,
-    SelectStatementGrouping,
     Subquery,
     TableValuedAlias,
 )
 
+from serai.store.equalities import Condition, Either, Equality, equalities
 from serai.store.tenancy import GLOBAL, OWNED, Owned, Owner
 
-EQUAL = frozenset({operators.eq, operators.in_op})
 SAVEPOINTS = (SavepointClause, RollbackToSavepointClause, ReleaseSavepointClause)
 
 
@@ -139,7 +133,7 @@ def _written(owned: Owned, statement: Any) -> tuple[Value, ...]:
 def _of_change(statement: Any) -> Plan:
     places = _places([statement.table])
     conditions = statement._where_criteria
-    values = [*_bound(places, [*_equalities(conditions)], [])]
+    values = [*_bound(places, [*equalities(conditions)], [])]
     given = (statement._values or {}).values() if isinstance(statement, Update) else ()
     inside = [*conditions, *given, *statement._returning]
     _refuse_others(statement.table, inside)
@@ -170,7 +164,7 @@ def _of_select(statement: Any, outer: list[Place]) -> list[Group]:
     own = [place for place in _places(froms) if id(place.source) not in inherited]
     places = [*own, *outer]
     conditions = [*statement._where_criteria]
-    pairs = [*_equalities(conditions), *(pair for one in froms for pair in _of_joins(one))]
+    pairs = [*equalities(conditions), *(pair for one in froms for pair in _of_joins(one))]
     values = [*_bound(own, pairs, outer)]
     for one in froms:
         values += _in_from(one, places)
@@ -263,7 +257,7 @@ def _owned(table: Any) -> Owned | None:
     return OWNED[name]
 
 
-def _bound(places: list[Place], conditions: list["Condition"], outer: list[Place]) -> list[Group]:
+def _bound(places: list[Place], conditions: list[Condition], outer: list[Place]) -> list[Group]:
     """The values to check: of each group one has to be in reach. One group for each place.
 
     Raises:
@@ -282,7 +276,7 @@ def _bound(places: list[Place], conditions: list["Condition"], outer: list[Place
 
 
 def _learn(
-    places: list[Place], conditions: list["Condition"], known: dict[int, Place], found: list[Group]
+    places: list[Place], conditions: list[Condition], known: dict[int, Place], found: list[Group]
 ) -> bool:
     """Take what the conditions say about the places; whether that is more than was known."""
     before = [place.state for place in places]
@@ -299,8 +293,8 @@ def _learn(
     return before != [place.state for place in places]
 
 
-def _take(place: Place, pair: "Equality", known: dict[int, Place]) -> None:
-    if not pair.is_about(place):
+def _take(place: Place, pair: Equality, known: dict[int, Place]) -> None:
+    if not pair.is_about(place.source):
         return
     owner, links = place.owned.owners.get(pair.column.key), place.owned.links
     if isinstance(pair.other, BindParameter):
@@ -317,7 +311,7 @@ def _take(place: Place, pair: "Equality", known: dict[int, Place]) -> None:
 
 
 def _take_either(
-    place: Place, condition: "Either", known: dict[int, Place], found: list[Group]
+    place: Place, condition: Either, known: dict[int, Place], found: list[Group]
 ) -> None:
     """Conditions of which one must hold bound a place when each of them does."""
     groups: list[Group] = []
@@ -341,67 +335,6 @@ def _is_query_in_reach(other: Any, known: dict[int, Place]) -> bool:
     return isinstance(table, Subquery | CTE) and bool(_of_select(table.element, []))
 
 
-class Equality(msgspec.Struct, frozen=True):
-    """A condition that must hold: a column is one value, or one of some.
-
-    ``blank`` is text that is appended to the column; ``right`` are the tables that the condition
-    is about, when it is one of an outer join.
-    """
-
-    column: Any
-    other: Any
-    blank: BindParameter[Any] | None = None
-    right: frozenset[int] | None = None
-
-    def is_about(self, place: Place) -> bool:
-        """Whether it speaks of the rows of a place."""
-        here = id(place.source)
-        return id(self.column.table) == here and (self.right is None or here in self.right)
-
-
-class Either(msgspec.Struct, frozen=True):
-    """Conditions of which one must hold; each branch is those that must hold together."""
-
-    branches: list[list[Equality]]
-
-
-Condition = Equality | Either
-
-
-def _equalities(
-    conditions: Iterable[Any], right: frozenset[int] | None = None
-) -> Iterator[Condition]:
-    for condition in conditions:
-        if isinstance(condition, Grouping):
-            yield from _equalities([condition.element], right)
-        elif isinstance(condition, BooleanClauseList) and condition.operator is operators.and_:
-            yield from _equalities(condition.clauses, right)
-        elif isinstance(condition, BooleanClauseList):
-            branches = [[*_equalities([one], right)] for one in condition.clauses]
-            yield Either([[one for one in b if isinstance(one, Equality)] for b in branches])
-        elif isinstance(condition, BinaryExpression) and condition.operator in EQUAL:
-            one, other = _bare(condition.left), _bare(condition.right)
-            yield from _equality(one, other, right)
-            if condition.operator is operators.eq:
-                yield from _equality(other, one, right)
-
-
-def _equality(one: Any, other: Any, right: frozenset[int] | None) -> Iterator[Equality]:
-    blank = None
-    if isinstance(one, BinaryExpression) and one.operator is operators.concat_op:
-        one, blank = one.left, one.right
-        if not isinstance(blank, BindParameter):
-            return
-    if isinstance(one, ColumnClause) and one.table is not None:
-        yield Equality(one, other, blank, right)
-
-
-def _bare(element: Any) -> Any:
-    while isinstance(element, Grouping | ScalarSelect | SelectStatementGrouping):
-        element = element.element
-    return element
-
-
 def _of_joins(source: Any) -> Iterator[Condition]:
     if isinstance(source, FromGrouping):
         yield from _of_joins(source.element)
@@ -411,4 +344,4 @@ def _of_joins(source: Any) -> Iterator[Condition]:
     yield from _of_joins(source.right)
     if not source.full:
         inside = frozenset(map(id, _tables(source.right))) if source.isouter else None
-        yield from _equalities([source.onclause], inside)
+        yield from equalities([source.onclause], inside)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from serai.telemetry.metrics import Distribution, Key, LoopLag, ModelMetrics, ModelSeries
+from serai.telemetry.metrics import Distribution, LoopLag, ModelMetrics, ModelSeries
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -225,8 +225,3 @@ def _gauges(reading: Reading) -> Iterator["Metric"]:
 
 def _add(family: Any, labels: tuple[str, ...], numbers: Distribution) -> None:
     family.add_metric(labels, buckets=numbers.buckets(), sum_value=numbers.total)
-
-
-def key_of(workspace: str, model: str, provider: str, operation: str) -> Key:
-    """The key of a series."""
-    return workspace, model, provider, operation

@@ -12,6 +12,7 @@ from serai.kernel.errors import ServiceUnavailable
 from serai.metering.times import DAY
 from serai.store.database import Database
 from serai.store.reach import unbounded
+from serai.store.tables.requests import model_request_logs, model_requests
 from serai.telemetry.records import (
     PRUNED_AT_ONCE,
     first_number,
@@ -55,12 +56,14 @@ class RequestKeeper:
         """Delete everything whose time is over, and the content of models that are gone."""
         moment = millis(now())
         oldest = first_number(moment - self._days * DAY)
-        while await self._usage.write(partial(prune, before=oldest)) >= PRUNED_AT_ONCE:
-            pass
+        for table in (model_requests, model_request_logs):  # a log lasts no longer than its row
+            forget = partial(prune, before=oldest, table=table)
+            while await self._usage.write(forget) >= PRUNED_AT_ONCE:
+                pass
         await self._usage.write(partial(prune_logs, now_ms=moment))
         # in this order: whoever is logged by now was there before, so it is living or gone
         logged = await self._usage.read(logged_models)
-        if gone := logged - self._living():
+        if logged and (gone := logged - self._living()):
             await self._usage.write(partial(forget_logs, models=gone))
 
     def model_gone(self, resource_id: str) -> None:

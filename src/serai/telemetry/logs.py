@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, select
 
 from serai.kernel.clock import rfc3339
-from serai.kernel.errors import ServiceUnavailable
+from serai.kernel.saving import keep_saving
 from serai.metering.times import DAY, moment_of
 from serai.store.database import Database
 from serai.store.dialect import upsert_many
@@ -71,12 +71,18 @@ class _Content(msgspec.Struct):
 
 
 class RequestLogs:
-    """Writes what is kept, and reads it. ``add`` from the event loop's thread only."""
+    """Writes what is kept, and reads it. ``add`` from the event loop's thread only.
 
-    def __init__(self, vault: Vault) -> None:
+    Args:
+        vault: seals it.
+        most_days: how long the row of a call is kept, without which nobody finds the rest.
+    """
+
+    def __init__(self, vault: Vault, most_days: int) -> None:
         self.lost = 0
         """Calls whose content could not be kept, as too much waited."""
         self._vault = vault
+        self._most_days = most_days
         self._waiting: deque[Kept] = deque()
         self._held = 0
 
@@ -107,28 +113,18 @@ class RequestLogs:
 
     async def run(self, store: Database) -> None:
         """Save each second until cancelled, then once more."""
-        try:
-            while True:
-                await asyncio.sleep(INTERVAL)
-                await self._try_to_save(store)
-        finally:
-            await self._try_to_save(store)
-
-    async def _try_to_save(self, store: Database) -> None:
-        try:
-            await self.save(store)
-        except ServiceUnavailable as problem:
-            log.warning("request_logs_wait", calls=len(self._waiting), problem=problem.message)
-        except Exception:
-            log.exception("request_logs_wait", calls=len(self._waiting))
+        await keep_saving(
+            "request_logs_wait", INTERVAL, lambda: self.save(store), lambda: len(self._waiting)
+        )
 
     def _rows(self, batch: list[Kept]) -> list[tuple[Any, ...]]:
         rows = []
         for kept in batch:
             try:
                 rows.append(self._row(kept))
-            except RecursionError:
-                self.lost += 1  # nested deeper than anybody's messages; it must not hold up others
+            except Exception as problem:  # such as nesting deeper than anybody's messages
+                log.warning("request_log_not_made", problem=type(problem).__name__)
+                self.lost += 1  # it must not hold up others
         return rows
 
     def _row(self, kept: Kept) -> tuple[Any, ...]:
@@ -138,7 +134,7 @@ class RequestLogs:
         shape["answer"] = answer_shape(kept.answer, text=text, tools=tools)
         shape["answer"]["bytes"] = kept.answer_length
         sealed = self._sealed(kept, told) if kept.content else None
-        ends_at = moment_ms(kept.number) + kept.days * DAY
+        ends_at = moment_ms(kept.number) + min(kept.days, self._most_days) * DAY
         encoded = msgspec.json.encode(shape).decode()
         return kept.workspace, kept.number, kept.resource_id, ends_at, encoded, sealed
 

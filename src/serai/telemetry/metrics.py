@@ -115,6 +115,11 @@ class ModelMetrics:
             found = self.series.setdefault(key, ModelSeries())
         return found
 
+    def forget(self, workspace: str, model: str) -> None:
+        """A model was deleted; its name, and its workspace's, may be somebody else's tomorrow."""
+        for key in [key for key in self.series if key[:2] == (workspace, model)]:
+            del self.series[key]
+
     def seen(self, workspaces: Iterable[str] | None) -> Iterator[tuple[Key, ModelSeries]]:
         """Series of these workspaces; all of them for ``None``."""
         chosen = None if workspaces is None else frozenset(workspaces)

@@ -76,26 +76,11 @@ def request_operations(
         items = [msgspec.json.encode(shown(row, prices)) for row in rows]
         return json_response(join_page(items, cursor, total))
 
-    async def find(caller: Caller, request_id: str) -> Row[Any]:
-        wanted = Wanted(
-            account_id=caller.principal.account_id,
-            workspace=caller.workspace,
-            exact={"request_id": request_id},
-        )
-        found = await usage.read(lambda conn: newest(conn, wanted))
-        if found is None:
-            raise NotFound(
-                f"No model call with the request id {request_id[:80]!r} is kept in this workspace:"
-                " a call shows about a second after it ended, and for the days of"
-                " model_request_retention."
-            )
-        return found
-
     @get(f"{PATH}/{{request_id:str}}", **labelled("GetModelRequest", ModelRequest))
     async def get_model_request(request: AnyRequest, request_id: str) -> Response[bytes]:
         """The newest model call with this request id"""
         caller = caller_of(request)
-        row = await find(caller, request_id)
+        row = await _find(usage, caller, request_id)
         prices = await prices_of(caller.principal.account_id)
         return json_response(msgspec.json.encode(shown(row, prices)))
 
@@ -105,7 +90,7 @@ def request_operations(
         caller = caller_of(request)
         if not caller.is_admin:
             raise Forbidden("What was kept of model calls needs the admin role in this workspace.")
-        row = await find(caller, request_id)
+        row = await _find(usage, caller, request_id)
         kept = await usage.read(lambda conn: logs.find(conn, caller.workspace, row.number))
         if kept is None:
             raise NotFound(
@@ -116,6 +101,22 @@ def request_operations(
         return json_response(msgspec.json.encode(shown_log))
 
     return [list_model_requests, get_model_request, get_model_request_log]
+
+
+async def _find(usage: Database, caller: Caller, request_id: str) -> Row[Any]:
+    wanted = Wanted(
+        account_id=caller.principal.account_id,
+        workspace=caller.workspace,
+        exact={"request_id": request_id},
+    )
+    found = await usage.read(lambda conn: newest(conn, wanted))
+    if found is None:
+        raise NotFound(
+            f"No model call with the request id {request_id[:80]!r} is kept in this workspace:"
+            " a call shows about a second after it ended, and for the days of"
+            " model_request_retention."
+        )
+    return found
 
 
 def _without_status(params: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Table, delete, func, select
 
 from serai.store.reach import unbounded
 from serai.store.tables.requests import model_request_logs, model_requests
@@ -86,31 +86,36 @@ def newest(conn: Connection, wanted: Wanted) -> Row[Any] | None:
     return conn.execute(query.order_by(_c.number.desc()).limit(1)).first()
 
 
-def prune(conn: Connection, before: int) -> int:
+def prune(conn: Connection, before: int, table: Table = model_requests) -> int:
     """Delete calls with a number below ``before``, of every workspace, so many at once.
+
+    Args:
+        conn: of the usage store.
+        before: numbers stay from here on.
+        table: the calls themselves, or what is kept of their contents.
 
     Returns how many were deleted; less than ``PRUNED_AT_ONCE`` when none is left.
     """
-    left = PRUNED_AT_ONCE
+    left, c = PRUNED_AT_ONCE, table.c
     with unbounded("rows of all workspaces grow old alike"):
-        for workspace in _workspaces(conn):
-            old = (_c.workspace == workspace, _c.number < before)
+        for workspace in _workspaces(conn, table):
+            old = (c.workspace == workspace, c.number < before)
             # the newest of those that go now; a DELETE with a LIMIT is not in every SQLite
             edge = conn.execute(
-                select(_c.number).where(*old).order_by(_c.number).offset(left - 1).limit(1)
+                select(c.number).where(*old).order_by(c.number).offset(left - 1).limit(1)
             ).scalar()
-            chosen = old if edge is None else (old[0], _c.number <= edge)
-            left -= conn.execute(delete(model_requests).where(*chosen)).rowcount
+            chosen = old if edge is None else (old[0], c.number <= edge)
+            left -= conn.execute(delete(table).where(*chosen)).rowcount
             if left <= 0:
                 break
     return PRUNED_AT_ONCE - left
 
 
-def _workspaces(conn: Connection) -> Iterator[str]:
+def _workspaces(conn: Connection, table: Table) -> Iterator[str]:
     """Every workspace with rows, found by jumping over them in the index."""
     last = ""
     while True:
-        query = select(func.min(_c.workspace)).where(_c.workspace > last)
+        query = select(func.min(table.c.workspace)).where(table.c.workspace > last)
         found = conn.execute(query).scalar()
         if found is None:
             return

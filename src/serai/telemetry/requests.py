@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.kernel.errors import ServiceUnavailable
+from serai.kernel.saving import keep_saving
 from serai.store.database import Database
 from serai.store.dialect import upsert_many
 from serai.store.tables.requests import model_requests
@@ -116,20 +117,9 @@ class RequestBuffer:
 
     async def run(self, store: Database) -> None:
         """Save each second until cancelled, then once more."""
-        try:
-            while True:
-                await asyncio.sleep(INTERVAL)
-                await self._try_to_save(store)
-        finally:
-            await self._try_to_save(store)
-
-    async def _try_to_save(self, store: Database) -> None:
-        try:
-            await self.save(store)
-        except ServiceUnavailable as problem:
-            log.warning("model_requests_wait", rows=len(self.waiting), problem=problem.message)
-        except Exception:
-            log.exception("model_requests_wait", rows=len(self.waiting))
+        await keep_saving(
+            "model_requests_wait", INTERVAL, lambda: self.save(store), lambda: len(self.waiting)
+        )
 
 
 def write_rows(conn: Connection, rows: Sequence[Row]) -> None:

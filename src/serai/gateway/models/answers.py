@@ -19,6 +19,8 @@ from serai.gateway.upstream import Answer, Headers
 
 PIECE_BYTES = 96
 """What a piece of an answer costs besides its bytes."""
+_FIELD_BYTES = 256
+"""The same of a field of its head."""
 _NOISE = frozenset(
     {
         b"accept-encoding",
@@ -143,6 +145,12 @@ class Recording:
             self.size += len(data)
         return self.size <= self.most
 
+    def cost(self) -> int:
+        """Bytes that it takes in memory."""
+        fields = self.answer.headers
+        head = sum(len(name) + len(value) for name, value in fields) + _FIELD_BYTES * len(fields)
+        return head + self.size + PIECE_BYTES * (len(self.pieces) + 8)
+
     def failed(self) -> bool:
         """Whether the provider tells of an error in what looks like an answer."""
         body = b"".join(self.pieces)
@@ -191,7 +199,7 @@ class Answers:
 
     def keep(self, workspace: str, key: bytes, recording: Recording) -> None:
         """Keep an answer, in place of an earlier one; older ones give way."""
-        size = recording.size + PIECE_BYTES * (len(recording.pieces) + 8)
+        size = recording.cost()
         self.drop(workspace, key)
         if size > self._limit:
             return

@@ -7,6 +7,9 @@ import msgspec
 
 Number = int | float | None
 
+MOST = 10**15
+"""What a provider claims beyond is not believed, and could not be stored."""
+
 
 class Tally:
     """Token counts seen so far; what was not seen stands in the class, which makes one cheap."""
@@ -28,9 +31,9 @@ class Tally:
             return
         self.counted = True
         if received is not None:
-            self.input = received if received.__class__ is int else _whole(received)
+            self.input = _whole(received)
         if sent is not None:
-            self.output = sent if sent.__class__ is int else _whole(sent)
+            self.output = _whole(sent)
         self.total = _whole(total) if total else self.input + self.output
 
 
@@ -40,7 +43,9 @@ def model_named(found: Any) -> str:
 
 
 def _whole(number: int | float) -> int:
-    return number if isinstance(number, int) else int(min(number, 1e15))
+    if number.__class__ is int and 0 <= number <= MOST:
+        return number
+    return int(max(0, min(number, MOST)))
 
 
 class Details(msgspec.Struct):

@@ -196,7 +196,10 @@ class RateLimits:
         self._counters = {
             key: counter
             for key, counter in self._counters.items()
-            if counter.held or counter.requests.used(now) or counter.tokens.used(now)
+            if counter.seen == now  # a call that is being let in has it already
+            or counter.held
+            or counter.requests.used(now)
+            or counter.tokens.used(now)
         }
         self._sweep_at = max(_SWEEP, 2 * len(self._counters))
 

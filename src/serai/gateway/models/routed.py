@@ -6,6 +6,7 @@ is like any other.
 """
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_FIELD = b"x-serai-timeout-ms"
 _LONGEST_TIMEOUT_MS = 3_600_000
+_MILLISECONDS = re.compile(rb"[0-9]{1,9}")
 _SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 
 
@@ -81,7 +83,7 @@ class RoutedExchange(ModelExchange):
         limit = self.gateway.limits.model_response_timeout
         if given is None:
             return limit
-        if not given.isdigit() or not 1 <= int(given) <= _LONGEST_TIMEOUT_MS:
+        if not _MILLISECONDS.fullmatch(given) or not 1 <= int(given) <= _LONGEST_TIMEOUT_MS:
             raise BadRequest(
                 "The header x-serai-timeout-ms must be a whole number of milliseconds from 1 to"
                 f" {_LONGEST_TIMEOUT_MS}."
@@ -90,6 +92,8 @@ class RoutedExchange(ModelExchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         places = self.called.places
+        if self.called.rate_limits:
+            self.granted = self._limit(self.called, b"")
         place = self.gateway.health.choose(places) if places and plan.asks else self._home()
         self._lease(place)
         super()._begin_stream(self.gateway.plans.find(place, self.target.rest))
@@ -234,8 +238,18 @@ class RoutedExchange(ModelExchange):
             if self._goes_on(FINAL if known else of_problem(problem)):
                 return
             if self.attempts:
-                problem.headers.update(self._marks())
+                self._fail_marked(problem)
+                return
         super().fail(problem)
+
+    def _fail_marked(self, problem: SeraiError) -> None:
+        """Tell who failed; calls that waited for one token may have the problem in common."""
+        headers = problem.headers
+        problem.headers = headers | self._marks()
+        try:
+            super().fail(problem)
+        finally:
+            problem.headers = headers
 
     def cut(self, problem: SeraiError) -> None:
         if self.lease is not None:
@@ -332,4 +346,4 @@ class RoutedExchange(ModelExchange):
         super().closed()
 
     def attempts_made(self) -> int:
-        return self.attempts
+        return self.attempts if self.sent else 0
