@@ -30,7 +30,7 @@ def make(top: Path, *paths: str) -> Path:
 def listed(upper: Path, *layers: Path, prefix: bytes = b"") -> list[str]:
     file = io.BytesIO()
     descriptor = os.open(upper, os.O_RDONLY)
-    ChangeList(file, 0).add(prefix, descriptor, [str(layer) for layer in layers])
+    ChangeList(file, 0, "user").add(prefix, descriptor, [str(layer) for layer in layers])
     os.close(descriptor)
     return sorted(record.decode() for record in file.getvalue().split(b"\0")[:-1])
 
@@ -51,6 +51,8 @@ def test_a_directory_that_hides_the_images(tmp_path: Path) -> None:
     upper = make(tmp_path / "upper", "a/deep/mine", "b/")
     os.setxattr(upper / "a", OPAQUE, b"y")
     assert set(listed(upper, image)) == {"ia/kept", "ia/deep", "ia/deep/x", "na/deep/mine"}
+    os.removexattr(upper / "a", OPAQUE)
+    assert listed(upper, image) == ["na/deep/mine"]
 
 
 def test_layers_of_an_image_hide_each_other(tmp_path: Path) -> None:

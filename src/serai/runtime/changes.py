@@ -19,8 +19,6 @@ LIST_MAX = 64 << 20
 """Bytes of a list."""
 IN_IMAGE, NEW = b"i", b"n"
 """The first byte: whether the image has something at that path."""
-_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-_REDIRECT = ("trusted.overlay.redirect", "user.overlay.redirect")
 _NOT_THERE = (FileNotFoundError, NotADirectoryError, PermissionError)
 
 
@@ -49,11 +47,14 @@ class ChangeList:
         file: where records go.
         base: first host uid of the range of users of sandboxes: files that the image has as
             the host's may be seen as the sandbox's.
+        marks: namespace of the attributes that the overlays go by, ``trusted`` or ``user``;
+            a program inside may set those of the other, which mean nothing.
     """
 
-    def __init__(self, file: BinaryIO, base: int) -> None:
+    def __init__(self, file: BinaryIO, base: int, marks: str) -> None:
         self._file = file
         self._base = base
+        self._marks = marks
         self._size = 0
 
     def add(self, prefix: bytes, upper: int, layers: Sequence[str]) -> None:
@@ -67,7 +68,7 @@ class ChangeList:
         Raises:
             OSError: something cannot be read.
         """
-        folders = [_Folder(prefix, list(_opened(layers)), hides=_has(upper, _OPAQUE))]
+        folders = [_Folder(prefix, list(_opened(layers)), hides=self._marked(upper, "opaque"))]
         try:
             self._list_image(folders[0])
             for step in walk(upper):
@@ -85,7 +86,7 @@ class ChangeList:
     def _entered(
         self, parent: _Folder, name: str, descriptor: int, found: os.stat_result
     ) -> _Folder:
-        if _has(descriptor, _REDIRECT):
+        if self._marked(descriptor, "redirect"):
             raise OSError(
                 "a directory was renamed by reference, which cannot be followed: turn overlay's"
                 " redirect_dir off on the host"
@@ -93,8 +94,8 @@ class ChangeList:
         old = in_image(parent.layers, name)
         if old is None or not self._looks_like(found, old):
             self._add(parent, name, old)
-        hides = parent.hides or _has(descriptor, _OPAQUE)
-        return _Folder(parent.below(name), list(_descend(parent.layers, name)), hides=hides)
+        hides = parent.hides or self._marked(descriptor, "opaque")
+        return _Folder(parent.below(name), list(self._descend(parent.layers, name)), hides=hides)
 
     def _looks_like(self, found: os.stat_result, old: os.stat_result) -> bool:
         """Whether a directory is only there because of what is below it."""
@@ -111,6 +112,26 @@ class ChangeList:
             found = in_image(folder.layers, name)
             if found is not None:
                 self._add(folder, name, found)
+
+    def _descend(self, layers: Sequence[int], name: str) -> Iterator[int]:
+        """The layers of a directory within one, as far down as they are seen."""
+        for layer in layers:
+            try:
+                found = os.stat(name, dir_fd=layer, follow_symlinks=False)
+                if not stat.S_ISDIR(found.st_mode):
+                    return
+                below = os.open(name, FOLDER, dir_fd=layer)
+            except _NOT_THERE:
+                continue
+            yield below
+            if self._marked(below, "opaque"):
+                return
+
+    def _marked(self, descriptor: int, what: str) -> bool:
+        try:
+            return os.getxattr(descriptor, f"{self._marks}.overlay.{what}") != b"n"
+        except OSError:
+            return False
 
     def _add(self, folder: _Folder, name: str, old: os.stat_result | None) -> None:
         self._size += self._file.write(
@@ -138,26 +159,3 @@ def _opened(layers: Sequence[str]) -> Iterator[int]:
     for layer in layers:
         with contextlib.suppress(*_NOT_THERE):
             yield os.open(layer, FOLDER)
-
-
-def _descend(layers: Sequence[int], name: str) -> Iterator[int]:
-    """The layers of a directory within one, as far down as they are seen."""
-    for layer in layers:
-        try:
-            found = os.stat(name, dir_fd=layer, follow_symlinks=False)
-            if not stat.S_ISDIR(found.st_mode):
-                return
-            below = os.open(name, FOLDER, dir_fd=layer)
-        except _NOT_THERE:
-            continue
-        yield below
-        if _has(below, _OPAQUE):
-            return
-
-
-def _has(descriptor: int, names: Sequence[str]) -> bool:
-    for name in names:
-        with contextlib.suppress(OSError):
-            if os.getxattr(descriptor, name) != b"n":
-                return True
-    return False

@@ -28,7 +28,8 @@ def list_changes(place: Place, errand: Errand) -> str:
     with traces.locked(source), open(details["target"], "xb") as file:
         trace = traces.read_trace(source)
         with motionless(trace):
-            changes = ChangeList(file, place.setup.uid_base or 0)
+            marks = "trusted" if place.root_outside else "user"
+            changes = ChangeList(file, place.setup.uid_base or 0, marks)
             for folder in (source, *map(Path, saved)):
                 for name in sorted(os.listdir(folder / LAYERS)):
                     upper = os.open(folder / LAYERS / name / UPPER, FOLDER)
