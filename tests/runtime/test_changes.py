@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from serai.runtime.changes import ChangeList
+from serai.runtime.engine.runtime import EngineFiles
+from serai.runtime.port import RuntimeProblem
 
 OPAQUE = "user.overlay.opaque"
 
@@ -76,3 +78,10 @@ def test_a_directory_renamed_by_reference_is_refused(tmp_path: Path) -> None:
     os.setxattr(upper / "moved", "user.overlay.redirect", b"/usr")
     with pytest.raises(OSError, match="redirect_dir"):
         listed(upper, make(tmp_path / "image"))
+
+
+async def test_container_engines_do_not_tell() -> None:
+    async def destroy(sandbox_id: str, handle: None) -> None: ...
+
+    with pytest.raises(RuntimeProblem, match="docker cannot be saved"):
+        await EngineFiles("docker", destroy).check_changes("abcdefghijkl")
