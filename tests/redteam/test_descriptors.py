@@ -1,5 +1,7 @@
 """Links to descriptors of the API: ``/proc/self/fd`` means the API's own to whoever asks it."""
 
+import os
+
 import pytest
 
 from .attacker import Attacker
@@ -24,7 +26,8 @@ def test_no_directory_of_the_api_is_worked_in(evil: Attacker) -> None:
                     | {"waitForCompletion": True, "timeout": 20},
                 )
                 assert seen.json()["stdout"] == "", place
-    assert evil.run("cat /proc/self/oom_score_adj")["stdout"] == "500\n"
+    if not os.environ.get("SERAI_TEST_DRIVER"):  # with others, programs may change theirs
+        assert evil.run("cat /proc/self/oom_score_adj")["stdout"] == "500\n"
     assert evil.is_well()
 
 

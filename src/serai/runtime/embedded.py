@@ -71,7 +71,7 @@ class EmbeddedRuntime:
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.files: Files = SavedFiles(
-            self._storage, self._send, self._turn, self._stop, self.library.pins
+            self._storage, self._send, self._turn, self._stop, self.library
         )
 
     @property
@@ -117,6 +117,7 @@ class EmbeddedRuntime:
                 await channel.close()
         if self._setup is not None:
             await asyncio.to_thread(instances.forget, self._storage.key, self._setup.hierarchies)
+            self._storage.leave()
 
     def images(self) -> list[str]:
         """The image references this host can provide, some after building them first."""

@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
 _NEWEST = 469
 """The last system call that this table was checked against (Linux 6.18); newer ones do not exist
 for a sandbox, and programs fall back on older ones."""
-_MISSING = {"io_setup": (206, 0)}
+MISSING = {"io_setup": (206, 0)}
 """Old asynchronous I/O: its requests are counted for the whole machine, so that one sandbox could
 use up what databases elsewhere need. Programs do without."""
 _UNSHARE, _CLONE, _CLONE3 = (272, 97), (56, 220), (435, 435)
@@ -171,7 +171,7 @@ def instructions(machine: str) -> list[Instruction]:
     if machine == "x86_64":
         code += [(_JUMP_ABOVE, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
     code += [(_JUMP_ABOVE, 0, 1, _NEWEST + 1), _fail(errno.ENOSYS)]
-    for absent in (_CLONE3, *_MISSING.values()):
+    for absent in (_CLONE3, *MISSING.values()):
         code += _only(absent[column], [_fail(errno.ENOSYS)])
     code += _refused_bits(_CLONE[column], NAMESPACES_OF_CLONE)
     code += _refused_bits(_UNSHARE[column], NAMESPACES)

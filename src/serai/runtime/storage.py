@@ -59,6 +59,12 @@ class Storage:
             )
         return folder
 
+    def leave(self) -> None:
+        """Leave nothing outside of the data directory, unless sandboxes go on that need it."""
+        if self._sockets.parent != self.root:
+            with contextlib.suppress(OSError):
+                self._sockets.rmdir()
+
     def directory(self, sandbox_id: str) -> Path:
         """The directory of one sandbox; those from before there was a pool stay where they are."""
         plain = self.sandboxes / sandbox_id

@@ -193,6 +193,8 @@ def _settle(config: Config, roots: bytes) -> None:
     kept = sum(1 << number for number in privileges.KEPT_CAPABILITIES.values())
     # Nobody started from here gets the other one: it is not in the bounding set.
     linux.set_capabilities(kept, 1 << linux.CAP_SYS_ADMIN if config.by_line else 0)
+    with suppress(OSError):  # not where there is only one user
+        privileges.set_apart()
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
 
 

@@ -6,6 +6,7 @@ capabilities, system call filter, hidden parts of ``/proc``, limits.
 
 import errno
 import resource
+from collections.abc import Mapping
 from typing import Any
 
 from serai.runtime import linux, privileges, rootfs, seccomp
@@ -144,7 +145,7 @@ def filter_of(machine: str) -> Json:
         "architectures": [_ARCHITECTURES[machine]],
         "syscalls": [
             _refuse(refused, errno.EPERM),
-            _refuse(["clone3"], errno.ENOSYS),
+            _refuse(["clone3", *_existing(seccomp.MISSING, machine)], errno.ENOSYS),
             *_any_bit("clone", seccomp.NAMESPACES_OF_CLONE),
             *_any_bit("unshare", seccomp.NAMESPACES),
             *_families(),
@@ -165,6 +166,12 @@ def filter_of(machine: str) -> Json:
             ),
         ],
     }
+
+
+def _existing(calls: Mapping[str, tuple[int | None, ...]], machine: str) -> list[str]:
+    """Those of the calls that this architecture has."""
+    column = list(_ARCHITECTURES).index(machine)
+    return [name for name, numbers in calls.items() if numbers[column] is not None]
 
 
 def _refuse(
