@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from serai.gateway.limits import Limits
 
 from .world import Client, World
+
+# How long one example takes says more about the machine than about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], uvloop.Loop]]:
