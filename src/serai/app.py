@@ -256,7 +256,7 @@ class Platform:
             on_sandbox_activity=self.sandboxing.used,
             connect=self.connect,
             find_sandbox=self.sandboxing.find,
-            drives=self.sandboxing.drive_mounts,
+            in_place=self.sandboxing.in_place,
             successor=self.sandboxing.successor,
             allowance=self.allowance,
             limits=Limits(model_cache_bytes=self.settings.model_cache_mb << 20),

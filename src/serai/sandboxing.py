@@ -10,6 +10,8 @@ from sqlalchemy import Connection
 from serai.compute.controller import SandboxController
 from serai.compute.disks import SandboxDisks
 from serai.compute.drive_mounts import DriveMounts
+from serai.compute.exports import Exports
+from serai.compute.in_place import InPlace
 from serai.compute.networks import SandboxNetworks
 from serai.compute.operations import sandbox_operations
 from serai.compute.parts import SandboxParts
@@ -112,7 +114,8 @@ class Sandboxing:
             SandboxDisks(settings.sandbox_disk_mb, volume_content(settings.data_dir)),
         )
         self.controller.imaging.resolve = resolve_for_sandbox
-        self.drive_mounts = DriveMounts(self.controller)
+        self._exports = Exports(self.controller)
+        self.in_place = InPlace(DriveMounts(self.controller), self._exports)
         self._reconciler = Reconciler(self.controller)
         self._standby = Standby(self.controller, settings.standby_seconds)
         places = PreviewPlaces(settings.preview_addresses, self._network.domains)
@@ -166,6 +169,7 @@ class Sandboxing:
 
     async def stop_parts(self) -> None:
         """Begin nothing more that uses sandboxes."""
+        await self._exports.stop()
         await self._parts.stop()
 
     async def stop(self) -> None:

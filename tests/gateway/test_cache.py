@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serai.gateway.limits import Limits
-from serai.gateway.models.answers import Answers, Recording, directives_of, key_of
+from serai.gateway.models.answers import MOST_PIECES, Answers, Recording, directives_of, key_of
 from serai.gateway.models.rate_limits import RateLimit
 from serai.gateway.models.token_policies import TokenPolicy
 from serai.gateway.upstream import Answer
@@ -353,6 +353,11 @@ def test_a_large_head_counts_like_a_body() -> None:
         recording.add(b"{}")
         answers.keep("a", bytes([number]), recording)
     assert sum(answers.find("a", bytes([number]), 1.0) is not None for number in range(10)) == 1
+
+
+def test_an_answer_in_endless_pieces_is_given_up() -> None:
+    recording = Recording(HEAD, 1 << 30, streamed=True)
+    assert sum(recording.add(b"ab") for _ in range(MOST_PIECES + 5)) == MOST_PIECES
 
 
 def test_fields_of_one_call_are_not_kept() -> None:

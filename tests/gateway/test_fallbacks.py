@@ -264,3 +264,15 @@ async def test_a_connection_that_never_comes_is_given_up(world: World, client: C
         answer = await ask(client, url)
     assert (answer.status, answer.headers["x-serai-attempts"]) == (200, "2")
     assert len(second.requests) == 1
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:99999", "ftp://a", ""])
+async def test_a_fallback_whose_address_is_none_is_passed_over(
+    world: World, client: Client, url: str
+) -> None:
+    world.add_model("lost", url)
+    assert (await ask(client, path("lost"))).status == 503
+    called, _ = await two(world, fallbacks=["lost", "second"])
+    answer = await ask(await world.client(), called)
+    assert (answer.status, answer.headers["x-serai-model"]) == (200, "second")
+    await at_rest(world)

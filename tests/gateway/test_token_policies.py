@@ -126,6 +126,17 @@ async def test_strict_policies_need_to_know_the_most_tokens(world: World, client
         (b"/v1/chat/completions", {"max_tokens": 5, "max_completion_tokens": 9}, 9),
         (b"/v1/responses", {"max_output_tokens": 7}, 7),
         (b"/v1beta/models/x:generateContent", {"generationConfig": {"maxOutputTokens": 4}}, 4),
+        (
+            b"/x:generateContent",
+            {"generationConfig": {"maxOutputTokens": 4, "candidateCount": 3}},
+            12,
+        ),
+        (b"/v1/completions", {"prompt": "a", "max_tokens": 5, "best_of": 4}, 20),
+        (
+            b"/v1/chat/completions",
+            {"messages": [], "max_tokens": 5, "generationConfig": {"maxOutputTokens": 1}},
+            5,
+        ),
         (b"/v1/embeddings", {"input": "x"}, 0),
     ],
 )
@@ -134,7 +145,17 @@ def test_the_most_that_a_call_may_use(rest: bytes, fields: dict, output: int) ->
     assert most_tokens("r", rest, content) == Reservation("r", len(content), output)
 
 
-@pytest.mark.parametrize("fields", [{}, {"max_tokens": "5"}, {"max_tokens": 1.5}, {"n": 2}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"max_tokens": "5"},
+        {"max_tokens": 1.5},
+        {"n": 2},
+        {"messages": [], "generationConfig": {"maxOutputTokens": 1}},
+        {"contents": [], "max_tokens": 1},
+    ],
+)
 def test_a_limit_that_is_none_is_named(fields: dict) -> None:
     with pytest.raises(BadRequest, match="max_tokens"):
         most_tokens("r", b"/v1/chat/completions", json.dumps(fields).encode())

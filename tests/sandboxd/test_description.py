@@ -18,6 +18,8 @@ NAME = re.compile(r"{\w+}")
 UNSAID = {(method, "/") for method in ("GET", "POST", "PUT", "DELETE", "PATCH")}
 UNSAID |= {(method, "/filesystem/tree") for method in ("GET", "PUT", "DELETE")} | {("GET", "/mcp")}
 UNSAID |= {("GET", "/standby"), ("GET", "/archive/processes")}  # the platform's own questions
+UNSAID |= {("GET", f"/archive/{call}") for call in ("quiesced", "content")}
+UNSAID |= {("POST", f"/archive/{call}") for call in ("begin", "plan", "beat", "finish")}
 
 
 @cache

@@ -102,11 +102,13 @@ def test_a_sandbox_that_nothing_can_replace_says_so(box: Sandbox) -> None:
         assert health["upgradeCount"] == count
 
 
-def test_archives_are_refused(sandbox: Sandbox) -> None:
+def test_archives_are_made_by_the_platform(sandbox: Sandbox) -> None:
     assert sandbox.call("GET", "/archive/status").json == {"state": "active"}
     assert sandbox.call("POST", "/archive/resume").json == {"state": "active"}
     answer = sandbox.call("POST", "/archive/export", {"dryRun": True})
-    assert (answer.status, "snapshot" in answer.json["error"]) == (500, True)
+    assert (answer.status, "platform" in answer.json["error"]) == (500, True)
+    assert sandbox.call("GET", "/archive/content").status == 409
+    assert sandbox.call("POST", "/archive/plan", {"dryRun": 1}).status == 400
 
 
 def tunnel(**changes: object) -> str:

@@ -29,7 +29,7 @@ from serai.identity.principal import Authenticator, Principal
 from serai.telemetry.tracing import Tracer
 
 if TYPE_CHECKING:
-    from serai.gateway.drive_mounts import Drives
+    from serai.gateway.in_place import InPlace
     from serai.gateway.models.outcome import Content
 
 REMEMBERED_URLS = 4096
@@ -93,7 +93,7 @@ class Gateway:
         connect: serves the CONNECT method; without it CONNECT gets 405.
         find_sandbox: asked for sandboxes that are not in ``routes``, or asleep there. Between its
             return and the request's ``on_sandbox_activity`` nothing else runs.
-        drives: mounts drives in sandboxes; without it their own API is asked.
+        in_place: answers some calls of sandboxes; without it their own API is asked.
         successor: makes our version of the API of a sandbox ready, and names it.
         limits: sizes and times.
         tls: context for HTTPS upstreams; by default the system's certificate authorities.
@@ -117,7 +117,7 @@ class Gateway:
         tracer: Tracer | None = None,
         connect: Connect | None = None,
         find_sandbox: Callable[[str, str], Awaitable[SandboxRoute | None]] | None = None,
-        drives: "Drives | None" = None,
+        in_place: "InPlace | None" = None,
         successor: Callable[[SandboxRoute], Awaitable[str]] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
@@ -136,7 +136,7 @@ class Gateway:
         self.on_sandbox_activity = on_sandbox_activity
         self.connect = connect
         self.find_sandbox = find_sandbox or _none_found
-        self.drives = drives
+        self.in_place = in_place
         self.successor = successor
         self.limits = limits or Limits()
         self.log_every = log_every

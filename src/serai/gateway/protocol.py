@@ -13,10 +13,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
 from serai.gateway.asgi import AsgiSink, scope_of
-from serai.gateway.drive_mounts import DriveMountExchange, is_about_drives
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange, UnverifiedExchange
+from serai.gateway.in_place import InPlaceExchange, is_answered_here
 from serai.gateway.lasting import LastingProtocol
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.express import Express, begin
@@ -142,8 +142,8 @@ class GatewayProtocol(LastingProtocol):
 
     def _start_exchange(self, request: Request, target: Target) -> None:
         kind = _EXCHANGES.get(target.kind, HostedExchange)
-        if self.gateway.drives is not None and is_about_drives(target):
-            kind = DriveMountExchange
+        if self.gateway.in_place is not None and is_answered_here(target):
+            kind = InPlaceExchange
         elif kind is ModelExchange:
             kind = way_of(self.gateway, request, target)
         exchange = kind(self, request, target)

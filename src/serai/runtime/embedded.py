@@ -71,7 +71,7 @@ class EmbeddedRuntime:
         self._opening = asyncio.Lock()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.files: Files = SavedFiles(
-            self._storage, self._send, self._turn, self._stop, self.library.pins
+            self._storage, self._send, self._turn, self._stop, self.library
         )
 
     @property

@@ -250,6 +250,22 @@ class Files(Protocol):
     async def unpack(self, sandbox_id: str) -> None:
         """Give a sandbox the files of its archive, in place of any others; the archive stays."""
 
+    async def check_changes(self, sandbox_id: str) -> None:
+        """Return when ``changes`` of this sandbox can be told here.
+
+        Raises:
+            RuntimeProblem: they cannot, and why.
+        """
+
+    async def changes(self, plan: SandboxPlan) -> bytes:
+        """The paths a sandbox may have changed on top of its image; see ``runtime.changes``.
+
+        A sandbox that runs stands still meanwhile.
+
+        Raises:
+            RuntimeProblem: they cannot be told here.
+        """
+
     async def packed(self) -> list[str]:
         """Ids of sandboxes that have an archive, whole or not."""
 

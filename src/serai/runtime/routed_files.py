@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from serai.runtime.port import Contents, Files, Runtime, Saved
+from serai.runtime.port import Contents, Files, Runtime, SandboxPlan, Saved
 
 Find = Callable[[str], Awaitable[Runtime]]
 
@@ -69,6 +69,14 @@ class RoutedFiles:
     async def unpack(self, sandbox_id: str) -> None:
         """See Files.unpack."""
         await (await self._find(sandbox_id)).files.unpack(sandbox_id)
+
+    async def check_changes(self, sandbox_id: str) -> None:
+        """See Files.check_changes."""
+        await (await self._find(sandbox_id)).files.check_changes(sandbox_id)
+
+    async def changes(self, plan: SandboxPlan) -> bytes:
+        """See Files.changes."""
+        return await (await self._find(plan.id)).files.changes(plan)
 
     async def packed(self) -> list[str]:
         """See Files.packed."""

@@ -2,16 +2,19 @@
 
 import asyncio
 import errno
+import os
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
+import msgspec
+
 from serai.kernel.background import Background
 from serai.runtime import processes, traces
 from serai.runtime.messages import Trace
-from serai.runtime.port import Contents, Incapable, NoSpace, RuntimeProblem, Saved
-from serai.runtime.roots.pins import Pins
+from serai.runtime.port import Contents, Incapable, NoSpace, RuntimeProblem, SandboxPlan, Saved
+from serai.runtime.roots.library import Library
 from serai.runtime.storage import Storage
 
 Send = Callable[[str, Trace | None, dict[str, str]], Awaitable[str]]
@@ -30,7 +33,7 @@ class SavedFiles:
         send: has the launcher run an errand.
         turn: the lock of one sandbox.
         end: ends a sandbox's processes; runs in a thread, holding that lock.
-        pins: which image the files belong to.
+        library: which image the files belong to.
     """
 
     def __init__(
@@ -39,9 +42,10 @@ class SavedFiles:
         send: Send,
         turn: Turn,
         end: Callable[[str], None],
-        pins: Pins,
+        library: Library,
     ) -> None:
-        self._pins = pins
+        self._pins = library.pins
+        self._library = library
         self._storage = storage
         self._end = end
         self._background = Background()
@@ -136,6 +140,26 @@ class SavedFiles:
         async with self._turn(sandbox_id):
             await asyncio.to_thread(self._storage.allot, sandbox_id, None)
             await self._run("unpack-files", source, target)
+
+    async def check_changes(self, sandbox_id: str) -> None:
+        """See Files.check_changes: always."""
+
+    async def changes(self, plan: SandboxPlan) -> bytes:
+        """See Files.changes."""
+        source = self._storage.directory(plan.id)
+        target = self._storage.packed(f"{plan.id}.{os.urandom(6).hex()}.list")
+        saved = [str(self._storage.saved_files(each)) for each in plan.files_from]
+        image = (await self._library.choose(plan)).layers
+        details = {
+            "saved": msgspec.json.encode(saved).decode(),
+            "image": msgspec.json.encode(image).decode(),
+        }
+        async with self._turn(plan.id):
+            try:
+                await self._run("list-changes", source, target, **details)
+                return await asyncio.to_thread(target.read_bytes)
+            finally:
+                await asyncio.to_thread(target.unlink, missing_ok=True)
 
     async def packed(self) -> list[str]:
         """See Files.packed."""

@@ -62,6 +62,14 @@ class NoFiles:
         """Always refused."""
         raise RuntimeProblem(self._reason)
 
+    async def check_changes(self, sandbox_id: str) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def changes(self, plan: SandboxPlan) -> bytes:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
     async def packed(self) -> list[str]:
         """Nothing is there."""
         return []

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from serai import __version__
+from serai.sandboxd.archive_routes import ArchiveRoutes
 from serai.sandboxd.code_routes import Coder, CodeRoutes
 from serai.sandboxd.code_tools import CodeTools
 from serai.sandboxd.connection import Connection, Known
 from serai.sandboxd.file_routes import FileRoutes
 from serai.sandboxd.file_tools import FileTools
 from serai.sandboxd.files import Files
+from serai.sandboxd.freeze import Freeze
 from serai.sandboxd.handover import ConnectionState, Handover, Open, ViewerState
 from serai.sandboxd.mcp import McpRoutes
 from serai.sandboxd.monitors import Monitors
@@ -56,6 +58,7 @@ class Api:
         self.succession = Succession(self.reaper, self.state, self.known)
         self.system = SystemRoutes(self.table, self.succession)
         self.terminal_routes = TerminalRoutes(self.terminals, self.paths)
+        self.freeze = Freeze(self.table, self.terminals)
         self.router = Router()
         files, processes = Files(), ProcessRoutes(self.table)
         coder = Coder(files, Runner(self.surroundings, self.reaper))
@@ -66,7 +69,8 @@ class Api:
         ]
         for routes in (
             self.system,
-            StandbyRoutes(self.table),
+            ArchiveRoutes(self.table, self.freeze),
+            StandbyRoutes(self.table, self.freeze),
             processes,
             SearchRoutes(self.paths, self.table),
             self.terminal_routes,

@@ -232,8 +232,11 @@ OPERATIONS = (
         errors=(400, 422),
     ),
     Operation("GET", "/archive/status", "Whether it is frozen for an archive", api.ArchiveStatus),
-    Operation("POST", "/archive/resume", "Go on after an archive", api.ArchiveStatus),
-    Operation("POST", "/archive/export", "Export an archive", "application/json", errors=(500,)),
+    Operation("POST", "/archive/resume", "Lift the freeze", api.ArchiveStatus, errors=(409,)),
+    Operation(
+        "POST", "/archive/export", "Upload what changed on top of the image to a presigned URL",
+        api.ExportResult, api.ExportOptions, errors=(400, 409, 500),
+    ),
     Operation("GET", "/terminal", "A terminal as a page", "text/html"),
     Operation(
         "GET", "/terminal/ws",

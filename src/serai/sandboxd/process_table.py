@@ -165,10 +165,14 @@ class ProcessTable:
 
     async def shut_down(self) -> None:
         """End every command: ask, wait the grace period, kill."""
+        await self.end_all(self.limits.stop_grace)
+
+    async def end_all(self, seconds: float) -> None:
+        """The same with another grace period."""
         running = [p for p in self._processes if not p.ended.is_set()]
         for process in running:
-            process.stop()
+            process.stop(seconds)
         if running:
             waiters = [asyncio.ensure_future(p.ended.wait()) for p in running]
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait(waiters, timeout=self.limits.stop_grace + 1)
+                await asyncio.wait(waiters, timeout=seconds + 1)

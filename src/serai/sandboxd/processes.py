@@ -297,14 +297,15 @@ class Process:
         """Whether anything of the command still runs."""
         return self._alive or self.signal_group(0)
 
-    def stop(self) -> None:
-        """Ask it to end; after the grace period it is killed."""
+    def stop(self, grace: float | None = None) -> None:
+        """Ask it to end; after so many seconds, or the usual grace period, it is killed."""
         self.status = "stopped"
         if not self._alive:
             self._abandon()
             return
         self.signal_group(signal.SIGTERM)
-        self._after(_KILL, self._table.limits.stop_grace, self._kill_group)
+        grace = self._table.limits.stop_grace if grace is None else grace
+        self._after(_KILL, grace, self._kill_group)
 
     def _kill_group(self) -> None:
         self.signal_group(signal.SIGKILL)

@@ -1,22 +1,35 @@
-"""The port socket: raw TCP streams to servers inside the sandbox.
+"""The port socket: raw TCP streams to servers inside the sandbox, and from it to others.
 
-A client sends ``<port>\\n`` and reads ``ok\\n`` or ``error <reason>\\n``; after ``ok`` the
-connection is that port's stream. Each direction waits for its slower side and may end alone.
+A client sends ``<port>\\n``, or ``<host> <port>\\n`` for a server outside that the sandbox itself
+may reach, and reads ``ok\\n`` or ``error <reason>\\n``; after ``ok`` the connection is that port's
+stream. Each direction waits for its slower side and may end alone.
 """
 
 import asyncio
 import contextlib
+import ipaddress
+import socket
 from collections.abc import Callable, MutableSet
 
 from serai.sandboxd.errors import reason
 from serai.sandboxd.handover import RelayState
 
-GREETING_LIMIT = 16
-"""Bytes of the first line: more cannot be a port."""
+GREETING_LIMIT = 300
+"""Bytes of the first line: more cannot be a host and a port."""
 HOSTS = ("127.0.0.1", "::1")
 LOOK_SECONDS = 0.05
+LEAVE_SECONDS = 20.0
+"""How long a server outside may take to accept."""
 BACKLOG_LIMIT = 256 * 1024
 """Bytes a client may send ahead of ``ok``."""
+
+
+def is_ours(address: str) -> bool:
+    """Whether an address leads back into the sandbox, or to its host."""
+    found = ipaddress.ip_address(address.partition("%")[0])
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    found = mapped or found
+    return found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast
 
 
 class Half(asyncio.Protocol):
@@ -137,16 +150,40 @@ class PortClient(Half):
         if not newline and len(line) <= GREETING_LIMIT:
             return
         self._early = bytearray(rest)
-        text = line.strip()
+        host, _, text = line.strip().rpartition(b" ")
         if not newline or not text.isdigit() or not 0 < int(text) < 65536:
             self._refuse("the first line must be a port from 1 to 65535")
             return
-        self._task = asyncio.get_running_loop().create_task(self._connect(int(text)))
+        port = int(text)
+        step = self._leave(host.decode("latin-1"), port) if host else self._connect(port)
+        self._task = asyncio.get_running_loop().create_task(step)
 
     def _refuse(self, why: str) -> None:
         assert self.transport is not None
         self.transport.write(f"error {why}\n".encode())
         self.transport.close()
+
+    async def _leave(self, host: str, port: int) -> None:
+        """Connect to a server outside, as a program in the sandbox would."""
+        loop = asyncio.get_running_loop()
+        why = "it has no address"
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found = []
+        for address in dict.fromkeys(each[4][0] for each in found):
+            if is_ours(str(address)):
+                why = "its address is not one outside of the sandbox"
+                continue
+            try:
+                async with asyncio.timeout(LEAVE_SECONDS):
+                    _, server = await loop.create_connection(Half, str(address), port)
+            except OSError as error:
+                why = reason(error)
+                continue
+            self._join(server)
+            return
+        self._refuse(why)
 
     async def _connect(self, port: int) -> None:
         while True:

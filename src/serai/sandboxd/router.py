@@ -31,6 +31,8 @@ class Router:
     """All routes of the API; the first one added that matches wins."""
 
     def __init__(self) -> None:
+        self.check: Callable[[str, str], None] = lambda method, path: None
+        """May refuse a call by its method and path."""
         self._exact: dict[tuple[str, str], RouteHandler] = {}
         self._patterns: list[tuple[str, re.Pattern[str], RouteHandler, str]] = []
 
@@ -63,6 +65,7 @@ class Router:
             return Response(content_type=None)
         if found is None:
             return self._redirect(request)
+        self.check(request.method, request.path)
         handler, request.params = found
         return await handler(request)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from serai.sandboxd.freeze import Freeze
 from serai.sandboxd.handover import StandbyGoing
 from serai.sandboxd.http import Answer, Stream
 from serai.sandboxd.process_table import ProcessTable
@@ -12,8 +13,9 @@ from serai.sandboxd.router import Router
 class StandbyRoutes:
     """The handler of ``/standby``, which the platform asks before it suspends a sandbox."""
 
-    def __init__(self, table: ProcessTable) -> None:
+    def __init__(self, table: ProcessTable, freeze: Freeze) -> None:
         self._table = table
+        self._freeze = freeze
 
     def add_to(self, router: Router) -> None:
         """Register the route."""
@@ -32,7 +34,10 @@ class StandbyRoutes:
             for process in self._table:
                 if process.keep_alive:
                     await process.ended.wait()
+            if self._freeze.is_exporting:
+                await self._freeze.over()
             kept = self._kept()
 
     def _kept(self) -> int:
-        return sum(1 for process in self._table if process.keep_alive)
+        kept = sum(1 for process in self._table if process.keep_alive)
+        return kept + self._freeze.is_exporting

@@ -1,4 +1,4 @@
-"""``/``, ``/health``, ``/upgrade``, ``/environment`` and ``/archive``: the sandbox about itself."""
+"""``/``, ``/health``, ``/upgrade`` and ``/environment``: the sandbox about itself."""
 
 import asyncio
 import os
@@ -21,7 +21,6 @@ from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
 from serai.sandboxd.succession import Succession, SuccessionProblem
 from serai.wire.sandbox_api import (
-    ArchiveStatus,
     Health,
     Metadata,
     ReloadAnswer,
@@ -91,10 +90,6 @@ class SystemRoutes:
         router.add("GET", "/health", self.health)
         router.add("POST", "/upgrade", self.upgrade)
         router.add("POST", "/environment/reload", self.reload)
-        router.add("GET", "/archive/processes", self.processes)
-        router.add("GET", "/archive/status", self.archive_status)
-        router.add("POST", "/archive/resume", self.archive_status)
-        router.add("POST", "/archive/export", self.export)
 
     async def welcome(self, request: Request) -> Answer:
         """Who answers here."""
@@ -192,21 +187,6 @@ class SystemRoutes:
         applied, removed = self._table.surroundings.replace(found.environment)
         return json_answer(
             ReloadAnswer(generation=found.generation, applied=applied, removed=removed)
-        )
-
-    async def processes(self, request: Request) -> Answer:
-        """What would have to be started again, for the platform, which archives sandboxes."""
-        return json_answer([each.again() for each in self._table if not each.ended.is_set()])
-
-    async def archive_status(self, request: Request) -> Answer:
-        """The sandbox is never frozen."""
-        return json_answer(ArchiveStatus())
-
-    async def export(self, request: Request) -> Answer:
-        """Refused: what changed on top of the image cannot be seen from inside."""
-        raise Unavailable(
-            "an archive cannot be made from inside the sandbox: take a snapshot with"
-            " POST /v0/sandboxes/{name}/snapshots"
         )
 
 

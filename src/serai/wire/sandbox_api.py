@@ -78,10 +78,130 @@ class ReloadAnswer(Wire):
     removed: int
 
 
-class ArchiveStatus(Wire):
-    """Whether the sandbox is frozen for an archive: never, as none can be made from inside."""
+class ExportProgress(Wire):
+    """How an export goes, or went.
 
-    state: Literal["active"] = "active"
+    Attributes:
+        error: why it failed; without any URL.
+        size: exact bytes of the archive, once the files were looked at.
+        uploaded: the storage has the archive.
+    """
+
+    state: Literal["running", "succeeded", "failed"]
+    started_at: str | UnsetType = UNSET
+    finished_at: str | UnsetType = UNSET
+    size: int | UnsetType = UNSET
+    uploaded: bool = False
+    error: str | UnsetType = UNSET
+
+
+class ArchiveStatus(Wire):
+    """Whether the sandbox is frozen for an archive.
+
+    ``read_only_root`` is always false in a frozen one, and ``reason`` says what the freeze is.
+    """
+
+    state: Literal["active", "quiescing", "quiesced"] = "active"
+    export: ExportProgress | UnsetType = UNSET
+    read_only_root: bool | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    since: str | UnsetType = UNSET
+    stopped_processes: list[str] | UnsetType = UNSET
+
+
+class ArchiveChange(Wire):
+    """A path that is not as in the image; ``size`` in bytes, 0 for what is no plain file."""
+
+    kind: Literal["added", "modified", "deleted"]
+    path: str
+    size: int = 0
+
+
+class ArchiveManifest(Wire):
+    """What an archive holds, and what it cannot: deletions.
+
+    Attributes:
+        root: what paths are relative to.
+        deleted: paths that the image has; of a directory only its own.
+        excludes: what was left out.
+        payload_bytes: sizes of the plain files.
+        processes: the process list is in it.
+    """
+
+    version: int
+    created_at: str
+    root: str
+    api_version: str
+    added: int
+    modified: int
+    deleted: list[str]
+    excludes: list[str]
+    payload_bytes: int
+    processes: bool
+
+
+class ExportResult(Wire):
+    """Answer of an export; ``duration`` such as ``4.2s``, ``changes`` of a dry run only."""
+
+    manifest: ArchiveManifest
+    size: int
+    uploaded: bool = False
+    duration: str | UnsetType = UNSET
+    changes: list[ArchiveChange] | UnsetType = UNSET
+    stopped_processes: list[str] | UnsetType = UNSET
+
+
+class MultipartTarget(Wire):
+    """Presigned URLs of an upload in parts.
+
+    Attributes:
+        part_size: bytes of every part but the last.
+        part_urls: one for each part, in order; more than needed are left unused.
+        complete_url: puts them together, by POST.
+        abort_url: discards them, by DELETE.
+    """
+
+    part_urls: list[str]
+    complete_url: str
+    part_size: Annotated[int, msgspec.Meta(ge=1)]
+    abort_url: str | None = None
+
+
+class ExportOptions(Wire):
+    """Body of ``POST /archive/export``; where the image lies is known to the platform.
+
+    Attributes:
+        url: presigned PUT URL; needed unless ``dry_run`` or ``multipart``.
+        headers: sent with the PUT as given.
+        excludes: paths or patterns to leave out, besides those always left out.
+        stop_timeout_seconds: for the graceful end of processes.
+        image_device, image_mount_point: of the contract, without effect.
+    """
+
+    async_: bool = msgspec.field(name="async", default=False)
+    dry_run: bool = False
+    url: str = ""
+    headers: dict[str, str] = {}
+    multipart: MultipartTarget | None = None
+    excludes: list[str] = []
+    save_processes: bool = True
+    stop_timeout_seconds: Annotated[int, msgspec.Meta(ge=0, le=600)] = 30
+    image_device: str = ""
+    image_mount_point: str = ""
+
+
+class ExportBegin(Wire):
+    """The platform tells that an export begins."""
+
+    stop_timeout_seconds: float
+
+
+class ExportPlan(Wire):
+    """The platform asks what an archive would hold."""
+
+    dry_run: bool
+    excludes: list[str]
+    save_processes: bool
 
 
 class Health(Wire):

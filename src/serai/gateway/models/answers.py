@@ -19,6 +19,8 @@ from serai.gateway.upstream import Answer, Headers
 
 PIECE_BYTES = 96
 """What a piece of an answer costs besides its bytes."""
+MOST_PIECES = 100_000
+"""An answer in more pieces than these costs more than it is worth."""
 _FIELD_BYTES = 256
 """The same of a field of its head."""
 _NOISE = frozenset(
@@ -143,7 +145,7 @@ class Recording:
         if data:
             self.pieces.append(data)
             self.size += len(data)
-        return self.size <= self.most
+        return self.size <= self.most and len(self.pieces) <= MOST_PIECES
 
     def cost(self) -> int:
         """Bytes that it takes in memory."""

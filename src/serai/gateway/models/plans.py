@@ -124,12 +124,12 @@ def origin_of(base_url: str) -> Origin:
     Raises:
         ServiceUnavailable: the URL is not ``http://`` or ``https://`` with a host.
     """
-    parts = urlsplit(base_url)
     try:
+        parts = urlsplit(base_url)
         port = parts.port
     except ValueError:
-        port = -1
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ServiceUnavailable(
             "The model's base URL is not of the form https://host[:port][/path]; correct"
             " spec.config.baseUrl of its integration connection."

@@ -169,8 +169,8 @@ class RoutedExchange(ModelExchange):
             plan = self.gateway.plans.find(place, self.target.rest)
             body = self._rewritten(plan, self.held or b"")
             copied = self._copied()
-        except SeraiError as problem:
-            self.fail(problem)
+        except Exception as error:
+            self.fail(self._as_problem(error))
             return
         self._lease(place)
         self._send_whole(plan, copied, body)

@@ -8,7 +8,7 @@ used: it is never passed. Of several policies of a model it is enough that one a
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -291,8 +291,14 @@ def meter_call(
     gateway.on_model_usage(route, principal, usage)
 
 
+Names = tuple[str, ...]
 _most = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_CHOICES = ("n", "best_of")
+_ASKED = frozenset({"messages", "message", "input", "prompt"})
+_GOOGLE = frozenset({"contents", "generationConfig", "generation_config"})
+_GOOGLE_MAXIMA = ("maxOutputTokens", "max_output_tokens")
+_GOOGLE_CHOICES = ("candidateCount", "candidate_count")
 _SILENT = (b"/embeddings", b"/rerank", b"/moderations", b"/embed")
 
 
@@ -305,18 +311,38 @@ def most_tokens(resource_id: str, rest: bytes, body: bytes) -> Reservation:
     if rest.endswith(_SILENT):
         return Reservation(resource_id, len(body), 0)
     try:
-        fields = _most.decode(body)
-        if "generationConfig" in fields:
-            fields = {"max_tokens": _most.decode(fields["generationConfig"])["maxOutputTokens"]}
-        named = [name for name in _MAXIMA if name in fields]
-        output = max(msgspec.json.decode(fields[name], type=int) for name in named)
-        choices = msgspec.json.decode(fields["n"], type=int) if "n" in fields else 1
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, KeyError) as error:
+        output = max(_outputs(_most.decode(body)))
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
         raise BadRequest(
             "A strict token policy holds for this model: the JSON body must limit its output as a"
             " whole number, for example with max_tokens."
         ) from error
-    return Reservation(resource_id, len(body), max(0, output) * max(1, choices))
+    return Reservation(resource_id, len(body), output)
+
+
+def _outputs(fields: dict[str, msgspec.Raw]) -> Iterator[int]:
+    """What a body allows the answer, wherever a provider may look for it.
+
+    Raises:
+        ValueError: it does not say so where one would look.
+    """
+    google = not _GOOGLE.isdisjoint(fields)
+    if google:
+        named = [
+            fields[name] for name in ("generationConfig", "generation_config") if name in fields
+        ]
+        yield max(_limited(_most.decode(each), _GOOGLE_MAXIMA, _GOOGLE_CHOICES) for each in named)
+    if not google or not _ASKED.isdisjoint(fields):
+        yield _limited(fields, _MAXIMA, _CHOICES)
+
+
+def _limited(fields: dict[str, msgspec.Raw], maxima: Names, choices: Names) -> int:
+    most = max(_numbers(fields, maxima))
+    return max(0, most) * max([1, *_numbers(fields, choices)])
+
+
+def _numbers(fields: dict[str, msgspec.Raw], names: Names) -> list[int]:
+    return [msgspec.json.decode(fields[name], type=int) for name in names if name in fields]
 
 
 def asked_tokens(rest: bytes, body: bytes) -> tuple[int, int | None]:

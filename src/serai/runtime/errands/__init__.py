@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from serai.runtime import processes
 from serai.runtime.birth import Place
 from serai.runtime.errands import mounts
+from serai.runtime.errands.changes import list_changes
 from serai.runtime.errands.files import (
     copy_files,
     pack_files,
@@ -24,6 +25,7 @@ Runner = Callable[[Place, Errand], str]
 
 ERRANDS: Mapping[str, Runner] = {
     "copy-files": copy_files,
+    "list-changes": list_changes,
     "mount": mounts.mount,
     "network": attach_network,
     "pack-files": pack_files,

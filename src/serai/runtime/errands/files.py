@@ -107,7 +107,7 @@ def _emptied(folder: Path) -> Path:
 def _copy(place: Place, errand: Errand, source: Path, target: Path) -> tuple[int, int | None]:
     """Copy files, and memory if that is wanted; its bytes, and those of the files, if known."""
     if not (wanted := errand.details.get("memory")):
-        return 0, _duplicate(source, target, _still)
+        return 0, _duplicate(source, target, motionless)
     memory = Path(wanted)
     image = memory.with_name(f"{memory.name}.new")
     _remove(memory)
@@ -166,7 +166,7 @@ def _make_directory(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _still(trace: Trace | None) -> Iterator[None]:
+def motionless(trace: Trace | None) -> Iterator[None]:
     """Nothing of the sandbox runs meanwhile; one that is suspended stays so.
 
     Raises:

@@ -20,7 +20,7 @@ from serai.runtime.port import (
     SandboxPlan,
     Saved,
 )
-from serai.runtime.roots.pins import Pins
+from serai.runtime.roots.library import Library
 from serai.runtime.saving import SavedFiles, Send, Turn
 from serai.runtime.storage import Storage
 
@@ -31,7 +31,7 @@ class LiveFiles(SavedFiles):
     """Keeps processes too, once that was proven.
 
     Args:
-        storage, send, turn, end, pins: see SavedFiles.
+        storage, send, turn, end, library: see SavedFiles.
         doors: of the sandboxes.
     """
 
@@ -41,10 +41,10 @@ class LiveFiles(SavedFiles):
         send: Send,
         turn: Turn,
         end: Callable[[str], None],
-        pins: Pins,
+        library: Library,
         doors: Doors,
     ) -> None:
-        super().__init__(storage, send, turn, end, pins)
+        super().__init__(storage, send, turn, end, library)
         self._doors = doors
         self.version = ""
         self.trees = Path()

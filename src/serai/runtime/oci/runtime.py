@@ -60,7 +60,7 @@ class OciRuntime(ProgramRuntime):
                 self._send,
                 self._turn,
                 self._stop,
-                self.library.pins,
+                self.library,
                 self._doors,
             )
 

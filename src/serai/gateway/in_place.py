@@ -1,4 +1,4 @@
-"""``/drives/mount`` of a sandbox's API, which the platform answers in the sandbox's place."""
+"""``/drives/mount`` and ``/archive/export`` of a sandbox's API, which the platform answers."""
 
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
 
 PLACE = b"/drives/mount"
+EXPORT = b"/archive/export"
 BODY_MAX = 64 * 1024
+EXPORT_BODY_MAX = 8 * 1024 * 1024
+"""An upload in parts names a URL for each."""
 
 
-class Drives(Protocol):
-    """Mounts drives in sandboxes."""
+class InPlace(Protocol):
+    """Answers calls of the sandbox API that need what cannot be reached from inside."""
 
     async def answer(
         self, workspace: str, sandbox: str, method: str, path: str, body: bytes
@@ -26,14 +29,15 @@ class Drives(Protocol):
         """Status and JSON body for a request whose caller may use the sandbox."""
 
 
-def is_about_drives(target: Target) -> bool:
+def is_answered_here(target: Target) -> bool:
     """Whether a request to a sandbox is one of these."""
     rest = target.rest
-    return target.kind == b"sandboxes" and (rest == PLACE or rest.startswith(PLACE + b"/"))
+    is_ours = rest in (PLACE, EXPORT) or rest.startswith(PLACE + b"/")
+    return target.kind == b"sandboxes" and is_ours
 
 
-class DriveMountExchange(SandboxExchange):
-    """Waits for the whole request, then asks ``gateway.drives``."""
+class InPlaceExchange(SandboxExchange):
+    """Waits for the whole request, then asks ``gateway.in_place``."""
 
     __slots__ = ("_parts", "_size", "_whole")
 
@@ -52,8 +56,9 @@ class DriveMountExchange(SandboxExchange):
     def body(self, data: bytes) -> None:
         self._parts.append(data)
         self._size += len(data)
-        if self._size > BODY_MAX and not self.done:
-            self.fail(PayloadTooLarge(f"The body is larger than {BODY_MAX} bytes."))
+        most = EXPORT_BODY_MAX if self.target.rest == EXPORT else BODY_MAX
+        if self._size > most and not self.done:
+            self.fail(PayloadTooLarge(f"The body is larger than {most} bytes."))
 
     def end(self) -> None:
         self._whole = True
@@ -61,11 +66,11 @@ class DriveMountExchange(SandboxExchange):
             self.spawn(self._serve)
 
     async def _serve(self) -> None:
-        drives = self.gateway.drives
-        assert drives is not None
+        in_place = self.gateway.in_place
+        assert in_place is not None
         path = unquote(self.target.rest.decode("latin-1"))
         method = self.request.method.decode("latin-1")
-        self.status, body = await drives.answer(
+        self.status, body = await in_place.answer(
             self.target.workspace, self.target.name, method, path, b"".join(self._parts)
         )
         if self.done:
