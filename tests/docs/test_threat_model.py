@@ -7,7 +7,7 @@ import pytest
 from client_venv import ROOT
 
 PAGE = (ROOT / "docs/explanation/threat-model.md").read_text()
-NAMED = re.compile(r"`([a-z]+/(?:[a-z0-9_]+\.py)?)`")
+NAMED = re.compile(r"`([a-z]+/(?:[a-z0-9_/]+\.py)?)`")
 ROWS = [
     line.strip("|").split("|")
     for line in PAGE.splitlines()
