@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import MakePlan
 from creators import rootless_sandbox
 from sandbox_shell import output
 
-from conftest import MakePlan
 from serai.runtime.drivers import Drivers, Make
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.host import is_host_root

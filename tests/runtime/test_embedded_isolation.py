@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
+from conftest import MakePlan, directory_of
 from sandbox_shell import output, shell
 
-from conftest import MakePlan, directory_of
 from serai.runtime import cgroups
 from serai.runtime.embedded import EmbeddedRuntime
 from serai.runtime.port import SandboxHandle
