@@ -71,9 +71,17 @@ def start(api: httpx.Client, sandbox: str, command: str, name: str) -> dict[str,
 
 def count(api: httpx.Client, sandbox: str) -> int:
     """How far the counter is that runs there, which must go on counting."""
-    first = int(run(api, sandbox, "cat /tmp/n") or 0)
-    until(lambda: int(run(api, sandbox, "cat /tmp/n") or 0) > first)
+    first = _written(api, sandbox)
+    until(lambda: _written(api, sandbox) > first)
     return first
+
+
+def _written(api: httpx.Client, sandbox: str) -> int:
+    """What the counter wrote last; its file is empty for a moment each time."""
+    for _ in range(100):
+        if written := run(api, sandbox, "cat /tmp/n").strip():
+            return int(written)
+    return 0
 
 
 def test_processes_go_on_in_place_and_in_forks(
@@ -215,7 +223,8 @@ def asked(api: httpx.Client, sandbox: str) -> str:
 
 def test_what_cannot_be_kept_is_refused_or_left_out(api: httpx.Client, name: str) -> None:
     create(api, name)
-    start(api, name, "exec 3>/tmp/gone && rm /tmp/gone && sleep 1000", "holder")
+    start(api, name, "exec 3>/tmp/gone && rm /tmp/gone && touch /tmp/held; sleep 1000", "holder")
+    until(lambda: "held" in run(api, name, "ls /tmp"))
     made = snapshot(api, name)
     assert made["contents"] == "files", "a file that was deleted and is open cannot be saved"
     path = f"/v0/sandboxes/{name}/snapshots"
