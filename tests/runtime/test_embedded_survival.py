@@ -135,4 +135,4 @@ async def test_a_long_data_directory_still_gets_sockets(tmp_path: Path, plan: Ma
         assert await runtime.leftovers() == []
     finally:
         await runtime.close()
-        Path(handle.api_socket).parent.rmdir()
+    assert not Path(handle.api_socket).parent.exists()

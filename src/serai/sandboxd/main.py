@@ -224,22 +224,48 @@ async def _go_on(state: Handover) -> None:
     await _serve(api, *listeners)
 
 
+class Doors:
+    """The sockets at which requests to the API, and connections to ports, come in."""
+
+    def __init__(self, api: Api, listener: socket.socket, port: socket.socket) -> None:
+        self._api = api
+        self._listener, self._port = listener, port
+        self._servers: list[asyncio.Server] = []
+
+    async def open(self) -> None:
+        """Accept connections."""
+        loop = asyncio.get_running_loop()
+        router, known, expected = self._api.router, self._api.known, self._api.table.expects
+        self._servers = [
+            await loop.create_unix_server(
+                lambda: Connection(router, known), sock=self._listener, backlog=1024
+            ),
+            await loop.create_unix_server(
+                lambda: PortClient(expected, known), sock=self._port, backlog=1024
+            ),
+        ]
+
+    def shut(self) -> None:
+        """Accept no more of them: new ones wait in the sockets' queues."""
+        for each in (self._listener, self._port):
+            asyncio.get_running_loop().remove_reader(each)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for server in self._servers:
+            server.close()
+
+
 async def _serve(api: Api, listener: socket.socket, port: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     if os.getpid() != 1:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-    expected, known = api.table.expects, api.known
     api.listeners = (listener, port)
-    servers = [
-        await loop.create_unix_server(
-            lambda: Connection(api.router, known), sock=listener, backlog=1024
-        ),
-        await loop.create_unix_server(lambda: PortClient(expected, known), sock=port, backlog=1024),
-    ]
+    doors = api.succession.doors = Doors(api, listener, port)
+    await doors.open()
     await stopped.wait()
-    for server in servers:
-        server.close()
+    doors.close()
     api.terminals.shut_down()
     await api.table.shut_down()

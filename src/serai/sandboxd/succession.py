@@ -18,6 +18,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -38,11 +39,23 @@ LOOK_SECONDS = 0.01
 CUT_SECONDS = 0.05
 """For what was cut to clean up behind itself."""
 MOST_WORDS = 4096
+ACCEPT_TURNS = 4
+"""Turns of the event loop from an accepted socket to a connection that is made, and one more."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class SuccessionProblem(Exception):
     """Why this version goes on."""
+
+
+class Doors(Protocol):
+    """Accepts connections."""
+
+    async def open(self) -> None:
+        """Accept them again."""
+
+    def shut(self) -> None:
+        """Accept no more of them: new ones wait in the sockets' queues."""
 
 
 class Succession:
@@ -67,6 +80,8 @@ class Succession:
         self._state = state
         self._known = known
         self._words: list[str] = []
+        self.doors: Doors | None = None
+        """Where connections come in, once they do."""
 
     async def prepare(self, tree: str) -> None:
         """Let the new version load, and look at what it will be handed, in a process of its own.
@@ -149,9 +164,12 @@ class Succession:
         """
         try:
             await self._quiet()
+            await self._shut()
             self._replace()
         finally:
             self._known.holding = False
+            if self.doors is not None:
+                await self.doors.open()
             for transport in self._at_rest():
                 transport.resume_reading()
 
@@ -197,6 +215,13 @@ class Succession:
         for transport in self._busy():
             transport.abort()
         await asyncio.sleep(CUT_SECONDS)
+
+    async def _shut(self) -> None:
+        """Accept nothing more, and let what was accepted become a connection that is known."""
+        if self.doors is not None:
+            self.doors.shut()
+        for _ in range(ACCEPT_TURNS):
+            await asyncio.sleep(0)
 
     def _busy(self) -> list[asyncio.Transport]:
         open_ones = [each for each in self._known if not each.is_closing()]
