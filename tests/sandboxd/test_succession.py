@@ -257,10 +257,12 @@ def test_nobody_is_refused_meanwhile(box: Sandbox, versions: Versions) -> None:
     callers = [threading.Thread(target=call) for _ in range(3)]
     for caller in callers:
         caller.start()
-    completed(box, versions)
-    stop.set()
-    for caller in callers:
-        caller.join()
+    try:
+        completed(box, versions)
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
     assert not problems
     assert set(served) == {200}
 
