@@ -4,9 +4,9 @@ import stat
 from pathlib import Path
 
 import pytest
+from conftest import MakePlan
 from sandbox_shell import output, shell
 
-from conftest import MakePlan
 from serai.runtime.port import LEVELS, Runtime
 from serai.runtime.storage import run_directory
 
