@@ -42,7 +42,7 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
         return future
 
     def _enqueue(self, work: Callable[[], None]) -> None:
-        if len(self._threads) >= self._max_workers:
+        if self._starts_none():
             super().submit(work)
             return
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -50,3 +50,16 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
             super().submit(work)  # may start a thread, which takes over what is blocked
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _starts_none(self) -> bool:
+        """Whether work that is submitted now, from the only thread that does so, starts no thread.
+
+        Blocking signals takes longer than the work that is handed over here for each piece of a
+        file, and is needed for eight threads in all.
+        """
+        if len(self._threads) >= self._max_workers:
+            return True
+        waits = self._idle_semaphore.acquire(blocking=False)
+        if waits:
+            self._idle_semaphore.release()
+        return waits
