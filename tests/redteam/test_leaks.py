@@ -163,7 +163,7 @@ def test_nothing_is_left_after_a_murder(traces: Traces, victim: str) -> None:
             assert api.post("/v0/sandboxes", json=body).status_code == 200
         groups = traces.groups()
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            busy = [pool.submit(_try_to_live, server, number) for number in range(8)]
+            busy = [pool.submit(_try_to_live, server, number) for number in range(40)]
             time.sleep(0.3)
             if victim == "server":
                 server.kill()
