@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from serai.compute.asking import STATUS_LINE
+from serai.kernel.addresses import is_local_name
 from serai.kernel.errors import BadRequest, SeraiError
 
 CONNECT_SECONDS = 45.0
@@ -86,7 +87,7 @@ def checked_url(url: str, field: str) -> SplitResult:
         address = ipaddress.ip_address(host)
         if address.is_loopback or address.is_link_local or address.is_unspecified:
             raise BadRequest(f"{field} must not lead to this machine or its network link")
-    if host == "localhost" or host.endswith(".localhost"):
+    if is_local_name(host):
         raise BadRequest(f"{field} must not lead to this machine or its network link")
     return found
 

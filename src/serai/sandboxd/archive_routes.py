@@ -15,7 +15,7 @@ from serai.sandboxd.archive import Archive, plan
 from serai.sandboxd.errors import Unavailable, reason
 from serai.sandboxd.file_routes import SMALL_BODY, body_as, in_thread
 from serai.sandboxd.freeze import Freeze
-from serai.sandboxd.http import Answer, Stream, json_answer
+from serai.sandboxd.http import Answer, Response, Stream, json_answer
 from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.requests import Request
 from serai.sandboxd.router import Router
@@ -49,7 +49,7 @@ class ArchiveRoutes:
 
     async def processes(self, request: Request) -> Answer:
         """What would have to be started again, for the platform, which archives sandboxes."""
-        return json_answer([each.again() for each in self._table if not each.ended.is_set()])
+        return Response(self._table.to_start_again())
 
     async def status(self, request: Request) -> Answer:
         """Whether the sandbox is frozen, and how the last export went."""
@@ -95,10 +95,8 @@ class ArchiveRoutes:
         )
 
     async def _planned(self, wanted: ExportPlan, records: bytes) -> Archive:
-        processes = self._freeze.processes
-        if not self._freeze.is_frozen:
-            running = [each for each in self._table if not each.ended.is_set()]
-            processes = msgspec.json.encode([each.again() for each in running])
+        frozen = self._freeze.is_frozen
+        processes = self._freeze.processes if frozen else self._table.to_start_again()
         kept = processes if wanted.save_processes else None
         try:
             return await in_thread(plan, records, wanted.excludes, kept)

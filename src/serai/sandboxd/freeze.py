@@ -98,15 +98,14 @@ class Freeze:
         if self.is_frozen:
             self._state = msgspec.structs.replace(self._state, export=progress)
             return progress
-        running = [each for each in self._table if not each.ended.is_set()]
-        self.processes = msgspec.json.encode([each.again() for each in running])
+        self.processes = self._table.to_start_again()
         self._state = ArchiveStatus(
             state="quiescing",
             export=progress,
             reason=REASON,
             read_only_root=False,
             since=moment,
-            stopped_processes=[each.name for each in running],
+            stopped_processes=[each.name for each in self._table.running()],
         )
         self._stopping = asyncio.get_running_loop().create_task(self._stop(seconds))
         return progress

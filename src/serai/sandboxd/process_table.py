@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from serai.kernel.errors import BadRequest, NotFound, SeraiError
 from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.handover import ProcessState
@@ -65,6 +67,14 @@ class ProcessTable:
                 self.start(request).ports = frozenset(service["ports"])
             except SeraiError as error:
                 sys.stderr.write(f"service {request.name}: {error.message}\n")
+
+    def running(self) -> list[Process]:
+        """Processes that have not ended, oldest first."""
+        return [process for process in self._processes if not process.ended.is_set()]
+
+    def to_start_again(self) -> bytes:
+        """What would have to be started for the same to run again, as JSON."""
+        return msgspec.json.encode([process.again() for process in self.running()])
 
     def expects(self, port: int) -> bool:
         """Whether a service that has just been started will soon listen on a port."""
@@ -169,7 +179,7 @@ class ProcessTable:
 
     async def end_all(self, seconds: float) -> None:
         """The same with another grace period."""
-        running = [p for p in self._processes if not p.ended.is_set()]
+        running = self.running()
         for process in running:
             process.stop(seconds)
         if running:
