@@ -12,7 +12,6 @@ from serai.catalog.placement import Attached, PolicyProhibits
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
 from serai.gateway.model_routes import Link, connected, model_route
-from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.models.token_policies import TokenPolicies, policy_of
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
@@ -116,12 +115,9 @@ class Discovery:
                 self._token_policies.watch(route.resource_id, route.token_policies)
 
     def _governed(
-        self, route: ModelRoute, body: dict[str, Any], policies: dict[tuple[str, str], Document]
+        self, route: ModelRoute, spec: dict[str, Any], policies: dict[tuple[str, str], Document]
     ) -> ModelRoute:
-        """The route with its limits, and what the policies that it names have to say."""
-        spec, labels = body["spec"], body["metadata"].get("labels") or {}
-        rates = rate_limits_of(route.gateway, route.workspace, route.resource_id, labels)
-        route = msgspec.structs.replace(route, rate_limits=rates)
+        """The route with what the policies that it names have to say."""
         named = spec.get("policies") or []
         found = [policies.get((route.workspace, name)) for name in named]
         if None in found:
@@ -157,7 +153,7 @@ class Discovery:
             body = self._store.reveal(MODELS, document)
             spec = body["spec"]
             route = model_route(account_of_workspace(conn, document.workspace), document, body)
-            route = self._governed(route, body, policies)
+            route = self._governed(route, spec, policies)
             named = [
                 (name, connections.get((document.workspace, name)))
                 for name in dict.fromkeys(spec.get("integrationConnections") or [])

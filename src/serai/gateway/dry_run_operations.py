@@ -24,6 +24,7 @@ from serai.resources.operations import ResourceContext, labelled
 from serai.store.database import Database
 from serai.store.tables.requests import model_requests
 from serai.store.tables.usage import usage_events, usage_series
+from serai.telemetry.records import Wanted, first_number, moment_seconds
 from serai.wire.common import Metadata
 from serai.wire.dry_runs import DryRunModel, DryRunRefusal, PolicyDryRun, PolicyDryRunRequest
 from serai.wire.models import Policy
@@ -168,13 +169,14 @@ def _time(seconds: float) -> str:
 def _made(conn: Connection, window: Window) -> Iterator[MadeCall]:
     """Calls that went to a provider, as they began; what the platform refused is left out."""
     c = model_requests.c
-    wanted = [
-        c.workspace == window.workspace,
-        c.account_id == window.account_id,
-        c.number >= window.start * 1000 << 10,
-        c.number < window.end * 1000 << 10,
-        (c.status < 400) | (c.origin != "platform"),
-    ]
+    rows = Wanted(
+        account_id=window.account_id,
+        workspace=window.workspace,
+        exact={},
+        first=first_number(window.start),
+        last=first_number(window.end),
+    )
+    wanted = [*rows.conditions(), (c.status < 400) | (c.origin != "platform")]
     if window.models:
         wanted.append(c.model.in_(window.models))
     count = conn.execute(select(func.count()).select_from(model_requests).where(*wanted)).scalar()
@@ -187,7 +189,7 @@ def _made(conn: Connection, window: Window) -> Iterator[MadeCall]:
         c.number, c.duration, c.model, c.resource_id, c.request_id, c.input_tokens, c.output_tokens
     )
     for row in conn.execute(query.where(*wanted).order_by(c.number)):
-        began = (row.number >> 10) / 1e6
+        began = moment_seconds(row.number)
         ended = began + row.duration / 1e6
         names = row.model, row.resource_id, row.request_id
         yield MadeCall(began, ended, *names, row.input_tokens, row.output_tokens)

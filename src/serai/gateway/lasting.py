@@ -1,10 +1,6 @@
 """How long a client's connection lasts: its timeouts, and its end at a shutdown."""
 
 import asyncio
-from typing import Any
-
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
 from serai.gateway.asgi import AsgiSink
 from serai.gateway.problems import RequestTimeout
@@ -17,14 +13,8 @@ class LastingProtocol(ReadingProtocol):
 
     __slots__ = ("_drain",)
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
         self._drain: asyncio.Future[None] | None = None
 
     def tick(self, now: float) -> None:

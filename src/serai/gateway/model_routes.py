@@ -7,6 +7,7 @@ import msgspec
 
 from serai.catalog.provider_api import spoken
 from serai.catalog.providers import Called
+from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.routes import ModelRoute
 from serai.resources.documents import Document
 from serai.wire.model_gateway import ModelGateway
@@ -49,6 +50,7 @@ def model_route(account_id: str, document: Document, body: dict[str, Any]) -> Mo
         disabled=not spec["enabled"],
         labels=msgspec.json.encode(labels).decode(),
         gateway=gateway,
+        rate_limits=rate_limits_of(gateway, document.workspace, document.id, labels),
         unusable=unusable,
     )
 

@@ -136,7 +136,7 @@ def retryable(problem: SeraiError) -> bool:
     return isinstance(problem, _ALWAYS_RETRYABLE) or problem.status in _RETRYABLE_STATUS
 
 
-_OF_PROVIDER = (
+OF_PROVIDER = (
     ProviderCredentialsRefused,
     ProviderFailed,
     UpstreamBroken,
@@ -148,7 +148,7 @@ _OF_PROVIDER = (
 
 def of_provider(problem: SeraiError) -> SeraiError:
     """Mark a problem as the model provider's where it is: its ``origin`` says so."""
-    if isinstance(problem, _OF_PROVIDER):
+    if isinstance(problem, OF_PROVIDER):
         problem.details["origin"] = "provider"
     return problem
 

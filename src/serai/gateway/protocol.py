@@ -6,11 +6,9 @@ request starts only when the one before it has been answered.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
-from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-from uvicorn.server import ServerState
 
 from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.exchange import Exchange
@@ -50,21 +48,12 @@ class GatewayProtocol(LastingProtocol):
 
     __slots__ = ("_pumping",)
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._pumping = False
-
     # -- the connection
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.client_address = self.client[0].encode() if self.client else b"unknown"
         self._mark = self.loop.time()
+        self._pumping = False
         self.gateway.watch(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -27,6 +27,11 @@ def moment_ms(number: int) -> int:
     return (number >> 10) // 1000
 
 
+def moment_seconds(number: int) -> float:
+    """The same in seconds, to the microsecond."""
+    return (number >> 10) / 1e6
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Which calls somebody asks for.
 

@@ -1,7 +1,5 @@
 """What must change in the body of a model call."""
 
-from typing import NamedTuple
-
 import msgspec
 
 from serai.kernel.errors import BadRequest
@@ -10,18 +8,6 @@ _TRUE = msgspec.Raw(b"true")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _options = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-class Rewritten(NamedTuple):
-    """A model call's body as the provider gets it.
-
-    Attributes:
-        body: the bytes; the caller's own where nothing had to change.
-        strip: usage was asked for on the caller's behalf, so the usage event must be dropped.
-    """
-
-    body: bytes
-    strip: bool
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -38,29 +24,21 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     completions: bool
 
 
-def change_to(model: str | None, *, adds: bool = True, completions: bool) -> Change:
+def change_to(model: str | None, *, adds: bool, completions: bool) -> Change:
     """The change to a model's name."""
     raw = None if model is None else msgspec.Raw(msgspec.json.encode(model))
     return Change(raw, adds, completions)
 
 
-def rewrite(body: bytes, model: str | None, *, adds: bool = True, completions: bool) -> Rewritten:
-    """Put the provider's model name into a JSON body, and ask for usage in a stream.
+def changed(body: bytes, change: Change) -> tuple[bytes, bool]:
+    """A body as the provider gets it, and whether usage was asked for on the caller's behalf.
 
-    Args:
-        body: JSON object; values that need no change keep their bytes.
-        model: the provider's name; None keeps the caller's.
-        adds: put the name also into a body that has none.
-        completions: the operation knows ``stream_options``.
+    In the latter case the event with the usage must be dropped from the answer. Values that need no
+    change keep their bytes, and so does a body in which nothing has to change.
 
     Raises:
         BadRequest: the body is not a JSON object, or ``stream_options`` is none.
     """
-    return Rewritten(*changed(body, change_to(model, adds=adds, completions=completions)))
-
-
-def changed(body: bytes, change: Change) -> tuple[bytes, bool]:
-    """The two values of ``rewrite``, for a change that is made many times."""
     model = change.model
     if model is None and not (change.completions and b'"stream"' in body):
         return body, False

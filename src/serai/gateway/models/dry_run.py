@@ -67,13 +67,9 @@ def dry_run(policy: TokenPolicy, calls: Iterable[MadeCall]) -> Iterable[Verdict]
         model.end_until(call.began, policy)
         begin, end = policy.window(call.began)
         received, sent = model.counts[begin]
-        if policy.strict:
-            held = model.held
-            reached = policy.passed(
-                received + held[0] + call.received, sent + held[1] + call.sent
-            ) or policy.unbalanced(received, sent)
-        else:
-            reached = policy.spent(received, sent)
+        held = model.held
+        set_aside = held[0] + call.received, held[1] + call.sent
+        reached = policy.reached(received, sent, set_aside)
         if reached is None:
             model.begin(call)
         yield Verdict(call, reached, end)

@@ -55,10 +55,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
         fields: header lines of the credential and of what every request gets.
         defaults: names and lines of fields that a request gets unless the client sent them.
         model: what the body's ``model`` becomes; None leaves it alone.
-        adds_model: put it into a body without one.
-        completions: the operation knows ``stream_options``.
         rewrites: a JSON body must be read before it is sent.
-        change: what then changes in it; from the three before it.
+        change: what then changes in it.
         asks: a POST asks the model, so that another place can answer it as well.
         operation: what OpenTelemetry calls it.
     """
@@ -73,8 +71,6 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
     fields: bytes
     defaults: tuple[tuple[bytes, bytes], ...]
     model: str | None
-    adds_model: bool
-    completions: bool
     rewrites: bool
     change: Change
     asks: bool
@@ -165,8 +161,6 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         _line(_AUTH[place.auth], route.api_key),
         tuple((name.encode(), _line(f"{name}: ", value)) for name, value in api.headers),
         place.model,
-        place.adds_model,
-        place.completions,
         place.model is not None or place.completions,
         change_to(place.model, adds=place.adds_model, completions=place.completions),
         asks_model(text),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from serai.gateway.admission import admit_call
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
-from serai.gateway.models.bodies import rewrite
+from serai.gateway.models.bodies import changed
 from serai.gateway.models.forms import FormRewriter, boundary_of, rewrite_form
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.rate_limits import Grant, rate_fields
@@ -219,11 +219,8 @@ class Question(Exchange):
         if not body:
             return body
         if plan.rewrites and self._is_json():
-            rewritten = rewrite(
-                body, plan.model, adds=plan.adds_model, completions=plan.completions
-            )
-            self.strip = rewritten.strip
-            return rewritten.body
+            body, self.strip = changed(body, plan.change)
+            return body
         boundary = self._boundary(plan)
         return body if boundary is None else rewrite_form(body, boundary, plan.model or "")
 

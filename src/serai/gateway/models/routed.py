@@ -95,8 +95,10 @@ class RoutedExchange(ModelExchange):
         if self.called.rate_limits:
             self.granted = self._limit(self.called, b"")
         place = self.gateway.health.choose(places) if places and plan.asks else self._home()
-        self._lease(place)
-        super()._begin_stream(self.gateway.plans.find(place, self.target.rest))
+        self.route = place
+        plan = self.gateway.plans.find(place, self.target.rest)
+        self._lease(place, plan)
+        super()._begin_stream(plan)
 
     def _home(self) -> ModelRoute:
         """Where what the model's provider keeps is asked for."""
@@ -172,13 +174,12 @@ class RoutedExchange(ModelExchange):
         except Exception as error:
             self.fail(self._as_problem(error))
             return
-        self._lease(place)
+        self._lease(place, plan)
         self._send_whole(plan, copied, body)
 
-    def _lease(self, place: ModelRoute) -> None:
+    def _lease(self, place: ModelRoute, plan: Plan) -> None:
         """An attempt at this place begins."""
-        self.route = place
-        self.plan = self.gateway.plans.find(place, self.target.rest)
+        self.plan = plan
         self.attempts += 1
         self.lease = self.gateway.health.begin(place)
         if self.held is not None:
@@ -187,9 +188,7 @@ class RoutedExchange(ModelExchange):
     def _listen(self) -> None:
         """Wait for the first byte of an answer, and not for longer than this attempt may take."""
         self._silence()
-        loop, timeout = self.client.loop, self.called.gateway.timeout_ms
-        if self.route is not None:
-            timeout = self.route.gateway.timeout_ms
+        loop, timeout = self.client.loop, (self.route or self.called).gateway.timeout_ms
         left = self._answer_due() - loop.time()
         patience = left if timeout is None else min(left, timeout / 1000)
         if patience < self.gateway.limits.model_response_timeout:

@@ -91,6 +91,22 @@ class TokenPolicy(msgspec.Struct, frozen=True, kw_only=True):
                 return _reached(name, limit, used)
         return None
 
+    def reached(
+        self, received: int, sent: int, set_aside: tuple[int, int] | None
+    ) -> Reached | None:
+        """The limit that refuses a call.
+
+        Args:
+            received: input tokens that count.
+            sent: output tokens that count.
+            set_aside: both, as they may still be used by calls under way and by this one; None
+                where the call does not say what it may use.
+        """
+        if not self.strict or set_aside is None:
+            return self.spent(received, sent)
+        least, most = set_aside
+        return self.passed(received + least, sent + most) or self.unbalanced(received, sent)
+
     def _limits(self, received: int, sent: int) -> Iterable[tuple[str, int, int]]:
         yield "input", self.input, received
         yield "output", self.output, sent
@@ -223,13 +239,11 @@ class TokenPolicies:
         self, resource_id: str, policy: TokenPolicy, need: Reservation | None
     ) -> PolicyViolated | None:
         count = self._count(resource_id, policy)
-        if policy.strict and need is not None:
+        set_aside = None
+        if need is not None:
             held = self._reserved.get(resource_id, (0, 0))
-            received = count.input + held[0] + need.input
-            reached = policy.passed(received, count.output + held[1] + need.output)
-            reached = reached or policy.unbalanced(count.input, count.output)
-        else:
-            reached = policy.spent(count.input, count.output)
+            set_aside = held[0] + need.input, held[1] + need.output
+        reached = policy.reached(count.input, count.output, set_aside)
         return None if reached is None else _violated(policy, count, reached, self._clock())
 
     def _count(self, resource_id: str, policy: TokenPolicy) -> _Count:

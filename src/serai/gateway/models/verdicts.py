@@ -8,24 +8,15 @@ from enum import Enum, auto
 import msgspec
 
 from serai.gateway.problems import (
+    OF_PROVIDER,
     ProviderCredentialsRefused,
-    ProviderFailed,
-    UpstreamBroken,
     UpstreamConnectFailed,
     UpstreamConnectTimeout,
-    UpstreamSlow,
 )
 from serai.gateway.routes import ModelRoute
 from serai.gateway.upstream import Answer
 from serai.kernel.errors import SeraiError, ServiceUnavailable
 
-_PASSING = (
-    ProviderFailed,
-    UpstreamBroken,
-    UpstreamConnectFailed,
-    UpstreamConnectTimeout,
-    UpstreamSlow,
-)
 _UNSENT = (UpstreamConnectFailed, UpstreamConnectTimeout)
 _OF_PLACE = frozenset({401, 402, 403, 404})
 """The place lacks what it needs: a valid key, credit, the right or the model itself."""
@@ -65,7 +56,7 @@ def of_problem(problem: SeraiError) -> Outcome:
     """What it means that we could not get an answer."""
     if isinstance(problem, ProviderCredentialsRefused | ServiceUnavailable):
         return Outcome(Verdict.ELSEWHERE, unsent=True)
-    if isinstance(problem, _PASSING):
+    if isinstance(problem, OF_PROVIDER):
         return Outcome(Verdict.AGAIN, unsent=isinstance(problem, _UNSENT))
     return FINAL
 
