@@ -133,7 +133,7 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.observing = Observing(settings, self.db, self.usage, self.vault)
+        self.observing = Observing(settings, self.db, self.usage, self.vault, self.store)
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
@@ -143,7 +143,7 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.observing.calls.pay_from(self.billing.spending)
+        self.observing.pay_from(self.billing)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -171,6 +171,7 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
+        self.observing.logging.watch(self.sandboxing.controller)
         await self.sandboxing.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -197,7 +198,7 @@ class Platform:
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        server = Server(self._config(gateway, self._application()), self.observing.leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -217,6 +218,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        self.observing.logging.lines.open()
         runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
@@ -278,7 +280,7 @@ class Platform:
             health_operation(self.sandboxing, self.delivery),
             *self.sandboxing.operations(context),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, self.sandboxing),
+            *self.observing.operations(cursors, self.sandboxing, self.authenticator),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
@@ -317,6 +319,7 @@ class Platform:
             FEATURES,
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
+            self.observing.logging.workspace_gone,
         )
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
@@ -381,6 +384,7 @@ class Platform:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.sandboxing.close()
         self.passwords.close()
+        self.observing.logging.lines.close()
         self.usage.close()
         self.db.close()
         log.info("stopped")
