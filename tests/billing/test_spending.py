@@ -163,24 +163,25 @@ async def test_budgets_of_others_cost_a_call_nothing(world: World) -> None:
         msgspec.structs.replace(refusing("0", f"foreign-{number}"), account_id=f"acc-{number}")
         for number in range(30)
     ]
-    counts = []
-    for budgets in (mine, others):
-        for one in budgets:
-            await keep(world, one)
-        calls = await Calls(world).begin()
-        calls.spending.note(call(world))
-        calls.spending.note(call(world))
-        made = call(world)
-        assert calls.refusal(made).details["budget"] == "cap"
-        other = call(world, workspace="quiet")
-        counts.append(
-            [
-                steps(lambda calls=calls: calls.spending.note(made)),
-                steps(lambda calls=calls: calls.refusal(made)),
-                steps(lambda calls=calls: calls.refusal(other)),
-            ]
-        )
-    assert counts[0] == counts[1]
+    alone = await looked_at(world, mine)
+    assert await looked_at(world, others) == alone
+
+
+async def looked_at(world: World, more: list) -> list[int]:
+    """Steps of a call beside these budgets: of counting it, of refusing it, of letting one pass."""
+    for one in more:
+        await keep(world, one)
+    calls, made = await Calls(world).begin(), call(world)
+    calls.spending.note(made)
+    calls.spending.note(made)
+    assert calls.refusal(made).details["budget"] == "cap"
+    quiet = call(world, workspace="quiet")
+    works = [
+        lambda: calls.spending.note(made),
+        lambda: calls.refusal(made),
+        lambda: calls.refusal(quiet),
+    ]
+    return [steps(work) for work in works]
 
 
 async def test_the_first_of_several_periods_that_ends_is_noticed(world: World) -> None:

@@ -234,6 +234,46 @@ async def test_rate_limits_of_a_fallback_hold(world: World, client: Client) -> N
     assert len(second.requests) == 2
 
 
+@pytest.mark.parametrize("shared", [{"requests": 2}, {"tokens": 1300}])
+async def test_a_limit_that_both_share_counts_a_call_once(
+    world: World, client: Client, shared: dict[str, int]
+) -> None:
+    """What the first model had set aside is free again before the second is asked."""
+    limits = (RateLimit(per="hour", by="workspace", counter="workspace/main", **shared),)
+    await two(world)
+    for name in ("first", "second"):
+        route = world.routes.models["main", name]
+        world.add_model(name, route.base_url, gateway=route.gateway, rate_limits=limits)
+    answers = [await ask(client, path("first"), body(max_tokens=900)) for _ in range(3)]
+    assert [answer.status for answer in answers[:2]] == [200, 200]
+    assert answers[0].headers["x-serai-model"] == "second"
+    assert answers[2].status == (429 if "requests" in shared else 200)
+
+
+async def test_a_model_that_is_asked_last_sets_aside_what_it_needs_again(
+    world: World, client: Client
+) -> None:
+    """It was passed over as it rests, and its policy is strict: calls at once stay below it."""
+    policy = TokenPolicy(name="cap", granularity="day", total=1000, strict=True)
+    held = []
+
+    async def answering(request, reader, writer) -> None:
+        held.append(list(world.gateway.token_policies._reserved.get("id-first", ())))
+        await plain(ANSWER)(request, reader, writer)
+
+    balance = {"failures": 1, "coolDownSeconds": 60}
+    url, second = await two(world, balance=balance)
+    route = world.routes.models["main", "first"]
+    strict = {"token_policies": (policy,), "strict": True}
+    world.add_model("first", route.base_url, gateway=route.gateway, **strict)
+    assert (await ask(client, url, body(max_tokens=9))).headers["x-serai-model"] == "second"
+    world.model.handler, second.handler = answering, DOWN
+    answer = await ask(client, url, body(max_tokens=9))
+    assert answer.headers["x-serai-model"] == "first"
+    assert held == [[len(body(max_tokens=9)), 9]]
+    assert not world.gateway.token_policies._reserved
+
+
 async def test_a_call_is_counted_once_however_often_it_is_tried(
     world: World, client: Client
 ) -> None:

@@ -230,14 +230,14 @@ class Question(Exchange):
         need = most_tokens(route.resource_id, self.target.rest, body)
         return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
 
-    def _limit(self, route: ModelRoute, body: bytes) -> Grant:
+    def _limit(self, route: ModelRoute, body: bytes, before: Grant | None = None) -> Grant:
         """Pass the model's rate limits, with the tokens set aside that the call may use."""
         least, most = 0, None
         if route.reserves and self.request.method == b"POST" and self._is_json():
             least, most = asked_tokens(self.target.rest, body)
-        limits = self.gateway.rate_limits
+        limits, counted = self.gateway.rate_limits, before.counted if before else ()
         try:
-            return limits.admit(route.rate_limits, self.principal, least, most)
+            return limits.admit(route.rate_limits, self.principal, least, most, counted)
         except RateLimited as problem:
             problem.headers |= self.rate_fields(route)
             raise

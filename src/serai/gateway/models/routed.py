@@ -17,6 +17,7 @@ from serai.gateway.models.course import Course, Next
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.health import Lease
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.rate_limits import Grant
 from serai.gateway.models.verdicts import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.problems import ProviderFailed, UpstreamSlow
 from serai.gateway.request import Request
@@ -51,8 +52,10 @@ class RoutedExchange(ModelExchange):
         "course",
         "ends",
         "held",
+        "holder",
         "lease",
         "outcome",
+        "passed",
     )
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
@@ -64,6 +67,10 @@ class RoutedExchange(ModelExchange):
         self.ends = 0.0
         self.attempts = 0
         self.lease: Lease | None = None
+        self.holder = ""
+        """The model whose policies and limits have let the call pass, by id."""
+        self.passed: Grant | None = None
+        """The last that rate limits gave, of whichever model."""
         self.outcome = FINAL
         self.alarm: asyncio.TimerHandle | None = None
 
@@ -135,7 +142,7 @@ class RoutedExchange(ModelExchange):
 
     def _admits(self, route: ModelRoute) -> bool:
         """Whether a model that stands in lets the call pass: its policies and limits hold too."""
-        if route.resource_id == self.called.resource_id:
+        if route.resource_id == self.holder:
             return True
         try:
             admit_model(self.gateway, self.principal, route)
@@ -145,17 +152,23 @@ class RoutedExchange(ModelExchange):
         return True
 
     def _take(self, route: ModelRoute) -> None:
-        """Set aside what the policies and limits of a model want to be, and give back what those of
-        the one before did, which has used nothing."""
+        """Set aside what the policies and limits of a model want to be.
+
+        What those of the model before had set aside is given back first, as it has used nothing:
+        limits that both share must not count it twice.
+        """
+        self._give_back()
+        self.holder = ""
         reserved = self._reserve(route, self.held or b"") if route.strict else None
         try:
-            granted = self._limit(route, self.held or b"") if route.rate_limits else None
+            granted = None
+            if route.rate_limits:
+                granted = self.passed = self._limit(route, self.held or b"", self.passed)
         except SeraiError:
             if reserved is not None:
                 self.gateway.token_policies.release(reserved)
             raise
-        self._give_back()
-        self.reserved, self.granted = reserved, granted
+        self.reserved, self.granted, self.holder = reserved, granted, route.resource_id
 
     def _give_back(self) -> None:
         if self.reserved is not None:
