@@ -153,6 +153,76 @@ async def test_a_model_that_may_not_be_called_is_passed_over(
     assert not second.requests
 
 
+NO_PLACE = {"unusable": "it names the connection 'x', which does not exist", "unlinked": True}
+
+
+async def replaced(world: World, **fields: object) -> Upstream:
+    """A model without a connection, which falls back to ``second``; the provider of that."""
+    upstream, url = await provider(world, plain(OTHER))
+    extra = settings(fallbacks=["gone", "off", "second"])
+    world.add_model("first", "", gateway=extra, **NO_PLACE | fields)
+    world.add_model("off", url, disabled=True)
+    world.add_model("second", url, model="two", key="sk-second")
+    return upstream
+
+
+async def test_fallbacks_answer_for_a_model_without_a_connection(
+    world: World, client: Client
+) -> None:
+    second = await replaced(world)
+    answer = await ask(client, path("first"))
+    assert (answer.status, answer.body) == (200, OTHER)
+    assert answer.headers["x-serai-model"] == "second"
+    assert answer.headers["x-serai-attempts"] == "1"
+    assert json.loads(second.requests[0].body)["model"] == "two"
+    assert (world.usages[0].called, world.answering[0].name) == ("first", "second")
+    second.handler = DOWN
+    assert (await ask(client, path("first"))).status == 503
+    await at_rest(world)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"disabled": True}, 403, "MODEL_DISABLED"),
+        ({"prohibited": "the policy 'here' says so"}, 403, "POLICY_VIOLATION"),
+        ({"unlinked": False}, 503, "MODEL_NOT_USABLE"),
+        ({"gateway": settings(fallbacks=["gone", "off"])}, 503, "MODEL_NOT_USABLE"),
+        ({"api": ProviderApi(family="anthropic")}, 503, "MODEL_NOT_USABLE"),
+    ],
+)
+async def test_nobody_answers_for_a_model_that_is_switched_off_or_forbidden(
+    world: World, client: Client, fields: dict[str, object], status: int, code: str
+) -> None:
+    second = await replaced(world)
+    route = world.routes.models["main", "first"]
+    world.add_model("first", "", **{"gateway": route.gateway} | NO_PLACE | fields)
+    answer = await ask(client, path("first"))
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (status, code)
+    assert not second.requests
+
+
+async def test_what_a_model_without_a_connection_keeps_is_not_asked_for_elsewhere(
+    world: World, client: Client
+) -> None:
+    second = await replaced(world)
+    answer = await client.ask("/main/models/first/v1/files/file-1")
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "MODEL_NOT_USABLE")
+    client.send(
+        path("first"),
+        method="POST",
+        headers={"Transfer-Encoding": "chunked", "Content-Type": "audio/wav"},
+    )
+    client.writer.write(b"0\r\n\r\n")
+    assert (await client.answer()).status == 503
+    assert not second.requests
+
+
+async def test_limits_of_a_model_without_a_connection_hold(world: World, client: Client) -> None:
+    await replaced(world, rate_limits=limited(2))
+    assert [(await ask(client, path("first"))).status for _ in range(3)] == [200, 200, 429]
+
+
 async def test_strict_policies_of_a_fallback_hold(world: World, client: Client) -> None:
     url, _ = await two(world)
     place = world.routes.models["main", "second"].base_url

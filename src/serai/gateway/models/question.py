@@ -82,7 +82,7 @@ class Question(Exchange):
         route = admit_call(self.gateway, self.principal, target)
         self.route = route
         self.logged = route if route.logged else None
-        plan = self.plan = self.gateway.plans.find(route, target.rest)
+        plan = self.plan = self._plan_of(route)
         self.collects = self._must_collect(route, plan)
         if route.strict and not self._is_json():
             raise not_strict()
@@ -98,6 +98,10 @@ class Question(Exchange):
             self.client.resume_request()
         if self.request.expects:
             self.invite_body()
+
+    def _plan_of(self, route: ModelRoute) -> Plan:
+        """How a call of this model is sent."""
+        return self.gateway.plans.find(route, self.target.rest)
 
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         if self._is_json():

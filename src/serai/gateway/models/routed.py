@@ -18,6 +18,7 @@ from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.health import Lease
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.rate_limits import Grant
+from serai.gateway.models.refusals import refusal
 from serai.gateway.models.verdicts import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.problems import ProviderFailed, UpstreamSlow
 from serai.gateway.request import Request
@@ -75,9 +76,19 @@ class RoutedExchange(ModelExchange):
         self.alarm: asyncio.TimerHandle | None = None
 
     # -- the request
+    def _plan_of(self, route: ModelRoute) -> Plan:
+        """How it is sent; for a model without a connection, how the first that stands in has it."""
+        self.called = route
+        if not route.replaced:
+            return super()._plan_of(route)
+        stand_in = next(self._stand_ins(), None)
+        plan = None if stand_in is None else super()._plan_of(stand_in)
+        if plan is None or not plan.asks:
+            raise refusal(route)
+        return plan
+
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         """What may have to be sent again is collected, if it is not too long for that."""
-        self.called = route
         self.ends = self.client.loop.time() + self._patience()
         if self._is_json() and (plan.rewrites or plan.asks or route.reserves):
             return True
@@ -99,6 +110,8 @@ class RoutedExchange(ModelExchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         places = self.called.places
+        if self.called.replaced:
+            raise refusal(self.called)
         if self.called.rate_limits:
             self.granted = self._limit(self.called, b"")
         place = self.gateway.health.choose(places) if places and plan.asks else self._home()
@@ -124,8 +137,9 @@ class RoutedExchange(ModelExchange):
             self._models(plan), self._admits, gateway.health, self.ends, gateway.random
         )
         place = self.course.first()
-        if place is not None:
-            self._attempt(place)
+        if place is None:
+            raise refusal(self.called)
+        self._attempt(place)
 
     def _models(self, plan: Plan) -> Iterator[ModelRoute]:
         """The model, and those that may stand in for it."""
@@ -133,11 +147,18 @@ class RoutedExchange(ModelExchange):
         if not plan.asks:  # what is kept at one provider is not at others
             yield self._home()
             return
-        yield called
-        rest = self.target.rest.decode("latin-1")
+        if not called.replaced:
+            yield called
+        yield from self._stand_ins()
+
+    def _stand_ins(self) -> Iterator[ModelRoute]:
+        """Models that may stand in for the one that was called, if they admit the call."""
+        called, rest = self.called, self.target.rest.decode("latin-1")
         for name in called.gateway.fallbacks or ():
             route = self.gateway.routes.models.get((called.workspace, name))
-            if route is not None and understands(route.api.family, rest, called.api.family):
+            if route is None or route.blocked or route.replaced:
+                continue
+            if understands(route.api.family, rest, called.api.family):
                 yield route
 
     def _admits(self, route: ModelRoute) -> bool:
