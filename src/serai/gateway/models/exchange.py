@@ -7,7 +7,7 @@ import msgspec
 
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
-from serai.gateway.models.failures import Failure, error_event
+from serai.gateway.models.failures import Failure, error_event, without
 from serai.gateway.models.outcome import HELD, conclude
 from serai.gateway.models.question import Question
 from serai.gateway.models.rate_limits import without_rate_fields
@@ -218,7 +218,7 @@ class ModelExchange(Question):
         self.upstream = None
         self.out = []
         self.head_sent = self.chunked_out = False
-        self.fail(unreadable(self.status, b"".join(meter.parts)))
+        self.fail(unreadable(self.status, without(self.secret, b"".join(meter.parts))))
 
     def fail(self, problem: SeraiError) -> None:
         self.problem = self.problem or problem
