@@ -87,10 +87,9 @@ class Observing:
             self.calls.work()
             self.metrics.forget(document.workspace, document.name)
 
-    def _living(self) -> frozenset[str]:
+    async def _living(self) -> frozenset[str]:
         with unbounded("models of all workspaces may have calls"):
-            found = self._db.read_now(lambda conn: list(documents.every(conn, MODELS.name)))
-        return frozenset(document.id for document in found)
+            return await self._db.read_in_thread(lambda conn: documents.ids(conn, MODELS.name))
 
     def operations(
         self, billing: Billing, cursors: CursorCodec, sandboxing: Sandboxing
