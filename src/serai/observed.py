@@ -8,7 +8,7 @@ from serai.billing.spending import Spending
 from serai.gateway.models.naming import provider_name
 from serai.gateway.models.outcome import Content
 from serai.gateway.models.plans import origin_of
-from serai.gateway.routes import ModelRoute
+from serai.gateway.routes import ModelRoute, RouteTable
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
@@ -29,12 +29,18 @@ class ObservedCalls:
     """Takes each call with one append, and works through them a little later, off its path."""
 
     def __init__(
-        self, bill: UsageBuffer, rows: RequestBuffer, logs: RequestLogs, metrics: ModelMetrics
+        self,
+        bill: UsageBuffer,
+        rows: RequestBuffer,
+        logs: RequestLogs,
+        metrics: ModelMetrics,
+        routes: RouteTable,
     ) -> None:
         self._bill = bill
         self._rows = rows
         self._logs = logs
         self._metrics = metrics
+        self._routes = routes
         self._calls: list[Call] = []
         self._refused: list[Call] = []
         self._numbers: dict[int, int] = {}
@@ -94,10 +100,16 @@ class ObservedCalls:
         for call in model_calls(calls):
             self._bill.add(call)
         metrics = self._metrics
+        living = self._routes.models
         for route, _, usage in calls:
+            known = living.get((route.workspace, route.name))
+            if known is not route and (known is None or known.resource_id != route.resource_id):
+                continue  # deleted meanwhile; its name may be another model's by now
             key = (route.workspace, route.name, route.provider, usage.operation)
             observe(metrics.series.get(key) or metrics.of(*key), usage)
         for route, _, usage in refused:
+            if (route.workspace, route.name) not in living:
+                continue
             series = metrics.of(route.workspace, route.name, route.provider, usage.operation)
             series.refused(usage.error)
         self._make_rows([*calls, *refused])

@@ -11,6 +11,7 @@ from serai.billing.assembly import Billing
 from serai.compute.live import LiveTable
 from serai.compute.networks import SandboxNetworks
 from serai.gateway.models.naming import provider_name
+from serai.gateway.routes import RouteTable
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.settings import Settings
 from serai.metering.models import UsageBuffer
@@ -40,9 +41,20 @@ PATIENCE = 1.0
 
 
 class Observing:
-    """What the gateway tells of models, and where that is read."""
+    """What the gateway tells of models, and where that is read.
 
-    def __init__(self, settings: Settings, db: Database, usage: UsageStore, vault: Vault) -> None:
+    Args:
+        routes: the models that there are.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        usage: UsageStore,
+        vault: Vault,
+        routes: RouteTable,
+    ) -> None:
         self._settings = settings
         self._db = db
         self._usage = usage
@@ -50,7 +62,7 @@ class Observing:
         self.rows = RequestBuffer(settings.model_request_rate)
         self.logs = RequestLogs(vault, settings.model_request_retention)
         self.metrics = ModelMetrics()
-        self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics)
+        self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics, routes)
         self.exporter = (
             SpanExporter(settings.otlp_endpoint, settings.otlp_header_fields)
             if settings.otlp_endpoint is not None

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
+from serai.gateway.routes import RouteTable
 from serai.kernel.clock import millis, now
 from serai.kernel.settings import Settings
 from serai.metering.store import UsageStore
@@ -37,7 +38,7 @@ def usage(tmp_path: Path) -> Iterator[UsageStore]:
 
 @pytest.fixture
 def observing(tmp_path: Path, db: Database, usage: UsageStore) -> Observing:
-    return Observing(Settings(data_dir=tmp_path), db, usage, Vault(b"k" * 32))
+    return Observing(Settings(data_dir=tmp_path), db, usage, Vault(b"k" * 32), RouteTable())
 
 
 async def test_models_are_read_beside_the_event_loop(
