@@ -12,6 +12,7 @@ from serai.compute.live import LiveTable
 from serai.compute.networks import SandboxNetworks
 from serai.gateway.models.naming import provider_name
 from serai.gateway.routes import RouteTable
+from serai.identity.accounts import workspace_ids
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.settings import Settings
 from serai.metering.models import UsageBuffer
@@ -103,6 +104,10 @@ class Observing:
         with unbounded("models of all workspaces may have calls"):
             return await self._db.read_in_thread(lambda conn: documents.ids(conn, MODELS.name))
 
+    async def _owners(self) -> Mapping[str, str]:
+        with unbounded("sums of all workspaces are kept, and each caller sees their own"):
+            return await self._db.read(workspace_ids)
+
     def operations(
         self, billing: Billing, cursors: CursorCodec, sandboxing: Sandboxing
     ) -> list[ControllerRouterHandler]:
@@ -116,7 +121,7 @@ class Observing:
                 whole=whole,
                 in_flight=self.in_flight(),
                 sandboxes=sandbox_states(live),
-                egress=await self._egress.read(live, sandboxing.networks),
+                egress=await self._egress.read(live, sandboxing.networks, await self._owners()),
                 skipped={
                     "rate": self.rows.skipped,
                     "queue": self.rows.lost,
@@ -148,9 +153,19 @@ class EgressSums:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[int, int]] = {}
         self._last: dict[str, tuple[int, int]] = {}
+        self._owners: Mapping[str, str] = {}
 
-    async def read(self, live: LiveTable, networks: SandboxNetworks) -> dict[str, tuple[int, int]]:
-        """Ask for what was sent since last time; who does not answer in time adds nothing."""
+    async def read(
+        self, live: LiveTable, networks: SandboxNetworks, owners: Mapping[str, str]
+    ) -> dict[str, tuple[int, int]]:
+        """Ask for what was sent since last time; who does not answer in time adds nothing.
+
+        Args:
+            live: sandboxes.
+            networks: know what each sent.
+            owners: id of each workspace by its name, which may be another one's by now.
+        """
+        self._forget(owners)
         awake = [each.sandbox for each in live.by_id.values() if not each.asleep][:MOST_ASKED]
         self._last = {name: seen for name, seen in self._last.items() if name in live.by_id}
         try:
@@ -161,9 +176,18 @@ class EgressSums:
         except TimeoutError:
             return self._sums
         for sandbox, report in zip(awake, reports, strict=True):
-            if not isinstance(report, BaseException):
+            if sandbox.workspace in owners and not isinstance(report, BaseException):
                 self._add(sandbox.workspace, sandbox.id, (report.allowed, report.blocked))
         return self._sums
+
+    def _forget(self, owners: Mapping[str, str]) -> None:
+        """Sums of workspaces that are no more, or began anew, end."""
+        before, self._owners = self._owners, owners
+        self._sums = {
+            name: sums
+            for name, sums in self._sums.items()
+            if name in owners and before.get(name) == owners[name]
+        }
 
     def _add(self, workspace: str, sandbox_id: str, seen: tuple[int, int]) -> None:
         before = self._last.get(sandbox_id, (0, 0))
