@@ -17,7 +17,7 @@ from serai.kernel.cursors import CursorCodec
 from serai.kernel.settings import Settings
 from serai.metering.models import UsageBuffer
 from serai.metering.store import UsageStore
-from serai.observed import ObservedCalls, described
+from serai.observed import ObservedCalls, attempted, described
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kinds import MODELS
@@ -79,7 +79,7 @@ class Observing:
         """Makes spans, where somebody takes them."""
         if self.exporter is None:
             return None
-        return Tracer(self.exporter, self._settings.otlp_sampling, described)
+        return Tracer(self.exporter, self._settings.otlp_sampling, described, attempted)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs until it is cancelled."""

@@ -116,6 +116,11 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, name, value)
 
 
+def connection_of(route: ModelRoute) -> str:
+    """The connection that a route leads to, of a model with several; else empty."""
+    return route.place.removeprefix(route.resource_id)[1:]
+
+
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):
     """A preview of one port of a sandbox. Header names are in lower case.
 

@@ -258,9 +258,14 @@ class Question(Exchange):
             lines += [line for name, line in plan.defaults if name not in index]
         lines += (plan.fields, b"accept-encoding: identity\r\nx-request-id: ")
         lines += (self.request_id.encode("ascii"), b"\r\n")
-        if self.span is not None:
-            lines += (b"traceparent: ", self.span.header(), b"\r\n")
+        span = self.parent()
+        if span is not None:
+            lines += (b"traceparent: ", span.header(), b"\r\n")
         return lines
+
+    def parent(self) -> Span | None:
+        """What the provider's spans are to stand below."""
+        return self.span
 
     def _go(self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool) -> None:
         """Send it, with an access token first fetched where the provider wants one."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from serai.catalog.provider_api import understands
 from serai.gateway.admission import admit_model
 from serai.gateway.forwarding import DROPPED_ANSWER
+from serai.gateway.models.attempts import Attempt, begin_attempt, end_attempt
 from serai.gateway.models.course import Course, Next
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.health import Lease
@@ -22,10 +23,11 @@ from serai.gateway.models.refusals import refusal
 from serai.gateway.models.verdicts import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.problems import ProviderFailed, UpstreamSlow
 from serai.gateway.request import Request
-from serai.gateway.routes import ModelRoute
+from serai.gateway.routes import ModelRoute, connection_of
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
 from serai.kernel.errors import BadRequest, SeraiError
+from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
@@ -48,6 +50,7 @@ class RoutedExchange(ModelExchange):
     }
     __slots__ = (
         "alarm",
+        "attempt",
         "attempts",
         "called",
         "course",
@@ -67,6 +70,8 @@ class RoutedExchange(ModelExchange):
         """The client's body, for as long as it may have to be sent once more."""
         self.ends = 0.0
         self.attempts = 0
+        self.attempt: Attempt | None = None
+        """The one under way, where the call's trace is recorded."""
         self.lease: Lease | None = None
         self.holder = ""
         """The model whose policies and limits have let the call pass, by id."""
@@ -216,6 +221,7 @@ class RoutedExchange(ModelExchange):
         self.plan = plan
         self.attempts += 1
         self.lease = self.gateway.health.begin(place)
+        self.attempt = begin_attempt(self, place)
         if self.held is not None:
             self._listen()
 
@@ -235,6 +241,9 @@ class RoutedExchange(ModelExchange):
 
     def _answer_due(self) -> float:
         return self.client.loop.time() + self._patience() if self.held is None else self.ends
+
+    def parent(self) -> Span | None:
+        return self.span if self.attempt is None else self.attempt.span
 
     def repeatable(self) -> bool:
         """Also a POST, where another attempt may be made anyway: the connection was dead."""
@@ -268,7 +277,7 @@ class RoutedExchange(ModelExchange):
             return
         if not self.head_sent:
             known = self.failure is not None and isinstance(problem, ProviderFailed)
-            if self._goes_on(FINAL if known else of_problem(problem)):
+            if self._goes_on(FINAL if known else of_problem(problem), problem):
                 return
             if self.attempts:
                 self._fail_marked(problem)
@@ -289,8 +298,9 @@ class RoutedExchange(ModelExchange):
             self.lease.failed(of_problem(problem))
         super().cut(problem)
 
-    def _goes_on(self, outcome: Outcome) -> bool:
+    def _goes_on(self, outcome: Outcome, problem: SeraiError | None = None) -> bool:
         """Begin the next attempt, if there is one to be made, and forget the failed one."""
+        end_attempt(self, problem)
         lease, self.lease = self.lease, None
         if lease is not None and outcome.verdict is not Verdict.FINAL:
             lease.failed(outcome)
@@ -367,7 +377,7 @@ class RoutedExchange(ModelExchange):
     def _marks(self) -> dict[str, str]:
         route = self.route or self.called
         marks = {"x-serai-model": route.name, "x-serai-attempts": str(self.attempts)}
-        connection = route.place.removeprefix(route.resource_id)[1:]
+        connection = connection_of(route)
         return marks | ({"x-serai-connection": connection} if connection else {})
 
     # -- the end
@@ -376,6 +386,7 @@ class RoutedExchange(ModelExchange):
         self.held = None
         if self.lease is not None:
             self.lease.end()
+        end_attempt(self)
         super().closed()
 
     def attempts_made(self) -> int:
