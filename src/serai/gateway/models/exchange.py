@@ -60,7 +60,7 @@ class ModelExchange(Question):
         """Take over a call that is on its way already."""
         self.plan, self.route = call.plan, call.plan.route
         self.principal, self.credential = call.principal, call.credential()
-        self.request_id = call.name
+        self.request_id, self.span = call.name, call.span
         self.started, self.strip, self.sent_at = call.started, call.strip, call.sent
         self.address, self.secret = call.plan.address, call.plan.secret
         self.collects, self.sent = call.plan.rewrites, True
