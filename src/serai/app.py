@@ -133,7 +133,7 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.observing = Observing(settings, self.db, self.usage, self.vault)
+        self.observing = Observing(settings, self.db, self.usage, self.vault, self.routes)
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),

@@ -131,6 +131,12 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
 
 
+def ids(conn: Connection, kind: str) -> frozenset[str]:
+    """The ids of all documents of a kind, of every workspace: for the platform itself."""
+    query = select(documents.c.id).where(documents.c.kind == kind)
+    return frozenset(map(str, conn.execute(query).scalars()))
+
+
 def elsewhere(conn: Connection, kind: str, origin: str) -> Document | None:
     """One document of a kind whose body has no URL below ``origin``; ``None`` when all have."""
     c = documents.c
