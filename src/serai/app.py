@@ -18,6 +18,7 @@ from serai.api.app import create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
+from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.job_operations import job_operations
@@ -171,6 +172,8 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
+        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
+        await self.building.prepare()
         await self.sandboxing.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -194,6 +197,7 @@ class Platform:
             ),
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
+            *(asyncio.create_task(work) for work in self.building.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
@@ -273,10 +277,12 @@ class Platform:
     def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
-        context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
+        uploads = self.building.announcements
+        context = ResourceContext(self.db, self.store, cursors, self._changed, complete, uploads)
         handlers: list[ControllerRouterHandler] = [
             health_operation(self.sandboxing, self.delivery),
-            *self.sandboxing.operations(context),
+            *self.sandboxing.operations(context, uploads),
+            *self.building.operations(),
             *self.billing.operations(),
             *self.observing.operations(self.billing, cursors, self.sandboxing),
             *audit_operations(self.db, cursors),
