@@ -4,17 +4,15 @@ import asyncio
 import gc
 import os
 import sys
-from typing import Self
 
 import structlog
 import uvicorn
 import uvloop
-from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
 import serai
-from serai.api.app import create_app
+from serai.api.app import Management, create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
@@ -134,7 +132,9 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.observing = Observing(settings, self.db, self.usage, self.vault, self.routes)
+        self.observing = Observing(
+            settings, self.db, self.usage, self.vault, self.routes, self.store
+        )
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
@@ -144,7 +144,7 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.observing.calls.pay_from(self.billing.spending)
+        self.observing.pay_from(self.billing)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -174,6 +174,7 @@ class Platform:
         self.sandboxing.prepare(spans, self.discovery)
         self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
         await self.building.prepare()
+        self.observing.logging.watch(self.sandboxing.controller)
         await self.sandboxing.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -201,7 +202,7 @@ class Platform:
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        server = Server(self._config(gateway, self._application()), self.observing.leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -221,6 +222,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        self.observing.logging.lines.open()
         runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
@@ -284,7 +286,7 @@ class Platform:
             *self.sandboxing.operations(context, uploads),
             *self.building.operations(),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, self.sandboxing),
+            *self.observing.operations(cursors, self.sandboxing, self.authenticator),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
@@ -323,6 +325,7 @@ class Platform:
             FEATURES,
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
+            self.observing.logging.workspace_gone,
         )
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
@@ -387,14 +390,7 @@ class Platform:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.sandboxing.close()
         self.passwords.close()
+        self.observing.logging.lines.close()
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-class Management(Router):
-    """The routes of one application, which need no copy of their own for it."""
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Registering copies what it registers, which took a third of making the application."""
-        return self
