@@ -4,17 +4,15 @@ import asyncio
 import gc
 import os
 import sys
-from typing import Self
 
 import structlog
 import uvicorn
 import uvloop
-from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
 import serai
-from serai.api.app import create_app
+from serai.api.app import Management, create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
@@ -25,6 +23,7 @@ from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
+from serai.console.assembly import console_operations
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.dry_run_operations import dry_run_operations
@@ -72,6 +71,8 @@ from serai.oauth.keeper import keep_oauth
 from serai.observing import Observing
 from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.change_operations import change_operations
+from serai.resources.changes import ChangeStream
 from serai.resources.documents import Document
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -163,6 +164,8 @@ class Platform:
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
         self.allowance = Allowance(self.db, self.usage, self.billing.spending)
+        self.changes = ChangeStream()
+        self.db.after_commit.append(self.changes.publish)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -197,7 +200,7 @@ class Platform:
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        server = Server(self._config(gateway, self._application()), self.changes.close)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -279,11 +282,13 @@ class Platform:
             *self.sandboxing.operations(context),
             *self.billing.operations(),
             *self.observing.operations(self.billing, cursors, self.sandboxing),
+            *change_operations(self.changes),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
+            *console_operations(self.site, self.oauth, self.settings.preview_addresses),
             *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
@@ -384,11 +389,3 @@ class Platform:
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-class Management(Router):
-    """The routes of one application, which need no copy of their own for it."""
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Registering copies what it registers, which took a third of making the application."""
-        return self

@@ -5,12 +5,23 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
+from types import FrameType
 
 import uvicorn
 
 
 class Server(uvicorn.Server):
     """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once."""
+
+    def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
+        """``leaving`` is called with the first signal: what would never end has to end then."""
+        super().__init__(config)
+        self._leaving = leaving
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self._leaving()
+        super().handle_exit(sig, frame)
 
     async def serve_until_signal(self, ready: Callable[[], None]) -> None:
         """Listen, call ``ready``, and answer until SIGTERM or SIGINT, then drain."""
