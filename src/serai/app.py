@@ -24,6 +24,7 @@ from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
+from serai.console.assembly import console_operations
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.dry_run_operations import dry_run_operations
@@ -71,6 +72,8 @@ from serai.oauth.keeper import keep_oauth
 from serai.observing import Observing
 from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.change_operations import change_operations
+from serai.resources.changes import ChangeStream
 from serai.resources.documents import Document
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -164,6 +167,8 @@ class Platform:
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
         self.allowance = Allowance(self.db, self.usage, self.billing.spending)
+        self.changes = ChangeStream()
+        self.db.after_commit.append(self.changes.publish)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -202,7 +207,7 @@ class Platform:
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()), self.observing.leave)
+        server = Server(self._config(gateway, self._application()), self._leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -272,6 +277,11 @@ class Platform:
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
+    def _leave(self) -> None:
+        """The server stops: end what has no end of its own."""
+        self.observing.leave()
+        self.changes.close()
+
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
@@ -287,11 +297,13 @@ class Platform:
             *self.building.operations(),
             *self.billing.operations(),
             *self.observing.operations(cursors, self.sandboxing, self.authenticator),
+            *change_operations(self.changes),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
+            *console_operations(self.site, self.oauth, self.settings.preview_addresses),
             *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
