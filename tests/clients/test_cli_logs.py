@@ -1,4 +1,4 @@
-"""The official CLI `bl`, unmodified: `bl logs` of every kind that it knows, and following."""
+"""The official CLI `bl`, unmodified: `bl logs` of every kind of resource, and following."""
 
 import queue
 import threading
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.clients,
     pytest.mark.skipif(
         not is_built(),
-        reason="NOT TESTED WITH THE REAL CLI: not built, see `make clients`",
+        reason="NOT TESTED WITH THE REAL CLI, which is not built (see `make clients`)",
     ),
 ]
 CREDENTIALS = {"BL_API_KEY": KEY, "BL_WORKSPACE": "main"}

@@ -32,6 +32,8 @@ class Reconciler:
         self.controller = controller
         self._tasks: list[asyncio.Task[None]] = []
         self._noted: dict[str, datetime] = {}
+        self.repaired = asyncio.Event()
+        """Set when what belongs to no sandbox has been removed."""
 
     async def start(self) -> None:
         """Adopt what still runs, mark what does not, then begin the loops."""
@@ -141,6 +143,7 @@ class Reconciler:
             if row_now is None or row_now.phase in {"archived", "terminated"}:
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
+        self.repaired.set()
 
     async def _finish(self, row: SandboxRow) -> None:
         """A crash left this one half created or half deleted: finish it."""
