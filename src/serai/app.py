@@ -6,7 +6,6 @@ import os
 import sys
 
 import structlog
-import uvicorn
 import uvloop
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
@@ -84,7 +83,7 @@ from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
 from serai.runtime.roots.recipes import Recipes
 from serai.sandboxing import Sandboxing
-from serai.serving import Server
+from serai.serving import Server, server_config
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import Site
 from serai.storage.s3_access import s3_secrets
@@ -92,7 +91,6 @@ from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
-DRAIN_SECONDS = 5
 log = structlog.get_logger("serai")
 
 
@@ -177,7 +175,13 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
-        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
+        self.building = Building(
+            self.settings,
+            self.vault,
+            self.sandboxing,
+            self._changed,
+            self.observing.logging.sink,
+        )
         await self.building.prepare()
         self.observing.logging.watch(self.sandboxing.controller)
         await self.sandboxing.start()
@@ -207,7 +211,9 @@ class Platform:
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()), self._leave)
+        protocol = self.listening.protocol(gateway)
+        config = server_config(self.settings, self._application(), protocol)
+        server = Server(config, self._leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -338,22 +344,6 @@ class Platform:
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
             self.observing.logging.workspace_gone,
-        )
-
-    def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            host=self.settings.host,
-            port=self.settings.port,
-            http=self.listening.protocol(gateway),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            headers=self.settings.response_headers,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
     def _ready(self, booted: Bootstrapped, setup: str | None) -> None:

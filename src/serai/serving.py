@@ -7,6 +7,31 @@ from contextlib import contextmanager
 from socket import socket
 
 import uvicorn
+from litestar.types import ASGIApp
+
+from serai.kernel.settings import Settings
+
+DRAIN_SECONDS = 5
+
+
+def server_config(
+    settings: Settings, app: ASGIApp, protocol: type[asyncio.Protocol]
+) -> uvicorn.Config:
+    """How uvicorn serves an application, with a protocol of ours in front of it."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        headers=settings.response_headers,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
 
 
 class Server(uvicorn.Server):
