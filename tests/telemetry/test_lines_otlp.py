@@ -15,6 +15,10 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
     ExportLogsServiceResponse,
 )
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from platform_server import KEY, Server
 from serai.api.scopes import scopes_of
@@ -300,6 +304,33 @@ def machine(server: Server, api: httpx.Client) -> Iterator[Callable[..., httpx.C
     for each in clients:
         each.close()
     api.delete(f"/v0/service_accounts/{made['client_id']}")
+
+
+def sent_spans(count: int) -> bytes:
+    made = ExportTraceServiceRequest()
+    scope = made.resource_spans.add().scope_spans.add()
+    for _ in range(count):
+        scope.spans.add(trace_id=bytes.fromhex(TRACE), name="x")
+    return bytes(made.SerializeToString())
+
+
+def test_traces_and_metrics_are_counted_and_not_taken(api: httpx.Client) -> None:
+    answer = api.post("/v1/traces", content=sent_spans(3), headers=PROTOBUF)
+    assert answer.status_code == 200
+    said = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert (said.rejected_spans, "not their traces" in said.error_message) == (3, True)
+    point = {"asInt": "1", "timeUnixNano": "1"}
+    metric = {"name": "m", "sum": {"dataPoints": [point, point]}}
+    sent = {"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric, {"name": "none"}]}]}]}
+    answer = api.post("/v1/metrics", json=sent)
+    assert answer.json()["partialSuccess"]["rejectedDataPoints"] == "2"
+    for path in ("/v1/traces", "/v1/metrics"):
+        assert api.post(path, content=b"\xff", headers=PROTOBUF).status_code == 400
+        assert api.post(path, content=b"[", headers=JSON).status_code == 400
+        assert httpx.post(f"{api.base_url}{path}", trust_env=False).status_code == 401
+    large = gzip.compress(sent_spans(30_000))
+    packed = PROTOBUF | {"Content-Encoding": "gzip"}
+    assert api.post("/v1/traces", content=large, headers=packed).status_code == 200
 
 
 def test_a_credential_is_needed(server: Server, machine: Callable[..., httpx.Client]) -> None:
