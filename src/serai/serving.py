@@ -14,26 +14,6 @@ from serai.kernel.settings import Settings
 DRAIN_SECONDS = 5
 
 
-def server_config(
-    settings: Settings, app: ASGIApp, protocol: type[asyncio.Protocol]
-) -> uvicorn.Config:
-    """How uvicorn serves an application, with a protocol of ours in front of it."""
-    return uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        http=protocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        headers=settings.response_headers,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-
-
 class Server(uvicorn.Server):
     """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once.
 
@@ -73,3 +53,23 @@ class Server(uvicorn.Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+
+def http_config(
+    settings: Settings, app: ASGIApp, protocol: type[asyncio.Protocol]
+) -> uvicorn.Config:
+    """How uvicorn serves: our protocol for each connection, none of its logs."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        headers=settings.response_headers,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
