@@ -24,6 +24,7 @@ from serai.runtime.port import (
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
+    TunnelLink,
 )
 from serai.runtime.roots.policy import Policy
 from serai.runtime.routed_files import RoutedFiles
@@ -202,6 +203,10 @@ class Drivers:
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """See Runtime.unmount."""
         await (await self._driver(handle.driver)).unmount(handle, path)
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """See Runtime.tunnel."""
+        await (await self._driver(handle.driver)).tunnel(handle, link, anew=anew)
 
     async def stop(self, handle: SandboxHandle) -> None:
         """See Runtime.stop."""

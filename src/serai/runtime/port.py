@@ -39,6 +39,22 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     folder: str = ""
 
 
+class TunnelLink(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a tunnel that is in a sandbox: an interface.
+
+    Attributes:
+        name: of the interface, at most 15 bytes.
+        address: the sandbox's own in the tunnel, with its network (CIDR).
+        mtu: bytes of the largest packet.
+        networks: what is reached by it (CIDR).
+    """
+
+    name: str
+    address: str
+    mtu: int
+    networks: tuple[str, ...]
+
+
 class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How programs in a sandbox find their way out.
 
@@ -354,6 +370,18 @@ class Runtime(Protocol):
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """Give a running sandbox an interface whose packets the egress process carries.
+
+        The egress process must have been told of the tunnel.
+
+        Args:
+            link: None takes away what there is.
+            anew: not to go on with an interface of that name which is there already.
+
+        Fails with RuntimeProblem, and leaves none.
+        """
 
     async def successor(self, handle: SandboxHandle) -> str:
         """Make our version of the sandbox API ready to replace that of a sandbox; its name inside.

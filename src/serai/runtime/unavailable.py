@@ -11,6 +11,7 @@ from serai.runtime.port import (
     SandboxHandle,
     SandboxPlan,
     Saved,
+    TunnelLink,
 )
 
 
@@ -150,6 +151,10 @@ class UnavailableRuntime:
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is mounted."""
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """Fails with the reason."""
+        raise RuntimeProblem(self._reason)
 
     async def successor(self, handle: SandboxHandle) -> str:
         """Fails with the reason."""

@@ -27,6 +27,7 @@ from serai.runtime.port import (
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
+    TunnelLink,
 )
 from serai.runtime.roots.policy import Policy
 from serai.runtime.storage import Storage
@@ -248,6 +249,10 @@ class EngineRuntime:
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is ever mounted."""
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """Refused: containers of ours have no network."""
+        raise RuntimeProblem(f"sandboxes of the runtime {self.name} have no network for a tunnel")
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the container's first process, and with it every other; its files stay."""
