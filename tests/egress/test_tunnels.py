@@ -52,7 +52,8 @@ async def connect(
     config = checked(peer.config(**changes))
     egress.put(room.name, policy)
     await egress.tunnel(room.name, plan_of(config))
-    assert room.tunnel(link_of(config)) == "connected"
+    said = room.tunnel(link_of(config))
+    assert said == "connected", said[-500:]
 
 
 async def eventually(check: Callable[[], bool]) -> None:

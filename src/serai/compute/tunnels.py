@@ -7,6 +7,7 @@ file, as the tunnel belongs to this machine, until it is ended or its sandbox is
 restart, or a stop of the sandbox the tunnel is made again.
 """
 
+import asyncio
 import os
 from http import HTTPStatus
 from pathlib import Path
@@ -129,13 +130,14 @@ class Tunnels:
         async with self._controller.live.lock(workspace, sandbox):
             handle = self._handle(workspace, sandbox)
             try:
-                await self._make(handle, config, anew=True)
+                await self._egress.tunnel(handle.id, plan_of(config))
+                await asyncio.to_thread(self._kept.put, handle.id, config)
+                await self._bring(handle, config, anew=True)
             except TunnelRefused as refusal:
-                raise TunnelInvalid(f"invalid tunnel config: peer_endpoint: {refusal}") from None
+                raise TunnelInvalid(f"invalid tunnel config: {refusal}") from None
             except (RuntimeProblem, EgressProblem) as problem:
                 self._kept.drop(handle.id)
                 raise TunnelFailed(f"failed to apply tunnel config: {problem}") from problem
-            self._kept.put(handle.id, config)
 
     async def disconnect(self, workspace: str, sandbox: str) -> None:
         """End the tunnel: what went through it goes by the network rules again.
@@ -176,12 +178,12 @@ class Tunnels:
         if config is None:
             return
         try:
-            await self._make(handle, config, anew=False)
+            await self._egress.tunnel(handle.id, plan_of(config), judged=False)
+            await self._bring(handle, config, anew=False)
         except (RuntimeProblem, EgressProblem, TunnelRefused) as problem:
             log.warning("tunnel_not_restored", sandbox=handle.id, reason=str(problem))
 
-    async def _make(self, handle: SandboxHandle, config: TunnelConfig, *, anew: bool) -> None:
-        await self._egress.tunnel(handle.id, plan_of(config), judged=anew)
+    async def _bring(self, handle: SandboxHandle, config: TunnelConfig, *, anew: bool) -> None:
         try:
             await self._controller.runtime.tunnel(handle, link_of(config), anew=anew)
         except RuntimeProblem:

@@ -22,7 +22,7 @@ from serai.egress.setup import TunnelPlan, TunnelRefused
 from serai.egress.upstreams import NotAllowed, Unreachable, Upstreams
 from serai.egress.wireguard.peer import Peer, checked_keys
 
-_AT_ONCE = 32
+_AT_ONCE = 16
 _LONGEST = 65535
 _TICK_SECONDS = 1.0
 _REFUSED_SECONDS = 30.0
@@ -248,15 +248,15 @@ async def _judge(tunnel: Tunnel, peer: str) -> None:
     except Refused as refusal:
         raise TunnelRefused(
             f"the network rules of this sandbox do not let it reach {peer} ({refusal.reason}); "
-            "allow that host, by its name or address"
+            "allow that host of peer_endpoint, by its name or address"
         ) from None
     except NotAllowed:
         raise TunnelRefused(
-            f"{peer} is not on the internet, nor in a network that the administrator opened "
-            "(network.toml, [egress] allow)"
+            f"peer_endpoint: {peer} is not on the internet, nor in a network that the "
+            "administrator opened (network.toml, [egress] allow)"
         ) from None
     except Unreachable as problem:
-        raise TunnelRefused(str(problem)) from None
+        raise TunnelRefused(f"peer_endpoint: {problem}") from None
 
 
 class Tunnels:

@@ -145,7 +145,7 @@ def remove_link(name: str) -> None:
 def add_link_address(name: str, address: str, prefix: int) -> None:
     """Give an interface an address in a network of its own; one it has already is kept."""
     family, packed = _packed(address)
-    head = (family, prefix, 0, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
+    head = (family, prefix, _NO_DUPLICATE_DETECTION, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
     body = struct.pack("=BBBBI", *head) + _attribute(1, packed) + _attribute(2, packed)
     _exchange(_ROUTE, _message(_NEW_ADDRESS, _ACK | _CREATE | _REPLACE, 1, body), 1)
 

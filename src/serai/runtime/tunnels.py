@@ -23,6 +23,14 @@ from serai.runtime.traces import trace_of
 
 DEVICE = "/dev/net/tun"
 NO_DEVICE = "this machine has no /dev/net/tun: load it with `modprobe tun`"
+NOT_OURS = "Serai may not open /dev/net/tun: run it as root, or `chmod 666 /dev/net/tun`"
+_PROBLEMS = {
+    errno.ENOENT: NO_DEVICE,
+    errno.ENXIO: NO_DEVICE,
+    errno.ENODEV: NO_DEVICE,
+    errno.EACCES: NOT_OURS,
+    errno.EPERM: NOT_OURS,
+}
 _SET_INTERFACE, _SET_PERSISTENT = 0x400454CA, 0x400454CB
 _TUN, _NO_PACKET_INFORMATION = 0x0001, 0x1000
 _KEPT = {
@@ -72,7 +80,7 @@ def tunnel(place: Place, errand: Errand) -> str:
         return "removed"
     place.network.apply()
     netlink.drop_earlier_rules()
-    device = _open(link.name)
+    device = open_device(link.name)
     try:
         _set_up(link)
         message = network.Attachment(id=details["id"], kinds=("tunnel",))
@@ -90,14 +98,16 @@ def _clear(kept: str) -> None:
             netlink.remove_link(name)
 
 
-def _open(name: str) -> int:
-    """The device with the interface of that name, made if it is not there."""
+def open_device(name: str) -> int:
+    """The device with the interface of that name in this network namespace, made if need be.
+
+    Raises:
+        OSError: it cannot be had; the text says what helps.
+    """
     try:
         device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
-            raise OSError(NO_DEVICE) from error
-        raise
+        raise OSError(_PROBLEMS.get(error.errno or 0, str(error))) from error
     request = struct.pack("16sH22x", name.encode(), _TUN | _NO_PACKET_INFORMATION)
     fcntl.ioctl(device, _SET_INTERFACE, request)
     fcntl.ioctl(device, _SET_PERSISTENT, 1)
@@ -107,8 +117,8 @@ def _open(name: str) -> int:
 def _set_up(link: TunnelLink) -> None:
     own = ip_interface(link.address)
     netlink.set_mtu(link.name, link.mtu)
-    netlink.add_link_address(link.name, str(own.ip), own.network.prefixlen)
     netlink.raise_link(link.name)
+    netlink.add_link_address(link.name, str(own.ip), own.network.prefixlen)
     networks = {each for text in link.networks for each in _halves(text)}
     for each in sorted(networks):
         source = str(own.ip) if ip_network(each).version == own.version else ""
