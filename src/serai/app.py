@@ -4,20 +4,19 @@ import asyncio
 import gc
 import os
 import sys
-from typing import Self
 
 import structlog
 import uvicorn
 import uvloop
-from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
 import serai
-from serai.api.app import create_app
+from serai.api.app import Management, create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
+from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.job_operations import job_operations
@@ -25,6 +24,7 @@ from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
+from serai.console.assembly import console_operations
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.dry_run_operations import dry_run_operations
@@ -72,6 +72,8 @@ from serai.oauth.keeper import keep_oauth
 from serai.observing import Observing
 from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.change_operations import change_operations
+from serai.resources.changes import ChangeStream
 from serai.resources.documents import Document
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -133,7 +135,9 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.observing = Observing(settings, self.db, self.usage, self.vault)
+        self.observing = Observing(
+            settings, self.db, self.usage, self.vault, self.routes, self.store
+        )
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
@@ -143,7 +147,7 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.observing.calls.pay_from(self.billing.spending)
+        self.observing.pay_from(self.billing)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -163,6 +167,8 @@ class Platform:
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
         self.allowance = Allowance(self.db, self.usage, self.billing.spending)
+        self.changes = ChangeStream()
+        self.db.after_commit.append(self.changes.publish)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -171,6 +177,9 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
+        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
+        await self.building.prepare()
+        self.observing.logging.watch(self.sandboxing.controller)
         await self.sandboxing.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
@@ -194,10 +203,11 @@ class Platform:
             ),
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
+            *(asyncio.create_task(work) for work in self.building.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        server = Server(self._config(gateway, self._application()), self._leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -217,6 +227,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        self.observing.logging.lines.open()
         runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
@@ -266,6 +277,11 @@ class Platform:
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
+    def _leave(self) -> None:
+        """The server stops: end what has no end of its own."""
+        self.observing.leave()
+        self.changes.close()
+
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
@@ -273,17 +289,21 @@ class Platform:
     def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
-        context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
+        uploads = self.building.announcements
+        context = ResourceContext(self.db, self.store, cursors, self._changed, complete, uploads)
         handlers: list[ControllerRouterHandler] = [
             health_operation(self.sandboxing, self.delivery),
-            *self.sandboxing.operations(context),
+            *self.sandboxing.operations(context, uploads),
+            *self.building.operations(),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, self.sandboxing),
+            *self.observing.operations(cursors, self.sandboxing, self.authenticator),
+            *change_operations(self.changes),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
+            *console_operations(self.site, self.oauth, self.settings.preview_addresses),
             *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
@@ -317,6 +337,7 @@ class Platform:
             FEATURES,
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
+            self.observing.logging.workspace_gone,
         )
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
@@ -381,14 +402,7 @@ class Platform:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.sandboxing.close()
         self.passwords.close()
+        self.observing.logging.lines.close()
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-class Management(Router):
-    """The routes of one application, which need no copy of their own for it."""
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Registering copies what it registers, which took a third of making the application."""
-        return self
