@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from serai.runtime.port import TunnelLink
+from serai.runtime.links import TunnelLink
 
 _HOLD = """
 import sys

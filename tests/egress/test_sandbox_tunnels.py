@@ -117,6 +117,8 @@ WRONG = [
     ({"local_ip": "192.0.0.9/24"}, "local_ip"),
     ({"peer_endpoint": "nowhere"}, "peer_endpoint"),
     ({"peer_endpoint": "peer.test:0"}, "peer_endpoint"),
+    ({"peer_endpoint": "127.1:51820"}, "peer_endpoint"),
+    ({"peer_endpoint": "0x7f000001:51820"}, "peer_endpoint"),
     ({"peer_endpoint": "fd00::1:51820"}, "peer_endpoint"),
     ({"peer_endpoint": "127.0.0.1:51820"}, "peer_endpoint"),
     ({"peer_endpoint": "nowhere.invalid:51820"}, "not known"),

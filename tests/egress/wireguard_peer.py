@@ -1,7 +1,8 @@
 """A WireGuard peer that is not ours: wireguard-go, in a network namespace of its own.
 
 It is reached at ``port`` on loopback, through a relay that also shows what went over the wire. It
-answers HTTP at ``ADDRESS`` inside the tunnel, and can ask for what the other end serves.
+answers HTTP, and datagrams to port 53, at ``ADDRESS`` inside the tunnel, and can ask for what the
+other end serves.
 """
 
 import array
@@ -31,7 +32,7 @@ _CACHE = Path(__file__).parents[2] / ".cache" / "wireguard-go"
 _BUILD_SECONDS = 300
 
 _INSIDE = """
-import array, json, socket, subprocess, sys, time
+import array, json, socket, subprocess, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from serai.runtime import linux, netlink
 program, channel, address, address_6, prefix, port, settings = sys.argv[1:]
@@ -71,6 +72,15 @@ class Server(ThreadingHTTPServer):
     address_family = socket.AF_INET6
 
 server = Server(("::", 80), Page)
+echoing = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+echoing.bind((address, 53))
+
+def echo():
+    while True:
+        data, source = echoing.recvfrom(1000)
+        echoing.sendto(b"echo of " + data, source)
+
+threading.Thread(target=echo, daemon=True).start()
 out = socket.socket(fileno=int(channel))
 rights = array.array("i", [wire.fileno()]).tobytes()
 out.sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])

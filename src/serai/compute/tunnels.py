@@ -21,7 +21,8 @@ from serai.compute.ports import Egress, RunningSandbox
 from serai.compute.records import SandboxRow
 from serai.egress.setup import EgressProblem, TunnelPlan, TunnelRefused
 from serai.kernel.errors import BadRequest, NotFound, SeraiError
-from serai.runtime.port import RuntimeProblem, SandboxHandle, TunnelLink
+from serai.runtime.links import TunnelLink
+from serai.runtime.port import RuntimeProblem, SandboxHandle
 from serai.store.secrets import Undecryptable, Vault
 from serai.wire.sandbox_api import PathAnswer, TunnelRequest
 from serai.wire.tunnels import TunnelConfig, key_of, read_tunnel

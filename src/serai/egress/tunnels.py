@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from serai.egress.addresses import Address
+from serai.egress.addresses import Address, unwrap
 from serai.egress.gate import Gate, Refused
 from serai.egress.journal import ADDRESS, PROXY_ONLY
 from serai.egress.names import Place
@@ -28,6 +28,7 @@ _TICK_SECONDS = 1.0
 _REFUSED_SECONDS = 30.0
 """After a refusal, until the rules are asked again; at once when they change."""
 _UNKNOWN_SECONDS = 5.0
+_NO_ADDRESS = IPv4Address(0)
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0
 
 
@@ -41,6 +42,8 @@ class Tunnel:
         self._peer = Peer(
             checked_keys(plan.private_key, plan.peer_key), plan.peer_key, plan.keepalive
         )
+        self._address = _address(plan.host)
+        self._host = str(self._address or plan.host)
         self._own = ip_address(plan.address)
         self._allowed = tuple(ip_network(text, strict=False) for text in plan.allowed)
         self._device = -1
@@ -57,11 +60,14 @@ class Tunnel:
             Refused, NotAllowed: it may not.
             Unreachable: nobody knows where that is.
         """
-        host, port = self._plan.host, self._plan.port
+        host, port = self._host, self._plan.port
         if self._gate.policy.proxy_only:
             self._gate.journal.refuse(host, port, PROXY_ONLY)
             raise Refused(PROXY_ONLY)
-        self._gate.unseen_name(*_known(host, port))
+        if self._address is not None:
+            self._gate.unseen_name(self._address, port, None)
+        else:
+            self._gate.unseen_name(_NO_ADDRESS, port, host)
         try:
             return self._upstreams.allowed(await self._upstreams.places(self._gate, host, port))
         except NotAllowed:
@@ -202,12 +208,12 @@ class Tunnel:
             return
 
 
-def _known(host: str, port: int) -> tuple[Address, int, str | None]:
-    """Arguments of ``Gate.unseen_name``: a name is known, an address may be one told for it."""
+def _address(host: str) -> Address | None:
+    """The address that a host is, if it is no name: not one that only stands for another."""
     try:
-        return ip_address(host), port, None
+        return unwrap(ip_address(host))
     except ValueError:
-        return IPv4Address(0), port, host
+        return None
 
 
 def connected(place: Place) -> socket.socket:

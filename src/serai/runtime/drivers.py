@@ -12,6 +12,7 @@ import structlog
 from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.disks import Disks
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.links import TunnelLink
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.plans import check_id
@@ -24,7 +25,6 @@ from serai.runtime.port import (
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
-    TunnelLink,
 )
 from serai.runtime.roots.policy import Policy
 from serai.runtime.routed_files import RoutedFiles

@@ -13,18 +13,12 @@ from serai.runtime import cgroups, freezer, host, image, instances, network, pro
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.guest.tree import Successors
+from serai.runtime.links import TunnelLink
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
 from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
 from serai.runtime.pool import Pool
-from serai.runtime.port import (
-    Files,
-    Mount,
-    RuntimeProblem,
-    SandboxHandle,
-    SandboxPlan,
-    TunnelLink,
-)
+from serai.runtime.port import Files, Mount, RuntimeProblem, SandboxHandle, SandboxPlan
 from serai.runtime.roots.library import Library
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.saving import SavedFiles

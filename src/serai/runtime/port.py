@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
+from serai.runtime.links import Links
+
 if TYPE_CHECKING:
     from serai.runtime.making import Making
 
@@ -40,22 +42,6 @@ class Mount(msgspec.Struct, frozen=True, kw_only=True):
     size_mb: int = 0
     content: str = ""
     folder: str = ""
-
-
-class TunnelLink(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a tunnel that is in a sandbox: an interface.
-
-    Attributes:
-        name: of the interface, at most 15 bytes.
-        address: the sandbox's own in the tunnel, with its network (CIDR).
-        mtu: bytes of the largest packet.
-        networks: what is reached by it (CIDR).
-    """
-
-    name: str
-    address: str
-    mtu: int
-    networks: tuple[str, ...]
 
 
 class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -338,7 +324,7 @@ class Files(Protocol):
         """Remove a saved set; nothing happens when there is none."""
 
 
-class Runtime(Protocol):
+class Runtime(Links, Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
     files: Files
@@ -405,23 +391,8 @@ class Runtime(Protocol):
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
 
-    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
-        """Give a running sandbox an interface whose packets the egress process carries.
-
-        The egress process must have been told of the tunnel.
-
-        Args:
-            link: None takes away what there is.
-            anew: not to go on with an interface of that name which is there already.
-
-        Fails with RuntimeProblem, and leaves none.
-        """
-
     async def successor(self, handle: SandboxHandle) -> str:
-        """Make our version of the sandbox API ready to replace that of a sandbox; its name inside.
-
-        Fails with RuntimeProblem.
-        """
+        """Make our API ready to replace a sandbox's; its name inside. Fails with RuntimeProblem."""
 
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

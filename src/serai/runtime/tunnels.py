@@ -17,8 +17,9 @@ import msgspec
 
 from serai.runtime import netlink, network
 from serai.runtime.birth import Place
+from serai.runtime.links import TunnelLink
 from serai.runtime.messages import Errand
-from serai.runtime.port import RuntimeProblem, SandboxHandle, TunnelLink
+from serai.runtime.port import RuntimeProblem, SandboxHandle
 from serai.runtime.traces import trace_of
 
 DEVICE = "/dev/net/tun"

@@ -1,5 +1,6 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
+from serai.runtime.links import TunnelLink
 from serai.runtime.making import Making
 from serai.runtime.port import (
     Contents,
@@ -13,7 +14,6 @@ from serai.runtime.port import (
     SandboxHandle,
     SandboxPlan,
     Saved,
-    TunnelLink,
 )
 
 

@@ -60,7 +60,7 @@ class TunnelConfig(msgspec.Struct, frozen=True, kw_only=True):
     def place(self) -> tuple[str, int]:
         """Host and port of the peer."""
         host, _, port = self.peer_endpoint.rpartition(":")
-        return host.removeprefix("[").removesuffix("]").lower(), int(port)
+        return host.removeprefix("[").removesuffix("]").rstrip(".").lower(), int(port)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -134,5 +134,11 @@ def _check_place(endpoint: str) -> None:
         raise ValueError(
             "peer_endpoint must be host:port, such as vpn.example.com:51820 or [2001:db8::1]:51820"
         )
+    last = plain.rstrip(".").rpartition(".")[2]
+    if ":" in plain or last.isdigit() or last.lower().startswith("0x"):
+        try:
+            ipaddress.ip_address(plain)
+        except ValueError as error:
+            raise ValueError(f"peer_endpoint: {error}") from error
     if (":" in plain) != host.startswith("["):
         raise ValueError("peer_endpoint: an IPv6 address, and nothing else, stands in brackets")

@@ -16,6 +16,7 @@ from serai.runtime.engine.client import Engine, EngineProblem, socket_of
 from serai.runtime.engine.images import EngineImages, EngineLibrary
 from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
+from serai.runtime.links import TunnelLink
 from serai.runtime.messages import Birth
 from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
 from serai.runtime.pool import Pool
@@ -27,7 +28,6 @@ from serai.runtime.port import (
     RuntimeProblem,
     SandboxHandle,
     SandboxPlan,
-    TunnelLink,
 )
 from serai.runtime.roots.policy import Policy
 from serai.runtime.storage import Storage
