@@ -18,6 +18,7 @@ from serai.compute.parts import SandboxParts
 from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
 from serai.compute.standby import Standby
+from serai.compute.tunnels import KeptTunnels, Tunnels
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.routes import SandboxRoute
 from serai.images.operations import ImageBuilds, image_operations
@@ -115,7 +116,9 @@ class Sandboxing:
         )
         self.controller.imaging.resolve = resolve_for_sandbox
         self._exports = Exports(self.controller)
-        self.in_place = InPlace(DriveMounts(self.controller), self._exports)
+        kept = KeptTunnels(settings.data_dir / "tunnels", self._vault)
+        self._tunnels = Tunnels(self.controller, self.egress, kept)
+        self.in_place = InPlace(DriveMounts(self.controller), self._exports, self._tunnels)
         self._reconciler = Reconciler(self.controller)
         self._standby = Standby(self.controller, settings.standby_seconds)
         places = PreviewPlaces(settings.preview_addresses, self._network.domains)
@@ -128,6 +131,7 @@ class Sandboxing:
 
     async def start(self) -> None:
         """Take over what runs, and begin to keep it as its rows say."""
+        await self._tunnels.prune()
         await self._reconciler.start()
         await self._parts.start()
 
