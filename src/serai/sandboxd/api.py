@@ -21,6 +21,7 @@ from serai.sandboxd.handover import ConnectionState, Handover, Open, ViewerState
 from serai.sandboxd.mcp import McpRoutes
 from serai.sandboxd.monitors import Monitors
 from serai.sandboxd.network_routes import NetworkRoutes
+from serai.sandboxd.nursery import Nursery
 from serai.sandboxd.paths import Paths
 from serai.sandboxd.process_routes import ProcessRoutes
 from serai.sandboxd.process_table import ProcessTable
@@ -48,7 +49,8 @@ class Api:
     def __init__(self) -> None:
         self.reaper = Reaper()
         self.paths = Paths("/root", "/")
-        self.surroundings = Surroundings({}, "/root")
+        self.nursery = Nursery()
+        self.surroundings = Surroundings({}, "/root", self.nursery)
         self.table = ProcessTable(self.surroundings, self.paths, self.reaper, Limits())
         self.terminals = Terminals(self.surroundings, self.reaper)
         self.uploads = Uploads("/tmp")  # noqa: S108
@@ -56,7 +58,7 @@ class Api:
         self.known = Known()
         self.listeners: tuple[socket.socket, ...] = ()
         self.kept: list[int] = []
-        self.succession = Succession(self.reaper, self.state, self.known)
+        self.succession = Succession(self.reaper, self.nursery, self.state, self.known)
         self.system = SystemRoutes(self.table, self.succession)
         self.terminal_routes = TerminalRoutes(self.terminals, self.paths)
         self.freeze = Freeze(self.table, self.terminals)
