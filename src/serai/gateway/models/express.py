@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
-from serai.gateway.admission import admit_call, demand_workload
+from serai.gateway.admission import admit_call, admit_model, demand_workload
 from serai.gateway.credentials import Credential
 from serai.gateway.familiar import (
     CHUNKED,
@@ -60,6 +60,7 @@ class Head(msgspec.Struct, gc=False):
 
     Attributes:
         target: what it addresses.
+        key: where the model is in the table of routes.
         host: the ``Host`` field.
         token: the credential.
         length: that of the body in bytes.
@@ -72,6 +73,7 @@ class Head(msgspec.Struct, gc=False):
     """
 
     target: Target
+    key: tuple[str, str]
     host: bytes
     token: str
     length: int
@@ -135,19 +137,24 @@ class Heads(dict[bytes, Head | None]):
             return None
         token = values[CREDENTIAL].decode("latin-1")
         traced = any(line[:12].lower() == b"traceparent:" for line in lines)
-        return Head(target, values[HOST], token, length, b"".join(passed), lines, traced)
+        key = (target.workspace, target.name)
+        return Head(target, key, values[HOST], token, length, b"".join(passed), lines, traced)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
     """Start the call in ``data``, the first bytes of a message; False leaves it to the parser."""
     started = time.time()
     gateway = client.gateway
-    raw, _, body = data.partition(b"\r\n\r\n")
-    if not body or client.flow.write_paused:
+    if client.flow.write_paused or gateway.log_every:
         return False
-    if gateway.log_every:
-        return False
-    head, tracer = gateway.heads[raw], gateway.tracer
+    if data.startswith(client.known_bytes):
+        head, body = client.known_head, data[len(client.known_bytes) :]
+    else:
+        raw, gap, body = data.partition(b"\r\n\r\n")
+        head = gateway.heads[raw] if body else None
+        if head is not None:
+            client.known_bytes, client.known_head = raw + gap, head
+    tracer = gateway.tracer
     if head is None or len(body) != head.length or (tracer is not None and head.traced):
         return False
     if head.domains is not gateway.routes.domains:
@@ -189,7 +196,11 @@ def _admit(gateway: "Gateway", principal: Principal, head: Head) -> Plan | None:
     target = head.target
     if principal.scopes is not None:
         demand_workload(principal, target)
-    route = admit_call(gateway, principal, target)
+    route = gateway.routes.models.get(head.key)
+    if route is None or target.workspace not in principal.workspaces:
+        route = admit_call(gateway, principal, target)
+    else:
+        admit_model(gateway, principal, route)
     plan = head.plan
     if plan is not None and plan.route is route:
         return plan
@@ -257,11 +268,14 @@ class Express(msgspec.Struct):
 
         The beginning of a plain stream of events is passed on too, and the rest by a Relay.
         """
+        upstream = self.upstream
+        if data.startswith(upstream.known_bytes) and self.keep_alive:
+            return self._answer(*upstream.known_out, data[len(upstream.known_bytes) :])
         head, gap, body = data.partition(b"\r\n\r\n")
         if not gap or not head.startswith(_OK_LINE) or not self.keep_alive:
             return False
         familiar = self.client.gateway.familiar_answers
-        out = [_OK]
+        lines = [_OK]
         length, seen = b"", 0
         for line in head[17:].split(b"\r\n"):
             mark, passed, value = familiar[line]
@@ -272,16 +286,20 @@ class Express(msgspec.Struct):
                 if mark == LENGTH:
                     length = value
             if passed:
-                out.append(passed)
+                lines.append(passed)
         if seen == _JSON:
-            return self._answer(out, length, body)
+            lines.append(b"content-length: %d\r\n" % int(length))
+            known = b"".join(lines), int(length)
+            if len(head) <= _LONGEST_HEAD:
+                upstream.known_bytes, upstream.known_out = head + gap, known
+            return self._answer(*known, body)
         if seen != _EVENTS:
             return False
         sizes = self.client.gateway.chunk_sizes
-        return Relay(self, head + gap, sizes).begin(out, body)
+        return Relay(self, head + gap, sizes).begin(lines, body)
 
-    def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
-        if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
+    def _answer(self, head: bytes, length: int, body: bytes) -> bool:
+        if length != len(body) or length > _LARGEST_ANSWER:
             return False
         try:
             report = read_answer(body)
@@ -293,9 +311,7 @@ class Express(msgspec.Struct):
         if report is not None:
             report.add_to(tally)
         now = time.time()
-        timing = self.timing(now)
-        out += (timing, b"content-length: ", length, b"\r\nx-request-id: ")
-        out += (self.request_id, b"\r\n\r\n", body)
+        out = (head, self.timing(now), b"x-request-id: ", self.request_id, b"\r\n\r\n", body)
         self.settle(b"".join(out), tally, now, streamed=False, first=now)
         return True
 
