@@ -188,6 +188,7 @@ class Bench:
         """CPU microseconds of one call."""
         client, upstream = self.client, self.upstream
         before = self.out.written
+        upstream.idle_since = time.monotonic()  # others had their turns meanwhile
         pairs = _VARIED if self.varied else [(_REQUEST, _ANSWER)] * AT_ONCE
         began = time.thread_time_ns()
         for _ in range(calls // AT_ONCE):

@@ -58,10 +58,10 @@ class ReadingProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
         self.client_address = b"unknown"
-        self.known_bytes = UNKNOWN
-        """The head of the last plain model call with its empty line, and what it means; clients
-        that ask for as much again send the same one."""
         self.known_head: Head | None = None
+        """What the head of the last plain model call means."""
+        self.known_bytes = UNKNOWN
+        """That head with its empty line, once it came twice in a row."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._head: list[tuple[bytes, bytes]] = []
         self._trailers = Ignored()

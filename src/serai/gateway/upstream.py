@@ -111,6 +111,7 @@ class Upstream(asyncio.Protocol):
         "keep",
         "known_bytes",
         "known_out",
+        "last_head",
         "parser",
         "pool",
         "reused",
@@ -129,9 +130,11 @@ class Upstream(asyncio.Protocol):
         self.sending = False
         """The request's body is not complete yet, so the connection cannot be used again."""
         self.idle_since = 0.0
+        self.last_head = b""
+        """The head of the last plain answer, for the short way of calls."""
         self.known_bytes = UNKNOWN
-        """The head of the last plain answer with its empty line, and what is passed on of it with
-        the length of the body; servers often send the same one again."""
+        """The same with its empty line once it came twice; then what is passed on of it, and the
+        length of the body."""
         self.known_out: tuple[bytes, int] = b"", 0
         self.watcher: Watcher | None = None
         """Reads the streams that are passed on as they come."""

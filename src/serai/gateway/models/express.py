@@ -34,7 +34,7 @@ from serai.gateway.models.relay import Relay
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
-from serai.gateway.upstream import Caller, Upstream
+from serai.gateway.upstream import UNKNOWN, Caller, Upstream
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
@@ -152,8 +152,10 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     else:
         raw, gap, body = data.partition(b"\r\n\r\n")
         head = gateway.heads[raw] if body else None
-        if head is not None:
-            client.known_bytes, client.known_head = raw + gap, head
+        if head is not client.known_head:
+            client.known_bytes, client.known_head = UNKNOWN, head
+        elif head is not None:  # the second time in a row
+            client.known_bytes = raw + gap
     tracer = gateway.tracer
     if head is None or len(body) != head.length or (tracer is not None and head.traced):
         return False
@@ -270,13 +272,14 @@ class Express(msgspec.Struct):
         """
         upstream = self.upstream
         if data.startswith(upstream.known_bytes) and self.keep_alive:
-            return self._answer(*upstream.known_out, data[len(upstream.known_bytes) :])
+            out, length = upstream.known_out
+            return self._answer([out], length, data[len(upstream.known_bytes) :])
         head, gap, body = data.partition(b"\r\n\r\n")
         if not gap or not head.startswith(_OK_LINE) or not self.keep_alive:
             return False
         familiar = self.client.gateway.familiar_answers
         lines = [_OK]
-        length, seen = b"", 0
+        size, seen = b"", 0
         for line in head[17:].split(b"\r\n"):
             mark, passed, value = familiar[line]
             if mark:
@@ -284,21 +287,27 @@ class Express(msgspec.Struct):
                     return False
                 seen |= mark
                 if mark == LENGTH:
-                    length = value
+                    size = value
             if passed:
                 lines.append(passed)
         if seen == _JSON:
-            lines.append(b"content-length: %d\r\n" % int(length))
-            known = b"".join(lines), int(length)
-            if len(head) <= _LONGEST_HEAD:
-                upstream.known_bytes, upstream.known_out = head + gap, known
-            return self._answer(*known, body)
+            self._remember(head, lines, int(size))
+            return self._answer(lines, int(size), body)
         if seen != _EVENTS:
             return False
         sizes = self.client.gateway.chunk_sizes
         return Relay(self, head + gap, sizes).begin(lines, body)
 
-    def _answer(self, head: bytes, length: int, body: bytes) -> bool:
+    def _remember(self, head: bytes, lines: list[bytes], length: int) -> None:
+        """Once a head has come twice in a row, look at it no more; many never come twice."""
+        upstream = self.upstream
+        if head == upstream.last_head and len(head) <= _LONGEST_HEAD:
+            upstream.known_bytes = head + b"\r\n\r\n"
+            upstream.known_out = b"".join(lines), length
+        else:
+            upstream.known_bytes, upstream.last_head = UNKNOWN, head
+
+    def _answer(self, out: list[bytes], length: int, body: bytes) -> bool:
         if length != len(body) or length > _LARGEST_ANSWER:
             return False
         try:
@@ -311,7 +320,8 @@ class Express(msgspec.Struct):
         if report is not None:
             report.add_to(tally)
         now = time.time()
-        out = (head, self.timing(now), b"x-request-id: ", self.request_id, b"\r\n\r\n", body)
+        out += (self.timing(now), b"content-length: %d\r\nx-request-id: " % length)
+        out += (self.request_id, b"\r\n\r\n", body)
         self.settle(b"".join(out), tally, now, streamed=False, first=now)
         return True
 
