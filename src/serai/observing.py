@@ -13,14 +13,17 @@ from serai.compute.networks import SandboxNetworks
 from serai.gateway.models.naming import provider_name
 from serai.gateway.routes import RouteTable
 from serai.identity.accounts import workspace_ids
+from serai.identity.principal import Authenticator
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.settings import Settings
+from serai.logged import Logging
 from serai.metering.models import UsageBuffer
 from serai.metering.store import UsageStore
 from serai.observed import ObservedCalls, attempted, described
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kinds import MODELS
+from serai.resources.store import DocumentStore
 from serai.sandboxing import Sandboxing
 from serai.store.database import Database
 from serai.store.reach import unbounded
@@ -55,6 +58,7 @@ class Observing:
         usage: UsageStore,
         vault: Vault,
         routes: RouteTable,
+        store: DocumentStore,
     ) -> None:
         self._settings = settings
         self._db = db
@@ -62,6 +66,7 @@ class Observing:
         self.bill = UsageBuffer()
         self.rows = RequestBuffer(settings.model_request_rate)
         self.logs = RequestLogs(vault, settings.model_request_retention)
+        self.logging = Logging(settings, db, store, self.rows)
         self.metrics = ModelMetrics()
         self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics, routes)
         self.exporter = (
@@ -69,11 +74,17 @@ class Observing:
             if settings.otlp_endpoint is not None
             else None
         )
+        self._billing: Billing | None = None
         self._lag = LoopLag()
         self._keeper = RequestKeeper(usage, self._living, settings.model_request_retention)
         self._egress = EgressSums()
         self.in_flight: Callable[[], Mapping[tuple[str, str], int]] = dict
         """Model calls under way; the gateway's to tell, once there is one."""
+
+    def pay_from(self, billing: Billing) -> None:
+        """Show what calls cost, and have budgets that refuse told of each."""
+        self._billing = billing
+        self.calls.pay_from(billing.spending)
 
     def tracer(self) -> Tracer | None:
         """Makes spans, where somebody takes them."""
@@ -90,11 +101,13 @@ class Observing:
             self.logs.run(self._usage),
             self._keeper.run(),
             self._lag.watch(),
+            *self.logging.work(),
             *exporting,
         ]
 
     def changed(self, kind: str, document: Document, gone: bool) -> None:
         """A document changed; with a model, what was kept of its calls goes, and its numbers."""
+        self.logging.changed(kind, document)
         if gone and kind == MODELS.name:
             self._keeper.model_gone(document.id)
             self.calls.work()
@@ -108,10 +121,15 @@ class Observing:
         with unbounded("sums of all workspaces are kept, and each caller sees their own"):
             return await self._db.read(workspace_ids)
 
+    def leave(self) -> None:
+        """The server stops: end the streams of those who follow logs."""
+        self.logging.lines.feed.close()
+
     def operations(
-        self, billing: Billing, cursors: CursorCodec, sandboxing: Sandboxing
+        self, cursors: CursorCodec, sandboxing: Sandboxing, authenticator: Authenticator
     ) -> list[ControllerRouterHandler]:
         """Every operation of telemetry."""
+        assert self._billing is not None
 
         async def read(workspaces: frozenset[str], whole: bool) -> Reading:
             self.calls.work()
@@ -132,8 +150,9 @@ class Observing:
 
         exposition = Exposition(self.metrics, self._lag, provider_name)
         return [
-            *request_operations(self._usage, self.logs, cursors, billing.prices_of),
+            *request_operations(self._usage, self.logs, cursors, self._billing.prices_of),
             *metrics_operations(exposition, read, self._settings.workspace),
+            *self.logging.operations(self._usage, cursors, authenticator),
         ]
 
 

@@ -32,6 +32,8 @@ class Reconciler:
         self.controller = controller
         self._tasks: list[asyncio.Task[None]] = []
         self._noted: dict[str, datetime] = {}
+        self.repaired = asyncio.Event()
+        """Set when what belongs to no sandbox has been removed."""
 
     async def start(self) -> None:
         """Adopt what still runs, mark what does not, then begin the loops."""
@@ -141,6 +143,7 @@ class Reconciler:
             if row_now is None or row_now.phase in {"archived", "terminated"}:
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
+        self.repaired.set()
 
     async def _finish(self, row: SandboxRow) -> None:
         """A crash left this one half created or half deleted: finish it."""
@@ -203,6 +206,8 @@ class Reconciler:
             if self.controller.live.by_id.get(sandbox.id) is not live:
                 return
             log.warning("sandbox_died", workspace=sandbox.workspace, sandbox=sandbox.name)
+            text = "The sandbox's processes have ended without being asked to."
+            self.controller.journal.say(sandbox.workspace, sandbox.name, text, "error")
             self.controller.live.remove(sandbox.id)
             self.controller.routes.withdraw(sandbox)
             await self.controller.runtime.stop(sandbox.handle)

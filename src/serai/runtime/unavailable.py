@@ -1,8 +1,10 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
+from serai.runtime.making import Making
 from serai.runtime.port import (
     Contents,
     Files,
+    ImageConfig,
     ImageInfo,
     Incapable,
     Library,
@@ -17,6 +19,8 @@ from serai.runtime.port import (
 class NoLibrary:
     """Holds no image, and says why."""
 
+    making: Making | None = None
+
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
@@ -25,6 +29,10 @@ class NoLibrary:
         return []
 
     async def ready(self, image: str, seconds: float) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def config(self, image: str) -> ImageConfig:
         """Always refused."""
         raise RuntimeProblem(self._reason)
 
