@@ -76,30 +76,45 @@ def model_call(route: ModelRoute, principal: Principal, usage: ModelUsage) -> Mo
 def model_calls(calls: Iterable[tuple[ModelRoute, Principal, ModelUsage]]) -> list[ModelCall]:
     """Calls that the gateway made, as usage; those alike of one caller and second as one."""
     sums: dict[tuple[str, str, str, int, bool, bool], _Alike] = {}
+    alike: _Alike | None = None
     for route, principal, usage in calls:
-        started, caller = usage.started, principal.credential_id
-        ended = usage.status < 400, usage.counted
-        key = (route.resource_id, route.provider, caller, int(started), *ended)
-        alike = sums.get(key)
-        if alike is None:
-            alike = sums[key] = _Alike(route, caller, usage)
-        elif started < alike.first.started:
+        second, passed = int(usage.started), usage.status < 400
+        if (
+            alike is None  # nearly all are like the one before
+            or route is not alike.route
+            or principal is not alike.principal
+            or second != alike.second
+            or passed is not alike.passed
+            or usage.counted is not alike.first.counted
+        ):
+            caller = principal.credential_id
+            key = (route.resource_id, route.provider, caller, second, passed, usage.counted)
+            alike = sums.get(key)
+            if alike is None:
+                alike = sums[key] = _Alike(route, principal, usage, second, passed)
+        if usage.started < alike.first.started:
             alike.first = usage
+        received, sent = usage.input_tokens, usage.output_tokens
+        hidden = usage.total_tokens - received
         alike.calls += 1
-        alike.input += usage.input_tokens
-        alike.output += usage.written()
+        alike.input += received
+        alike.output += sent if sent >= hidden else hidden  # as ``written`` has it
     return [_as_usage(alike) for alike in sums.values()]
 
 
 class _Alike:
     """Calls of one model at one provider by one credential, in one second, that ended alike."""
 
-    __slots__ = ("caller", "calls", "first", "input", "output", "route")
+    __slots__ = ("calls", "first", "input", "output", "passed", "principal", "route", "second")
 
-    def __init__(self, route: ModelRoute, caller: str, first: ModelUsage) -> None:
+    def __init__(
+        self, route: ModelRoute, principal: Principal, first: ModelUsage, second: int, passed: bool
+    ) -> None:
         self.route = route
-        self.caller = caller
+        self.principal = principal
         self.first = first
+        self.second = second
+        self.passed = passed
         self.calls = self.input = self.output = 0
 
 
@@ -118,7 +133,7 @@ def _as_usage(alike: _Alike) -> ModelCall:
         counted=usage.counted,
         status=usage.status,
         provider=route.provider,
-        credential_id=alike.caller,
+        credential_id=alike.principal.credential_id,
         labels=route.labels,
         calls=alike.calls,
     )
