@@ -4,7 +4,17 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import authentication, calls, forks, management, sandbox_api, sandboxes, startup, usage
+from bench import (
+    authentication,
+    calls,
+    forks,
+    logs,
+    management,
+    sandbox_api,
+    sandboxes,
+    startup,
+    usage,
+)
 from bench.gateway.comparison import Comparison
 from bench.gateway.report import as_rows
 from bench.platform import Skipped
@@ -26,6 +36,7 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),
     "calls": ("A JSON model call in the gateway's own code, in process", calls.run),
+    "logs": ("Logs: keeping lines, and searching an hour of one resource over HTTP", logs.run),
     "gateway": ("Gateway: JSON model calls with authentication and token metering", gateway),
 }
 
