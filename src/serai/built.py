@@ -68,7 +68,7 @@ class Building:
             self._sources,
             (
                 LayoutBuilder(),
-                DockerfileBuilder(root, settings.dockerfile_network, settings.image_registries),
+                DockerfileBuilder(root, settings.dockerfile_builds, settings.image_registries),
                 RegistryBuilder(library.library),
                 NativeBuilder(self._workshop()),
             ),
