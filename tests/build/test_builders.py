@@ -102,11 +102,17 @@ PLACES = {"python": "/blaxel/note", "node": "/blaxel/note"}
 NAMES = ("layout", "registry", "dockerfile", "python", "node")
 
 
-@pytest.mark.parametrize("name", NAMES)
 def test_what_is_built_runs_and_can_be_built_again(
-    name: str, here: Server, makers: Mapping[str, Make]
+    here: Server, makers: Mapping[str, Make]
 ) -> None:
-    api, make, box = here.client, makers[name], unique(name)
+    with ThreadPoolExecutor() as pool:  # each of them is shown for some seconds
+        list(pool.map(lambda name: _is_built(name, here.client, makers[name]), NAMES))
+    assert list((here.data_dir / "builds/uploads").iterdir()) == []
+    assert list((here.data_dir / "builds/work").iterdir()) == []
+
+
+def _is_built(name: str, api: httpx.Client, make: Make) -> None:
+    box = unique(name)
     document, _ = deploy(api, "sandboxes", box, make("one"))
     assert document["status"] == "DEPLOYED", last_message(document)
     place = PLACES.get(name, "/note")
@@ -123,8 +129,6 @@ def test_what_is_built_runs_and_can_be_built_again(
         assert run(api, box, "cat /shade") == "dark-shade"
     if name in {"layout", "registry"}:
         assert run(api, box, "echo $COLOUR; pwd") == "blue\n/srv"
-    assert list((here.data_dir / "builds/uploads").iterdir()) == []
-    assert list((here.data_dir / "builds/work").iterdir()) == []
 
 
 def test_a_broken_project_of_each_kind_fails_with_a_reason(here: Server) -> None:
