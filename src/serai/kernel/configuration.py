@@ -384,7 +384,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "build_upload_mb": _integer(1, 1 << 20),
     "build_hosts": _domains,
     "builds_kept": _integer(1, 1000),
-    "dockerfile_network": _choice("engine", "none"),
+    "dockerfile_builds": _choice("engine", "offline", "off"),
     "unenforced_volumes": _boolean,
     "s3_port": _integer(0, 65535),
 }

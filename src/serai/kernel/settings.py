@@ -65,7 +65,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         build_upload_mb: MiB that uploaded code may have.
         build_hosts: names that steps of a build may reach; all of the internet when empty.
         builds_kept: images of a resource that stay, whether they are used or not.
-        dockerfile_network: what steps of a Dockerfile reach: what the ``engine`` has, or ``none``.
+        dockerfile_builds: whether Dockerfiles are built by the ``engine`` that is here, by it
+            ``offline``, or not at all (``off``).
         image_mirror: Debian mirror that images are built from; the usual one when absent.
         model_cache_mb: MiB of memory that kept answers of models may take; 0 keeps none.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
@@ -120,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     build_upload_mb: int = 1024
     build_hosts: tuple[str, ...] = ()
     builds_kept: int = 5
-    dockerfile_network: str = "engine"
+    dockerfile_builds: str = "engine"
     model_cache_mb: int = 64
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
