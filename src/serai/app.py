@@ -7,7 +7,6 @@ import sys
 from typing import Self
 
 import structlog
-import uvicorn
 import uvloop
 from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
@@ -35,6 +34,7 @@ from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.health import health_operation
+from serai.hosted import Hosted, LoggedLines, rules_of
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -57,7 +57,7 @@ from serai.kernel.settings import AUTO, Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import SandboxSpans, tokens_used
+from serai.metered import HostedUsage, SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.moving import move_from_platform
@@ -82,7 +82,7 @@ from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
 from serai.runtime.roots.recipes import Recipes
 from serai.sandboxing import Sandboxing
-from serai.serving import Server
+from serai.serving import Server, server_config
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import Site
 from serai.storage.s3_access import s3_secrets
@@ -90,7 +90,6 @@ from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
-DRAIN_SECONDS = 5
 log = structlog.get_logger("serai")
 
 
@@ -114,7 +113,8 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
-        self.store = DocumentStore(self.vault, settings.origin, self.catalog.check)
+        rules = rules_of(self.catalog, settings)
+        self.store = DocumentStore(self.vault, settings.origin, rules)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -171,7 +171,17 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
+        self.hosted = Hosted(
+            self.settings,
+            self.db,
+            self.vault,
+            self.store,
+            self.sandboxing,
+            HostedUsage(self.meter, self.usage, clock),
+            LoggedLines(),
+        )
         await self.sandboxing.start()
+        await self.hosted.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -194,15 +204,18 @@ class Platform:
             ),
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
+            *(asyncio.create_task(work) for work in self.hosted.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        protocol = self.listening.protocol(gateway)
+        server = Server(server_config(self.settings, protocol, self._application()))
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
         finally:
             await self.sandboxing.stop_parts()
+            await self.hosted.stop()
             await self._close(gateway)
         return 0
 
@@ -264,11 +277,14 @@ class Platform:
             token_policies=self.token_policies,
             sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
+            hosted=self.hosted.hosting.table,
+            calls=self.hosted.calls,
         )
 
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
+        self.hosted.changed(kind, document, gone)
 
     def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
@@ -317,22 +333,6 @@ class Platform:
             FEATURES,
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
-        )
-
-    def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            host=self.settings.host,
-            port=self.settings.port,
-            http=self.listening.protocol(gateway),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            headers=self.settings.response_headers,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
         )
 
     def _ready(self, booted: Bootstrapped, setup: str | None) -> None:

@@ -5,8 +5,14 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
+from typing import Any
 
 import uvicorn
+from litestar.types import ASGIApp
+
+from serai.kernel.settings import Settings
+
+DRAIN_SECONDS = 5
 
 
 class Server(uvicorn.Server):
@@ -34,3 +40,21 @@ class Server(uvicorn.Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+
+def server_config(settings: Settings, protocol: Any, app: ASGIApp) -> uvicorn.Config:
+    """How the one port is served."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        headers=settings.response_headers,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )

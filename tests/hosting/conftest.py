@@ -1,10 +1,12 @@
 """Boxes on a real runtime, and servers whose workloads run in them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import httpx
 import pytest
 
+from platform_server import Server
 from serai.hosting.boxes import Boxes
 from serai.kernel.lines import LogLine
 from serai.runtime.embedded import EmbeddedRuntime
@@ -54,3 +56,26 @@ async def boxes(box_dir: Path, lines: Lines) -> AsyncIterator[Boxes]:
     for box_id in await runtime.leftovers():
         await runtime.destroy(box_id, None)
     await runtime.close()
+
+
+@pytest.fixture
+def browser(server: Server) -> Iterator[httpx.Client]:
+    """Somebody without any key."""
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def quick_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that loses patience soon."""
+    folder = tmp_path_factory.mktemp("quick") / "data"
+    seconds = {"SERAI_START_SECONDS": "3", "SERAI_STANDBY_SECONDS": "0.5"}
+    one = Server(folder, SERAI_INSTANCE_STOP_SECONDS="1", SERAI_PRIVATE_CALLBACKS="1", **seconds)
+    yield one.start()
+    one.stop()
+
+
+@pytest.fixture
+def quick(quick_server: Server) -> httpx.Client:
+    """An admin's client of that server."""
+    return quick_server.client

@@ -55,6 +55,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
         host: the name of its own by which a preview was asked for, without port.
         fallback: where a preview stands in for others, the part of the name that names none, and
             the domain it is below.
+        trigger: id of the trigger of a deployment whose path was asked for; empty for none.
     """
 
     workspace: str
@@ -64,6 +65,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     query: bytes | None
     host: str = ""
     fallback: tuple[str, str] | None = None
+    trigger: str = ""
 
     def path(self) -> bytes:
         """The path that this was made of; for a preview without what stands before its slug."""

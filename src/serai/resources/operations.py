@@ -1,6 +1,6 @@
 """Create, read, list, replace and delete over HTTP, for every kind whose life is a document."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -179,20 +179,21 @@ def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRou
         body = store.wanted(kind, await decode_body(request, shape))
         document = await db.write(lambda conn: store.create(conn, kind, actor, body, parent=parent))
         context.on_change(kind.name, document, False)
-        return answer(document)
+        return answer(document, lambda _: store.announced(kind, document, ()))
 
     @put(template(kind, "/{name:str}"), **labelled(ids.replace, shape, shape))
     async def replace_document(request: AnyRequest, name: str) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
         sent: Any = await decode_body(request, shape)
 
-        def write(conn: Connection) -> Document:
+        def write(conn: Connection) -> tuple[Document, Collection[str]]:
             old = store.need(conn, kind, actor.workspace, name, parent)
-            return store.replace(conn, kind, actor, old, store.wanted(kind, sent, name))
+            wanted = store.wanted(kind, sent, name)
+            return store.replace(conn, kind, actor, old, wanted), store.secrets(old).keys()
 
-        document = await db.write(write)
+        document, before = await db.write(write)
         context.on_change(kind.name, document, False)
-        return answer(document)
+        return answer(document, lambda _: store.announced(kind, document, before))
 
     @delete(template(kind, "/{name:str}"), status_code=200, **labelled(ids.delete, shape))
     async def delete_document(request: AnyRequest, name: str) -> Response[bytes]:
