@@ -17,6 +17,7 @@ from serai.api.app import create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
+from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.job_operations import job_operations
@@ -180,6 +181,8 @@ class Platform:
             HostedUsage(self.meter, self.usage, clock),
             LoggedLines(),
         )
+        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
+        await self.building.prepare()
         await self.sandboxing.start()
         await self.hosted.start()
         self.tasks += [
@@ -205,6 +208,7 @@ class Platform:
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
             *(asyncio.create_task(work) for work in self.hosted.work()),
+            *(asyncio.create_task(work) for work in self.building.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
@@ -289,10 +293,12 @@ class Platform:
     def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
-        context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
+        uploads = self.building.announcements
+        context = ResourceContext(self.db, self.store, cursors, self._changed, complete, uploads)
         handlers: list[ControllerRouterHandler] = [
             health_operation(self.sandboxing, self.delivery),
-            *self.sandboxing.operations(context),
+            *self.sandboxing.operations(context, uploads),
+            *self.building.operations(),
             *self.billing.operations(),
             *self.observing.operations(self.billing, cursors, self.sandboxing),
             *audit_operations(self.db, cursors),

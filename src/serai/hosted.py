@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.catalog.assembly import Catalog
+from serai.compute.applications import APPLICATIONS
 from serai.compute.disks import volume_mount
 from serai.compute.network_rules import policy_of
 from serai.egress.setup import EgressProblem
@@ -35,7 +36,7 @@ from serai.store.database import Database
 from serai.store.secrets import Vault
 
 CHECK_SECONDS = 5.0
-HOSTED = (AGENTS, FUNCTIONS)
+HOSTED = (AGENTS, FUNCTIONS, APPLICATIONS)
 log = structlog.get_logger(__name__)
 
 

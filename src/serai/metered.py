@@ -77,6 +77,8 @@ class HostedUsage:
     @unbounded(METERED)
     def runs(self, conn: Connection, workload: Workload, memory_mb: int) -> None:
         """Instances with so much memory run from now on."""
+        if workload.kind not in HOSTED:  # the bill knows no dimension for it
+            return
         dimension, type_ = HOSTED[workload.kind]
         if memory_mb <= 0:
             close_span(conn, workload.document_id, dimension, self._clock.now())

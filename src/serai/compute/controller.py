@@ -1,6 +1,7 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import structlog
@@ -257,7 +258,7 @@ class SandboxController:
     ) -> tuple[Document, SandboxRow]:
         moment = now()
         current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
-        shown = {"state": "RUNNING", "isolation": handle.level or None}
+        shown: dict[str, Any] = {"state": "RUNNING", "isolation": handle.level or None}
         changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
         now_running = {"phase": "running", "handle": handle, "last_active_at": stamp}

@@ -129,8 +129,8 @@ class HostedExchange(SandboxExchange):
         if deployment is None:
             kind = self.target.kind.decode("ascii").removesuffix("s")
             raise WorkloadNotFound(
-                f"No {kind} '{self.target.name}' in workspace '{self.target.workspace}'. Deploy it"
-                " first, or check the name."
+                f"No deployed {kind} '{self.target.name}' in workspace '{self.target.workspace}'."
+                " Deploy it first, or check the name."
             )
         self._go()
 

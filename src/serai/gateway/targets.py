@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-KINDS = frozenset({b"agents", b"functions", b"models", b"sandboxes", b"jobs"})
+KINDS = frozenset({b"agents", b"applications", b"functions", b"models", b"sandboxes", b"jobs"})
 
 RESERVED = frozenset(
     {
@@ -46,9 +46,10 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         workspace: workspace name, as written.
-        kind: ``agents``, ``functions``, ``models``, ``sandboxes`` or ``jobs``; ``preview`` for
-            a preview, which has no workspace here and whose name is its slug; ``preview-host`` for
-            one that has ``host`` to itself, ``unverified`` for a host that is nobody's.
+        kind: ``agents``, ``applications``, ``functions``, ``models``, ``sandboxes`` or ``jobs``;
+            ``preview`` for a preview, which has no workspace here and whose name is its slug;
+            ``preview-host`` for one that has ``host`` to itself, ``unverified`` for a host that is
+            nobody's.
         name: resource name, as written.
         rest: what follows the name, with its leading slash; empty when nothing follows.
         query: what follows the ``?``; None without one.

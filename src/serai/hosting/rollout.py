@@ -63,7 +63,7 @@ class Rollout:
                 await fleet.stop(0.0)
             if not isinstance(problem, StartFailed):
                 raise
-            await self._failed(kind, document, deployment, problem)
+            await self._failed(kind, document, deployment, wanted, problem)
             return False
         return await self._switch(kind, document, deployment, wanted, fresh)
 
@@ -109,7 +109,12 @@ class Rollout:
                     await before.release()
 
     async def _failed(
-        self, kind: Kind, document: Document, deployment: Deployment, problem: StartFailed
+        self,
+        kind: Kind,
+        document: Document,
+        deployment: Deployment,
+        wanted: Wanted,
+        problem: StartFailed,
     ) -> None:
         serving = deployment.active
         on = f" Revision {serving.revision} goes on serving." if serving is not None else ""
@@ -117,7 +122,7 @@ class Rollout:
         log.warning("deployment_failed", name=document.name, reason=problem.reason)
         deployment.why = problem.message
         await self._db.write(
-            lambda conn: self._statuses.move(conn, kind, document, "FAILED", message)
+            lambda conn: self._statuses.failed(conn, kind, document, wanted, message)
         )
 
     async def _switch(

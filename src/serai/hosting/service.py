@@ -25,7 +25,7 @@ from serai.hosting.problems import StartFailed
 from serai.hosting.records import InstanceRow, Serving
 from serai.hosting.rollout import Rollout
 from serai.hosting.starting import Starter
-from serai.hosting.statuses import Statuses, Wanted, wanted_of
+from serai.hosting.statuses import Statuses, Wanted, waiting_of, wanted_of
 from serai.hosting.triggers import triggers_of
 from serai.identity.accounts import account_of_workspace
 from serai.kernel.background import Background
@@ -247,7 +247,8 @@ class Hosting:
         deployment = self._deployment(document, workload)
         body = msgspec.json.decode(document.body)
         enabled = body["spec"].get("enabled", True)
-        wanted = wanted_of(body) if enabled else Wanted()
+        waiting = await self.db.read(lambda conn: waiting_of(conn, document))
+        wanted = wanted_of(body, waiting) if enabled else Wanted()
         running = self._running.get(document.id)
         if running is not None:
             if running[0].revisions == wanted.revisions and document.status not in BUILDING:

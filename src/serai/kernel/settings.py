@@ -54,6 +54,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         image_source: what stands for hub images: ``built`` ones, files of the ``host``, or with
             ``auto`` the host's until one is built.
         image_registries: registries that images are pulled from for whoever asks.
+        build_slots: builds that go on at once.
+        build_seconds: how long one may take.
+        build_memory_mb: MiB of memory that one may use.
+        build_disk_mb: MiB that one may write.
+        build_upload_mb: MiB that uploaded code may have.
+        build_hosts: names that steps of a build may reach; all of the internet when empty.
+        builds_kept: images of a resource that stay, whether they are used or not.
+        dockerfile_builds: whether Dockerfiles are built by the ``engine`` that is here, by it
+            ``offline``, or not at all (``off``).
         image_mirror: Debian mirror that images are built from; the usual one when absent.
         model_cache_mb: MiB of memory that kept answers of models may take; 0 keeps none.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
@@ -102,6 +111,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_source: str = "auto"
     image_registries: tuple[str, ...] = ("docker.io", "ghcr.io", "quay.io")
     image_mirror: str | None = None
+    build_slots: int = 2
+    build_seconds: int = 1800
+    build_memory_mb: int = 4096
+    build_disk_mb: int = 10 * 1024
+    build_upload_mb: int = 1024
+    build_hosts: tuple[str, ...] = ()
+    builds_kept: int = 5
+    dockerfile_builds: str = "engine"
     model_cache_mb: int = 64
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024

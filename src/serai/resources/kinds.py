@@ -132,6 +132,7 @@ AGENTS = Kind(
     prepare=prepare_workload,
     secrets=workload_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Agent"),
 )
 FUNCTIONS = Kind(
@@ -143,6 +144,7 @@ FUNCTIONS = Kind(
     prepare=prepare_workload,
     secrets=workload_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Function"),
 )
 MODELS = Kind(
