@@ -4,7 +4,16 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import authentication, forks, management, sandbox_api, sandboxes, startup, usage
+from bench import (
+    authentication,
+    forks,
+    hosting,
+    management,
+    sandbox_api,
+    sandboxes,
+    startup,
+    usage,
+)
 from bench.gateway.comparison import Comparison
 from bench.gateway.report import as_rows
 from bench.platform import Skipped
@@ -22,6 +31,7 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "management": ("Management API, one worker, 16 connections", management.run),
     "sandboxes": ("Sandboxes, through the official Python SDK", sandboxes.run),
     "sandbox-api": ("The API inside a sandbox", sandbox_api.run),
+    "hosting": ("Agents: first request, warm requests, and a switch of revisions", hosting.run),
     "forks": ("Forks of a sandbox with 100 MB of files", forks.run),
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),
