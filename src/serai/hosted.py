@@ -154,12 +154,3 @@ def rules_of(catalog: Catalog, settings: Settings) -> Rules:
             check_callbacks(body["spec"], private=settings.private_callbacks)
 
     return check
-
-
-class LoggedLines:
-    """Writes lines of workloads to the server's own log, at its most talkative."""
-
-    def write(self, lines: Any) -> None:
-        """See ``LineSink``."""
-        for line in lines:
-            log.debug("line", resource=line.resource, stream=line.stream, text=line.text)

@@ -38,9 +38,9 @@ class SandboxSpans:
     """
 
     def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
-        self._meter = meter
-        self._usage = usage
-        self._clock = clock
+        self.meter = meter
+        self.usage = usage
+        self.clock = clock
 
     @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
@@ -52,16 +52,16 @@ class SandboxSpans:
             type="sandbox",
             name=sandbox.name,
         )
-        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, self._clock.now())
+        open_span(conn, resource, SANDBOX_RUNTIME, sandbox.memory_mb, self.clock.now())
 
     @unbounded(METERED)
     def close(self, conn: Connection, sandbox_id: str, at: datetime) -> None:
         """The sandbox ran until now, see ``open``."""
-        close_span(conn, sandbox_id, SANDBOX_RUNTIME, self._clock.now())
+        close_span(conn, sandbox_id, SANDBOX_RUNTIME, self.clock.now())
 
     def recover(self, conn: Connection, alive: list[str], now: datetime) -> None:
         """After our own restart; what the outbox held is delivered."""
-        ended = self._usage.read_now(lambda u: self._meter.ended(u, SANDBOX_RUNTIME, alive))
+        ended = self.usage.read_now(lambda u: self.meter.ended(u, SANDBOX_RUNTIME, alive))
         for sandbox_id, last_tick in ended:
             close_span(conn, sandbox_id, SANDBOX_RUNTIME, moment_of(last_tick))
 
@@ -69,10 +69,8 @@ class SandboxSpans:
 class HostedUsage:
     """Tells metering what runs of deployments; see ``hosting.ports.Usage``."""
 
-    def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
-        self._meter = meter
-        self._usage = usage
-        self._clock = clock
+    def __init__(self, spans: SandboxSpans) -> None:
+        self._meter, self._usage, self._clock = spans.meter, spans.usage, spans.clock
 
     @unbounded(METERED)
     def runs(self, conn: Connection, workload: Workload, memory_mb: int) -> None:

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from socket import socket
-from typing import Any
 
 import uvicorn
 from litestar.types import ASGIApp
@@ -16,7 +15,16 @@ DRAIN_SECONDS = 5
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once."""
+    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once.
+
+    Args:
+        config: of uvicorn.
+        leaving: called when the drain begins, to end answers that have no end of their own.
+    """
+
+    def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._leaving = leaving
 
     async def serve_until_signal(self, ready: Callable[[], None]) -> None:
         """Listen, call ``ready``, and answer until SIGTERM or SIGINT, then drain."""
@@ -28,6 +36,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Listen no more, and let answers come to their end."""
+        self._leaving()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -42,8 +55,10 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def server_config(settings: Settings, protocol: Any, app: ASGIApp) -> uvicorn.Config:
-    """How the one port is served."""
+def http_config(
+    settings: Settings, app: ASGIApp, protocol: type[asyncio.Protocol]
+) -> uvicorn.Config:
+    """How uvicorn serves: our protocol for each connection, none of its logs."""
     return uvicorn.Config(
         app,
         host=settings.host,

@@ -136,7 +136,8 @@ def test_answers_stream(api: httpx.Client, name: str) -> None:
 def test_a_crash_is_told_and_mended(api: httpx.Client, name: str) -> None:
     deploy(api, deployment(name))
     assert api.get(f"/main/agents/{name}/crash").status_code == 502
-    assert api.get(f"/main/agents/{name}").status_code == 200
+    answer = api.get(f"/main/agents/{name}")
+    assert answer.status_code == 200, answer.text
     told = [each["message"] for each in api.get(f"/v0/agents/{name}").json()["events"]]
     assert any("exit code 7" in message and "oh no" in message for message in told)
 

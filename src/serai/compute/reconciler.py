@@ -211,6 +211,8 @@ class Reconciler:
             if self.controller.live.by_id.get(sandbox.id) is not live:
                 return
             log.warning("sandbox_died", workspace=sandbox.workspace, sandbox=sandbox.name)
+            text = "The sandbox's processes have ended without being asked to."
+            self.controller.journal.say(sandbox.workspace, sandbox.name, text, "error")
             self.controller.live.remove(sandbox.id)
             self.controller.routes.withdraw(sandbox)
             await self.controller.runtime.stop(sandbox.handle)

@@ -45,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         model_request_rate: model calls a second of which a row is kept, over ten seconds.
         model_request_retention: days that these rows are kept.
+        log_rate: lines of logs a second that are kept of one resource, over ten seconds.
+        log_retention: days that lines are kept.
+        log_mb: MiB that the lines of one workspace may take; 0 for any amount.
+        logs_database_url: PostgreSQL database of logs; ``logs.db`` in ``data_dir`` when absent.
         otlp_endpoint: OpenTelemetry collector that gets traces of model calls; none when absent.
         otlp_headers: sent to it, ``name=value`` between commas.
         otlp_sampling: share of the traces beginning here that is recorded, 0 to 1.
@@ -100,6 +104,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     usage_event_retention: int = 8
     model_request_rate: int = 500
     model_request_retention: int = 30
+    log_rate: int = 5_000
+    log_retention: int = 14
+    log_mb: int = 2048
+    logs_database_url: str | None = None
     otlp_endpoint: str | None = None
     otlp_headers: str | None = None
     otlp_sampling: float = 1.0
