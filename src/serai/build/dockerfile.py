@@ -6,6 +6,7 @@ steps run in the engine's containers, with the engine's network: see docs/how-to
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import re
 import resource
@@ -20,6 +21,7 @@ from serai.build.ready import extract
 from serai.build.repack import TOP
 from serai.build.sources import Project
 from serai.runtime.making import MadeImage
+from serai.runtime.trees import delete_tree
 
 PROGRAMS = ("podman", "buildah", "docker")
 FILES = ("Dockerfile", "Containerfile")
@@ -32,6 +34,7 @@ _ADD = re.compile(r"\s*(?:ONBUILD\s+)?ADD\s", re.I)
 _ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.I | re.M)
 _CACHE_HOURS = 168
 _GRACE_SECONDS = 5.0
+_RUN_ROOT_MAX = 50
 
 
 class DockerfileBuilder:
@@ -93,6 +96,14 @@ class DockerfileBuilder:
         return await job.making.take_in(
             job.reference, layout, job.say, as_command=not job.starts_itself
         )
+
+    def close(self) -> None:
+        """Leave nothing outside of the data directory."""
+        outside = run_root(self._root)
+        if not outside.is_relative_to(self._root) and outside.is_dir():
+            delete_tree(outside)
+            with contextlib.suppress(OSError):
+                outside.rmdir()
 
     def _file(self, project: Project) -> str:
         return next(name for name in FILES if name in project.names)
@@ -211,7 +222,9 @@ class _Engine:
     def _words(self) -> list[str]:
         folder = self._root / "engine"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        words = ["--root", str(folder / "storage"), "--runroot", str(folder / "run")]
+        run = run_root(self._root)
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        words = ["--root", str(folder / "storage"), "--runroot", str(run)]
         return [
             self.program,
             *words,
@@ -269,6 +282,16 @@ class _Docker(_Engine):
 
 
 _ENGINES: Mapping[str, type[_Engine]] = {"podman": _Engine, "buildah": _Buildah, "docker": _Docker}
+
+
+def run_root(root: Path) -> Path:
+    """Where an engine keeps what only a run needs: Podman takes no longer paths than this."""
+    inside = root / "engine" / "run"
+    if len(str(inside)) <= _RUN_ROOT_MAX:
+        return inside
+    key = hashlib.sha256(str(root).encode()).hexdigest()[:10]
+    above = Path("/run") if os.access("/run", os.W_OK) else Path("/tmp")  # noqa: S108
+    return above / f"serai-engine-{key}"
 
 
 def _without_values(words: list[str], *names: str) -> list[str]:

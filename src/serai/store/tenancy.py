@@ -60,7 +60,7 @@ OWNED: Mapping[str, Owned] = {
     "volume_contents": Owned(links=("volume_id",), part=True),
     "images": Owned({"workspace": "workspace"}, ("id",)),
     "image_tags": Owned(links=("image_id",), part=True),
-    "builds": Owned({"workspace": "workspace"}, ("id",)),
+    "builds": Owned({"workspace": "workspace"}, ("id",), part=True),
     "image_shares": Owned({"target": "workspace"}, ("image_id",), part=True),
     "domain_shares": Owned({"target": "workspace", "account_id": "account"}, ("document_id",),
                            part=True),
