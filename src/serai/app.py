@@ -32,6 +32,7 @@ from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.health import health_operation
+from serai.hosted import Hosted, rules_of
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -53,7 +54,7 @@ from serai.kernel.settings import Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import SandboxSpans, tokens_used
+from serai.metered import HostedUsage, SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.moving import move_from_platform
@@ -111,7 +112,8 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
-        self.store = DocumentStore(self.vault, settings.origin, self.catalog.check)
+        rules = rules_of(self.catalog, settings)
+        self.store = DocumentStore(self.vault, settings.origin, rules)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -174,6 +176,7 @@ class Platform:
         self.assemble(spans)
         await self.building.prepare()
         await self.sandboxing.start()
+        await self.hosted.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -197,6 +200,7 @@ class Platform:
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
             *(asyncio.create_task(work) for work in self.building.work()),
+            *(asyncio.create_task(work) for work in self.hosted.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
@@ -210,6 +214,7 @@ class Platform:
             )
         finally:
             await self.sandboxing.stop_parts()
+            await self.hosted.stop()
             await self._close(gateway)
         return 0
 
@@ -219,6 +224,15 @@ class Platform:
         controller, sink = self.sandboxing.controller, self.observing.logging.sink
         self.building = Building(self.settings, self.vault, self.sandboxing, self._changed, sink)
         self.observing.logging.watch(controller)
+        self.hosted = Hosted(
+            self.settings,
+            self.db,
+            self.vault,
+            self.store,
+            self.sandboxing,
+            HostedUsage(spans),
+            sink,
+        )
 
     def _setup_link(self, conn: Connection) -> str | None:
         """A new link for the first admin's password, as long as they have none."""
@@ -279,6 +293,8 @@ class Platform:
             token_policies=self.token_policies,
             sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
+            hosted=self.hosted.hosting.table,
+            calls=self.hosted.calls,
         )
 
     def _leave(self) -> None:
@@ -289,6 +305,7 @@ class Platform:
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
+        self.hosted.changed(kind, document, gone)
 
     def application(self) -> ASGIApp:
         """The management API with everything in it."""

@@ -43,7 +43,7 @@ class SandboxNetworks:
     def __init__(self, store: DocumentStore, egress: Egress, *, closed: bool = False) -> None:
         self._store = store
         self._egress = egress
-        self._closed = closed
+        self.closed = closed
         self._troubled: set[str] = set()
         self.on_attach: list[Callable[[RunningSandbox], Awaitable[None]]] = []
         """Called when a running sandbox was connected with a new egress process."""
@@ -61,7 +61,7 @@ class SandboxNetworks:
     def tell(self, document: Document) -> None:
         """From now on the rules of this document hold, for connections that are open as well."""
         body = self._store.reveal(SANDBOXES, document)
-        policy = policy_of(body["spec"].get("network"), closed=self._closed)
+        policy = policy_of(body["spec"].get("network"), closed=self.closed)
         self._egress.put(document.id, policy)
 
     def forget(self, sandbox_id: str) -> None:

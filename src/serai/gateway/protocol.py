@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.exchange import Exchange
 from serai.gateway.gateway import Gateway
-from serai.gateway.hosting import HostedExchange, UnverifiedExchange
+from serai.gateway.hosting import HostedExchange, UnverifiedExchange, triggered
 from serai.gateway.in_place import InPlaceExchange, is_answered_here
 from serai.gateway.lasting import LastingProtocol
 from serai.gateway.models.exchange import ModelExchange
@@ -100,6 +100,8 @@ class GatewayProtocol(LastingProtocol):
         gateway, url = self.gateway, request.url
         host = request.index.get(b"host", b"")
         target = gateway.sites.target(host, url) or gateway.target(url)
+        if gateway.hosted.paths:
+            target = triggered(gateway.hosted, url, target)
         if target is None:
             self._start_asgi(request)
         else:

@@ -386,5 +386,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "builds_kept": _integer(1, 1000),
     "dockerfile_builds": _choice("engine", "offline", "off"),
     "unenforced_volumes": _boolean,
+    "start_seconds": _seconds,
+    "instance_concurrency": _integer(1, 100_000),
+    "instance_stop_seconds": _seconds,
+    "async_calls": _integer(1, 10_000),
+    "private_callbacks": _boolean,
     "s3_port": _integer(0, 65535),
 }

@@ -72,6 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
         unenforced_volumes: whether volumes may be used where their size cannot be enforced.
+        start_seconds: an instance of an agent or function has to listen on its port.
+        instance_concurrency: requests at once after which another instance is started.
+        instance_stop_seconds: an instance stands before it is ended.
+        async_calls: asynchronous calls that are made at the same time.
+        private_callbacks: whether results of them may go to this machine and private networks.
         s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
@@ -126,6 +131,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
     unenforced_volumes: bool = False
+    start_seconds: float = 60.0
+    instance_concurrency: int = 80
+    instance_stop_seconds: float = 300.0
+    async_calls: int = 16
+    private_callbacks: bool = False
     s3_port: int = 0
 
     @property

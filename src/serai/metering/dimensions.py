@@ -53,5 +53,5 @@ DIMENSIONS = {
 }
 """Every dimension by name; Serai adds those of models and drives to the public contract's.
 
-What is not metered yet (agents, jobs, MCP servers, asynchronous calls) has no
-workload or no bytes of its own yet: whoever brings it opens spans or records events of it."""
+What is not metered yet (jobs) has no workload of its own yet: whoever brings it opens spans or
+records events of it."""

@@ -72,6 +72,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
             changes, the topmost first; they must stay as long as the sandbox is there.
         memory_from: id of the saved set whose processes go on, instead of a start from the
             beginning; of the sandbox itself when ``Files.copy`` gave it some. Empty for none.
+        services: start what the image starts by itself: its services, or its entry point.
     """
 
     id: str
@@ -84,6 +85,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkPlan | None = None
     files_from: tuple[str, ...] = ()
     memory_from: str = ""
+    services: bool = True
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):

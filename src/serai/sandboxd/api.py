@@ -27,7 +27,7 @@ from serai.sandboxd.process_routes import ProcessRoutes
 from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.process_tools import ProcessTools
 from serai.sandboxd.processes import Limits
-from serai.sandboxd.relay import Half
+from serai.sandboxd.relay import Half, Server
 from serai.sandboxd.router import Router
 from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
@@ -166,7 +166,7 @@ class Api:
         elif isinstance(state, ViewerState):
             self.known.add(await accepted(state.fd, self.terminal_routes.take_over(state)))
         else:
-            client, server = Half(held=True), Half(held=True)
+            client, server = Half(held=True), Server(held=True)
             self.known.add(await accepted(state.client, client))
             await accepted(state.server, server)
             client.join(server, state)
