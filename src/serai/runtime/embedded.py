@@ -300,7 +300,7 @@ class EmbeddedRuntime:
             workdir=choice.config.workdir,
             masks=dict(masks),
             root=choice.layers,
-            services=choice.services(),
+            services=choice.services() if plan.services else (),
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",

@@ -67,6 +67,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
             changes, the topmost first; they must stay as long as the sandbox is there.
         memory_from: id of the saved set whose processes go on, instead of a start from the
             beginning; of the sandbox itself when ``Files.copy`` gave it some. Empty for none.
+        services: start what the image starts by itself: its services, or its entry point.
     """
 
     id: str
@@ -79,6 +80,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkPlan | None = None
     files_from: tuple[str, ...] = ()
     memory_from: str = ""
+    services: bool = True
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +142,25 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
     progress: str = ""
 
 
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image says of how its program starts; the OCI image configuration's fields.
+
+    Attributes:
+        entrypoint, cmd: what it would run as a container; both empty where it says nothing.
+        env: variables below everybody else's.
+        workdir: where processes start, absolute.
+        user: ``name``, ``uid``, ``name:group`` or ``uid:gid``; empty for root.
+        ports: TCP ports it says it listens on.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+    workdir: str = "/"
+    user: str = ""
+    ports: tuple[int, ...] = ()
+
+
 class RuntimeProblem(Exception):
     """A runtime could not do what was asked; the message names cause and fix."""
 
@@ -194,6 +215,14 @@ class Library(Protocol):
             UnknownImage: it cannot be had here.
             ImageNotReady: it takes longer than so many seconds; that goes on.
             RuntimeProblem: it failed, with the cause.
+        """
+
+    async def config(self, image: str) -> ImageConfig:
+        """How the program of an image that is ready starts.
+
+        Raises:
+            UnknownImage, ImageNotReady: see ``ready``.
+            RuntimeProblem: it cannot be told, with the cause.
         """
 
 

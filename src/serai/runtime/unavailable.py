@@ -3,6 +3,7 @@
 from serai.runtime.port import (
     Contents,
     Files,
+    ImageConfig,
     ImageInfo,
     Incapable,
     Library,
@@ -25,6 +26,10 @@ class NoLibrary:
         return []
 
     async def ready(self, image: str, seconds: float) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def config(self, image: str) -> ImageConfig:
         """Always refused."""
         raise RuntimeProblem(self._reason)
 

@@ -64,6 +64,13 @@ async def test_an_image_with_its_layers_and_configuration(
         "1000:1000",
     )
     assert (config.entrypoint, config.command, config.ports) == (("/start",), ("now",), (53, 80))
+    started = images.config(reference)
+    assert (started.entrypoint, started.cmd, started.ports) == (("/start",), ("now",), (53, 80))
+    assert (started.env, started.workdir, started.user) == (
+        {"A": "1", "PATH": "/bin"},
+        "/srv",
+        "1000:1000",
+    )
     lower, upper = (Path(images.store.path(each)) for each in image.layers)
     assert (lower / "etc/two").read_text() == "lower"
     assert (upper / "etc/two").read_text() == "upper"

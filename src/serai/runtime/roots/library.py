@@ -1,9 +1,10 @@
 """The images of the embedded runtime, from before it has been started."""
 
+import asyncio
 import os
 
 from serai.runtime import image as host
-from serai.runtime.port import ImageInfo, RuntimeProblem, SandboxPlan
+from serai.runtime.port import ImageConfig, ImageInfo, RuntimeProblem, SandboxPlan
 from serai.runtime.roots.pins import Pins
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.roots.provider import Images
@@ -48,6 +49,10 @@ class Library:
     async def ready(self, image: str, seconds: float) -> None:
         """See port.Library."""
         await self._opened().ready(image, seconds)
+
+    async def config(self, image: str) -> ImageConfig:
+        """See port.Library."""
+        return await asyncio.to_thread(self._opened().config, image)
 
     async def choose(self, plan: SandboxPlan) -> Choice:
         """What the sandbox of a plan runs on; see Images.choose."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serai.runtime import image as host
-from serai.runtime.port import ImageInfo
+from serai.runtime.port import ImageConfig, ImageInfo
 from serai.runtime.roots.basis import basis
 from serai.runtime.roots.credentials import Logins
 from serai.runtime.roots.maker import Maker
@@ -110,6 +110,26 @@ class Images:
         if task.cancelled():
             raise ImageProblem(f"image {full} was not made: the server is stopping")
         task.result()
+
+    def config(self, reference: str) -> ImageConfig:
+        """How the program of an image that is here starts; the host's own files say nothing.
+
+        Raises:
+            UnknownImage: it cannot be had here.
+            ImageNotReady: it has to be made first.
+        """
+        found = self._current(reference)
+        if found is None:
+            return ImageConfig()
+        said = found.config
+        return ImageConfig(
+            entrypoint=said.entrypoint,
+            cmd=said.command,
+            env=said.environment,
+            workdir=said.workdir,
+            user=said.user,
+            ports=said.ports,
+        )
 
     def prune(self) -> int:
         """Remove what no name and no sandbox refers to; bytes that were freed."""
