@@ -20,9 +20,9 @@ from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
-from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
+from serai.compute.task_records import has_box
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.gateway.allowance import Allowance
@@ -57,7 +57,7 @@ from serai.kernel.settings import AUTO, Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import SandboxSpans, tokens_used
+from serai.metered import JobTime, SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.moving import move_from_platform
@@ -89,6 +89,7 @@ from serai.storage.s3_access import s3_secrets
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
+from serai.tasked import DebugLines, Jobs, boxes_of, surroundings
 
 DRAIN_SECONDS = 5
 log = structlog.get_logger("serai")
@@ -151,6 +152,7 @@ class Platform:
             settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
         )
         self.runtime = self.sandboxing.runtime
+        self.jobs = Jobs(settings, self.db, self.vault, self.store)
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog, self.token_policies
@@ -171,7 +173,13 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
+        boxes = boxes_of(self.sandboxing, self.settings, DebugLines())
+        self.jobs.prepare(
+            boxes, JobTime(self.meter, self.usage, clock), surroundings(self.settings)
+        )
+        self.sandboxing.controller.claims.append(has_box)
         await self.sandboxing.start()
+        await self.jobs.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -202,6 +210,7 @@ class Platform:
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
         finally:
+            await self.jobs.stop()
             await self.sandboxing.stop_parts()
             await self._close(gateway)
         return 0
@@ -269,6 +278,7 @@ class Platform:
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
+        self.jobs.changed(kind)
 
     def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
@@ -284,7 +294,7 @@ class Platform:
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
-            *job_operations(context, self.vault),
+            *self.jobs.operations(context),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *dry_run_operations(context, self.usage, self.catalog.placement),

@@ -22,6 +22,7 @@ class ExecutionSpec(msgspec.Struct, frozen=True):
         env: names of overridden variables; their values are in the row's secrets.
         memory_mb: of each task, MiB.
         image: what tasks run, as the job names it.
+        command: words to run instead of the image's own.
         revision: of the job.
         job_id: internal id of the job's document.
         account_id: who pays.
@@ -37,6 +38,7 @@ class ExecutionSpec(msgspec.Struct, frozen=True):
     env: list[str]
     memory_mb: int = 0
     image: str = ""
+    command: list[str] = []
     revision: str = ""
     job_id: str = ""
     account_id: str = ""
@@ -114,6 +116,21 @@ def get(conn: Connection, execution_id: str) -> ExecutionRow | None:
     return _parse(row) if row is not None else None
 
 
+def status_of(conn: Connection, row: ExecutionRow) -> ExecutionStatus:
+    """Its status now: the row may be older. ``cancelled`` when it is gone."""
+    c = job_executions.c
+    query = select(c.status).where(c.id == row.id, c.workspace == row.workspace)
+    found: ExecutionStatus | None = conn.execute(query).scalar()
+    return found or "cancelled"
+
+
+def overdue(conn: Connection, moment: str) -> list[ExecutionRow]:
+    """Those that have waited too long for their first task to begin."""
+    c = job_executions.c
+    late = select(*COLUMNS).where(c.status == "queued", c.deadline <= moment)
+    return [_parse(row) for row in conn.execute(late)]
+
+
 def living(conn: Connection, workspace: str, job: str) -> list[ExecutionRow]:
     """Those of a job that have not ended."""
     c = job_executions.c
@@ -121,12 +138,12 @@ def living(conn: Connection, workspace: str, job: str) -> list[ExecutionRow]:
     return [_parse(row) for row in conn.execute(query)]
 
 
-def waiting(conn: Connection) -> int:
-    """How many wait for their first task to begin, in all workspaces."""
+def waiting_of(conn: Connection, workspace: str, job: str) -> list[ExecutionRow]:
+    """Those of a job that wait for their first task to begin."""
     c = job_executions.c
-    return int(
-        conn.execute(select(func.count()).where(c.status.in_(["queued", "pending"]))).scalar_one()
-    )
+    waiting = c.status.in_(["queued", "pending"])
+    query = select(*COLUMNS).where(*_of(workspace, job), waiting)
+    return [_parse(row) for row in conn.execute(query)]
 
 
 def change(conn: Connection, row: ExecutionRow, **values: Any) -> None:
@@ -136,6 +153,14 @@ def change(conn: Connection, row: ExecutionRow, **values: Any) -> None:
     c = job_executions.c
     mine = update(job_executions).where(c.id == row.id, c.workspace == row.workspace)
     conn.execute(mine.values(values))
+
+
+def waits(conn: Connection, moment: str) -> bool:
+    """Whether there are any that nobody runs."""
+    c = job_executions.c
+    free = or_(c.lease_until.is_(None), c.lease_until <= moment)
+    query = select(c.id).where(c.status.in_(LIVE), free).limit(1)
+    return conn.execute(query).first() is not None
 
 
 def lease(conn: Connection, moment: str, until: str, limit: int) -> list[ExecutionRow]:
@@ -158,9 +183,7 @@ def renew(conn: Connection, ids: list[str], until: str) -> None:
 def free_all(conn: Connection) -> None:
     """Forget who ran what: at the start of the one process that holds the data directory."""
     c = job_executions.c
-    conn.execute(
-        update(job_executions).where(c.lease_until.is_not(None)).values(lease_until=None)
-    )
+    conn.execute(update(job_executions).where(c.lease_until.is_not(None)).values(lease_until=None))
 
 
 def page(

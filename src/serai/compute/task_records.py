@@ -145,15 +145,19 @@ def unfinished(conn: Connection, execution: ExecutionRow) -> bool:
     return conn.execute(query).first() is not None
 
 
-def next_pending(conn: Connection, execution: ExecutionRow) -> str | None:
-    """From when on a task could be started; None when none waits. Empty for at once."""
+def ready(conn: Connection, execution: ExecutionRow, at: str, most: int) -> int:
+    """How many tasks could be started now; counts no further than ``most``."""
     c = job_tasks.c
-    query = (
-        select(func.coalesce(c.run_at, ""))
-        .where(*_mine(execution), c.phase == "pending")
-        .order_by(func.coalesce(c.run_at, ""))
-    )
-    found: str | None = conn.execute(query.limit(1)).scalar()
+    due = or_(c.run_at.is_(None), c.run_at <= at)
+    some = select(c.number).where(*_mine(execution), c.phase == "pending", due).limit(most)
+    return int(conn.execute(select(func.count()).select_from(some.subquery())).scalar_one())
+
+
+def next_run(conn: Connection, execution: ExecutionRow) -> str | None:
+    """When the first of the tasks that wait until some moment may run."""
+    c = job_tasks.c
+    waiting = select(func.min(c.run_at)).where(*_mine(execution), c.phase == "pending")
+    found: str | None = conn.execute(waiting).scalar()
     return found
 
 
@@ -210,12 +214,17 @@ def finish(
     return conn.execute(mine.values(values)).rowcount == 1
 
 
-def cancel_pending(
-    conn: Connection, execution: ExecutionRow, at: str, reason: str, message: str
+def end_pending(
+    conn: Connection,
+    execution: ExecutionRow,
+    phase: TaskPhase,
+    at: str,
+    reason: str,
+    message: str,
 ) -> None:
-    """End every task that waits."""
+    """End every task that waits, for good."""
     c = job_tasks.c
-    values = {"phase": "cancelled", "updated_at": at, "ended_at": at, "run_at": None}
+    values = {"phase": phase, "updated_at": at, "ended_at": at, "run_at": None}
     waiting = update(job_tasks).where(*_mine(execution), c.phase == "pending")
     conn.execute(waiting.values(values | {"reason": reason, "message": message}))
 
@@ -237,6 +246,12 @@ def settle(conn: Connection, execution: ExecutionRow, at: str) -> ExecutionRow:
 
 
 # -- boxes
+def has_box(conn: Connection, box_id: str) -> bool:
+    """Whether something in the runtime, by its id, is a box of ours."""
+    query = select(job_boxes.c.id).where(job_boxes.c.id == box_id)
+    return conn.execute(query).first() is not None
+
+
 def add_box(conn: Connection, box: BoxRow) -> None:
     """Insert a row."""
     values = {name: getattr(box, name) for name in BOX_FIELDS if name != "handle"}

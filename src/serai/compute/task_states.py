@@ -20,7 +20,9 @@ Outcome = Literal["exited", "timeout", "lost", "unstartable"]
 LIVE: tuple[ExecutionStatus, ...] = ("queued", "pending", "running", "cancelling")
 """Statuses that an execution may still leave."""
 
-LOSSES_MAX = 3
+CANCELLED = "The execution was cancelled."
+
+LOSSES_MAX = 5
 """How often a task begins anew because what it ran in was lost, which no retry is spent on."""
 
 BACKOFF_FIRST = timedelta(seconds=1)
@@ -92,7 +94,7 @@ def backoff(failures: int) -> timedelta:
     """How long a task waits after so many failures, from 1: twice as long each time."""
     if failures > 10:
         return BACKOFF_MOST
-    return min(BACKOFF_MOST, BACKOFF_FIRST * 2 ** (failures - 1))
+    return min(BACKOFF_MOST, BACKOFF_FIRST * (1 << (failures - 1)))
 
 
 class Counts(msgspec.Struct, kw_only=True):

@@ -393,5 +393,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "image_registries": _registries,
     "image_mirror": _text(_mirror),
     "unenforced_volumes": _boolean,
+    "job_tasks": _integer(0, 10_000),
     "s3_port": _integer(0, 65535),
 }

@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
         unenforced_volumes: whether volumes may be used where their size cannot be enforced.
+        job_tasks: most tasks of jobs that run at the same time; 0 for four per processor.
         s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
@@ -101,6 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
     unenforced_volumes: bool = False
+    job_tasks: int = 0
     s3_port: int = 0
 
     @property

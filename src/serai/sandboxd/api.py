@@ -35,6 +35,7 @@ from serai.sandboxd.standby_routes import StandbyRoutes
 from serai.sandboxd.succession import Succession
 from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
+from serai.sandboxd.task_routes import TaskRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
 from serai.sandboxd.tree_routes import TreeRoutes
@@ -72,6 +73,7 @@ class Api:
             ArchiveRoutes(self.table, self.freeze),
             StandbyRoutes(self.table, self.freeze),
             processes,
+            TaskRoutes(self.table, self.known),
             SearchRoutes(self.paths, self.table),
             self.terminal_routes,
             NetworkRoutes(self.monitors),

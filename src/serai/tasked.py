@@ -1,0 +1,120 @@
+"""The jobs of one process: what makes their executions, and what runs them."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+from litestar.types import ControllerRouterHandler
+from sqlalchemy import Connection
+
+from serai.compute import task_records
+from serai.compute.executions import Executions
+from serai.compute.job_operations import job_operations
+from serai.compute.jobs import JOBS
+from serai.egress.policy import Policy
+from serai.hosting.boxes import Boxes, Outlet
+from serai.hosting.tasks_boxes import JobSpans, Surroundings, TaskBoxes
+from serai.hosting.tasks_cron import CronTriggers
+from serai.hosting.tasks_deploy import JobDeployer
+from serai.hosting.tasks_runner import TaskRunner
+from serai.hosting.tasks_slots import Slots
+from serai.kernel.lines import LineSink, LogLine
+from serai.kernel.settings import Settings
+from serai.provided import resolve_for_sandbox
+from serai.resources.operations import ResourceContext
+from serai.resources.store import DocumentStore
+from serai.sandboxing import Sandboxing
+from serai.store.database import Database
+from serai.store.secrets import Vault
+
+log = structlog.get_logger(__name__)
+
+
+class DebugLines:
+    """Lines that nobody keeps: into our own log, for whoever looks at that closely."""
+
+    def write(self, lines: Sequence[LogLine]) -> None:
+        """See ``LineSink``."""
+        for line in lines:
+            log.debug("line", workspace=line.workspace, resource=line.resource, text=line.text)
+
+
+def boxes_of(sandboxing: Sandboxing, settings: Settings, sink: LineSink) -> Boxes:
+    """Boxes on the runtime of sandboxes, with a network by the rules of those without rules."""
+    networks, egress = sandboxing.networks, sandboxing.egress
+    closed = not sandboxing.internet
+    plan = networks.plan({"spec": {}})
+    outlet = Outlet(plan, egress.put, egress.drop, Policy(closed=closed))
+    return Boxes(sandboxing.runtime, sink, outlet)
+
+
+def surroundings(settings: Settings) -> Surroundings:
+    """What programs of a workload are told of the platform."""
+
+    def tell(workspace: str, kind: str, name: str) -> dict[str, str]:
+        return {"BL_WORKSPACE": workspace, "BL_TYPE": kind, "BL_NAME": name}
+
+    return tell
+
+
+class Jobs:
+    """Executions from the beginning; what runs them once the runtime is there."""
+
+    def __init__(
+        self, settings: Settings, db: Database, vault: Vault, store: DocumentStore
+    ) -> None:
+        self._settings = settings
+        self._db = db
+        self._vault = vault
+        self._store = store
+        self._slots = Slots(settings.job_tasks)
+        self.executions = Executions(store, vault, self)
+
+    def is_full(self, conn: Connection) -> bool:
+        """See ``compute.executions.Places``: by rows, as others may run tasks too."""
+        return task_records.box_count(conn) >= self._slots.most
+
+    def prepare(
+        self,
+        boxes: Boxes,
+        spans: JobSpans,
+        surroundings: Surroundings,
+    ) -> None:
+        """Put together what runs tasks, which nothing but ``start`` begins."""
+        task_boxes = TaskBoxes(
+            self._db,
+            self._vault,
+            boxes,
+            resolve_for_sandbox,
+            surroundings,
+            spans,
+            self._settings.sandbox_disk_mb,
+        )
+        self._runner = TaskRunner(task_boxes, self._slots, spans)
+        self._cron = CronTriggers(self._db, self.executions, self._runner.notify)
+        self._deployer = JobDeployer(
+            self._db, self._store, self.executions, boxes.runtime, resolve_for_sandbox
+        )
+
+    async def start(self) -> None:
+        """Take over what runs, and begin."""
+        await self._runner.start()
+        loop = asyncio.get_running_loop()
+        self._beside = [loop.create_task(self._cron.run()), loop.create_task(self._deployer.run())]
+
+    async def stop(self) -> None:
+        """End what runs; it is begun again at the next start."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        await self._runner.stop()
+
+    def changed(self, kind: str) -> None:
+        """A document was written or deleted."""
+        if kind == JOBS.name:
+            self._cron.changed()
+            self._deployer.changed()
+
+    def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+        """Every operation on jobs and applications."""
+        return job_operations(context, self.executions, self._runner.notify)
