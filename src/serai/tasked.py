@@ -72,7 +72,7 @@ class Jobs:
 
     def is_full(self, conn: Connection) -> bool:
         """See ``compute.executions.Places``: by rows, as others may run tasks too."""
-        return task_records.box_count(conn) >= self._slots.most
+        return task_records.places_taken(conn) >= self._slots.most
 
     def prepare(
         self,

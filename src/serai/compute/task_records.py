@@ -15,7 +15,8 @@ from serai.compute.execution_records import ExecutionRow
 from serai.compute.task_states import Counts, Ended, TaskPhase, Verdict, next_status
 from serai.kernel.clock import rfc3339
 from serai.runtime.port import SandboxHandle
-from serai.store.tables.storage import job_boxes, job_tasks
+from serai.store.reach import unbounded
+from serai.store.tables.storage import job_boxes, job_executions, job_tasks
 
 CHUNK = 500
 """Rows of one INSERT."""
@@ -283,9 +284,13 @@ def boxes(conn: Connection, execution_id: str | None = None) -> list[BoxRow]:
     return found
 
 
-def box_count(conn: Connection) -> int:
-    """How many boxes there are, in all workspaces."""
-    return int(conn.execute(select(func.count()).select_from(job_boxes)).scalar_one())
+@unbounded("the places of this machine are shared by all; only a number is told")
+def places_taken(conn: Connection) -> int:
+    """How many boxes there are or will be at once, in all workspaces."""
+    e = job_executions.c
+    boxes_now = conn.execute(select(func.count()).select_from(job_boxes)).scalar_one()
+    queued = select(func.count()).where(e.status == "queued")
+    return int(boxes_now) + int(conn.execute(queued).scalar_one())
 
 
 def memory_of(conn: Connection, workspace: str, job_id: str) -> int:

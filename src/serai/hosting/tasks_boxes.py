@@ -138,6 +138,9 @@ class TaskBoxes:
         except (RuntimeProblem, OSError) as problem:
             await self.remove(execution, row)
             raise CannotStart(f"No box could be opened for it: {problem}") from problem
+        except BaseException:
+            await self.remove(execution, row)
+            raise
         return TaskBox(self, execution, prepared, row, box, url)
 
     def _plan(self, execution: ExecutionRow, prepared: Prepared, row: BoxRow) -> BoxPlan:

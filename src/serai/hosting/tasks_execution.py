@@ -24,6 +24,7 @@ from serai.hosting.tasks_boxes import GRACE_SECONDS, CannotStart, Prepared, Task
 from serai.hosting.tasks_calls import TaskCall
 from serai.hosting.tasks_slots import Slots
 from serai.hosting.tasks_words import told
+from serai.kernel.background import surely
 from serai.kernel.clock import now, parse_rfc3339, rfc3339
 from serai.kernel.errors import ServiceUnavailable, UsageLimitExceeded
 
@@ -66,10 +67,16 @@ class ExecutionRun:
                 if prepared is not None:
                     await self._look(prepared)
                 await self._wait()
-        finally:
+        except BaseException:
             for worker in self._workers:
                 worker.cancel()
-            await asyncio.gather(*self._workers, return_exceptions=True)
+            raise
+        finally:
+            await surely(self._over())
+
+    async def _over(self) -> None:
+        """Wait until nobody works any more: all boxes are gone then."""
+        await asyncio.gather(*self._workers, return_exceptions=True)
 
     # -- beginning
     async def _prepare(self) -> Prepared | None:
@@ -220,7 +227,7 @@ class ExecutionRun:
                 await self._write(partial(self._interrupt, task))
             raise
         finally:
-            await box.remove()
+            await surely(box.remove())
 
     async def _one(self, box: TaskBox, task: TaskRow, again: bool) -> Ended:
         call = box.call(task)
@@ -288,12 +295,7 @@ class ExecutionRun:
 
     async def _write(self, fn: Callable[[Connection], T]) -> T:
         """Write, also when we are stopped meanwhile."""
-        writing = asyncio.ensure_future(self._persist(fn))
-        try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])
-            raise
+        return await surely(self._persist(fn))
 
     async def _persist(self, fn: Callable[[Connection], T]) -> T:
         """Write, however long that is impossible: an end that is not written is lost."""
