@@ -25,6 +25,14 @@ help: ## List the targets
 up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
 	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
 
+CONSOLE := src/serai/console/static/index.html
+.PHONY: console
+console: $(CONSOLE) ## Build the web console (brings Node.js along where there is none)
+
+$(CONSOLE): .venv/.runtime scripts/console $(shell find console -type f -not -path '*/node_modules/*')
+	@scripts/console
+	@touch $@
+
 .PHONY: test
 test: .venv/.dev clients ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
@@ -114,6 +122,7 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
+	@$(LOCK) requirements/node.in -o requirements/node.lock
 	@$(LOCK) requirements/bench-litellm.in -o requirements/bench-litellm.lock
 	@$(LOCK) requirements/bench-tensorzero.in -o requirements/bench-tensorzero.lock
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import authentication, forks, management, sandbox_api, sandboxes, startup, usage
+from bench import authentication, calls, forks, management, sandbox_api, sandboxes, startup, usage
 from bench.gateway.comparison import Comparison
 from bench.gateway.report import as_rows
 from bench.platform import Skipped
@@ -25,6 +25,7 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "forks": ("Forks of a sandbox with 100 MB of files", forks.run),
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),
+    "calls": ("A JSON model call in the gateway's own code, in process", calls.run),
     "gateway": ("Gateway: JSON model calls with authentication and token metering", gateway),
 }
 

@@ -4,27 +4,26 @@ import asyncio
 import gc
 import os
 import sys
-from typing import Self
 
 import structlog
 import uvicorn
 import uvloop
-from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
 import serai
-from serai.api.app import create_app
+from serai.api.app import Management, create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
+from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
-from serai.compute.task_records import has_box
 from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
+from serai.console.assembly import console_operations
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.dry_run_operations import dry_run_operations
@@ -72,6 +71,8 @@ from serai.oauth.keeper import keep_oauth
 from serai.observing import Observing
 from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.change_operations import change_operations
+from serai.resources.changes import ChangeStream
 from serai.resources.documents import Document
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -89,7 +90,7 @@ from serai.storage.s3_access import s3_secrets
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
-from serai.tasked import DebugLines, Jobs, boxes_of, surroundings
+from serai.tasked import Jobs
 
 DRAIN_SECONDS = 5
 log = structlog.get_logger("serai")
@@ -134,7 +135,9 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.observing = Observing(settings, self.db, self.usage, self.vault)
+        self.observing = Observing(
+            settings, self.db, self.usage, self.vault, self.routes, self.store
+        )
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
@@ -144,7 +147,7 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.observing.calls.pay_from(self.billing.spending)
+        self.observing.pay_from(self.billing)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -165,6 +168,8 @@ class Platform:
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
         self.allowance = Allowance(self.db, self.usage, self.billing.spending)
+        self.changes = ChangeStream()
+        self.db.after_commit.append(self.changes.publish)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -173,11 +178,11 @@ class Platform:
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
         self.sandboxing.prepare(spans, self.discovery)
-        boxes = boxes_of(self.sandboxing, self.settings, DebugLines())
-        self.jobs.prepare(
-            boxes, JobTime(self.meter, self.usage, clock), surroundings(self.settings)
-        )
-        self.sandboxing.controller.claims.append(has_box)
+        time_of_jobs = JobTime(self.meter, self.usage, clock)
+        self.jobs.prepare(self.sandboxing, time_of_jobs, self.observing.logging.sink)
+        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
+        await self.building.prepare()
+        self.observing.logging.watch(self.sandboxing.controller)
         await self.sandboxing.start()
         await self.jobs.start()
         self.tasks += [
@@ -202,10 +207,11 @@ class Platform:
             ),
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
+            *(asyncio.create_task(work) for work in self.building.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        server = Server(self._config(gateway, self._application()), self._leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
             await server.serve_until_signal(lambda: self._ready(booted, setup))
@@ -226,6 +232,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        self.observing.logging.lines.open()
         runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
@@ -275,6 +282,11 @@ class Platform:
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
         )
 
+    def _leave(self) -> None:
+        """The server stops: end what has no end of its own."""
+        self.observing.leave()
+        self.changes.close()
+
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
@@ -283,18 +295,22 @@ class Platform:
     def _application(self) -> ASGIApp:
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
-        context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
+        uploads = self.building.announcements
+        context = ResourceContext(self.db, self.store, cursors, self._changed, complete, uploads)
         handlers: list[ControllerRouterHandler] = [
             health_operation(self.sandboxing, self.delivery),
-            *self.sandboxing.operations(context),
+            *self.sandboxing.operations(context, uploads),
+            *self.building.operations(),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, self.sandboxing),
+            *self.observing.operations(cursors, self.sandboxing, self.authenticator),
+            *change_operations(self.changes),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
             *self.jobs.operations(context),
+            *console_operations(self.site, self.oauth, self.settings.preview_addresses),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *dry_run_operations(context, self.usage, self.catalog.placement),
@@ -327,6 +343,7 @@ class Platform:
             FEATURES,
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
+            self.observing.logging.workspace_gone,
         )
 
     def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
@@ -391,14 +408,7 @@ class Platform:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.sandboxing.close()
         self.passwords.close()
+        self.observing.logging.lines.close()
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-class Management(Router):
-    """The routes of one application, which need no copy of their own for it."""
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Registering copies what it registers, which took a third of making the application."""
-        return self

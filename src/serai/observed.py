@@ -5,10 +5,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 from serai.billing.spending import Spending
+from serai.gateway.models.attempts import Attempt
 from serai.gateway.models.naming import provider_name
 from serai.gateway.models.outcome import Content
 from serai.gateway.models.plans import origin_of
-from serai.gateway.routes import ModelRoute
+from serai.gateway.routes import ModelRoute, RouteTable, connection_of
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
@@ -29,12 +30,18 @@ class ObservedCalls:
     """Takes each call with one append, and works through them a little later, off its path."""
 
     def __init__(
-        self, bill: UsageBuffer, rows: RequestBuffer, logs: RequestLogs, metrics: ModelMetrics
+        self,
+        bill: UsageBuffer,
+        rows: RequestBuffer,
+        logs: RequestLogs,
+        metrics: ModelMetrics,
+        routes: RouteTable,
     ) -> None:
         self._bill = bill
         self._rows = rows
         self._logs = logs
         self._metrics = metrics
+        self._routes = routes
         self._calls: list[Call] = []
         self._refused: list[Call] = []
         self._numbers: dict[int, int] = {}
@@ -94,10 +101,16 @@ class ObservedCalls:
         for call in model_calls(calls):
             self._bill.add(call)
         metrics = self._metrics
+        living = self._routes.models
         for route, _, usage in calls:
+            known = living.get((route.workspace, route.name))
+            if known is not route and (known is None or known.resource_id != route.resource_id):
+                continue  # deleted meanwhile; its name may be another model's by now
             key = (route.workspace, route.name, route.provider, usage.operation)
             observe(metrics.series.get(key) or metrics.of(*key), usage)
         for route, _, usage in refused:
+            if (route.workspace, route.name) not in living:
+                continue
             series = metrics.of(route.workspace, route.name, route.provider, usage.operation)
             series.refused(usage.error)
         self._make_rows([*calls, *refused])
@@ -189,14 +202,6 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
     Source: OpenTelemetry semantic conventions, ``gen_ai.client`` spans.
     """
     model = route.model or route.name
-    try:
-        address = origin_of(route.base_url).address
-        server: dict[str, str | int] = {
-            "server.address": address.host,
-            "server.port": address.port,
-        }
-    except SeraiError:
-        server = {}
     failed = usage.error if usage.status >= 400 or usage.error else ""
     return Description(
         name=f"{usage.operation} {model}",
@@ -207,7 +212,7 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
             "gen_ai.request.model": model,
             "gen_ai.response.model": usage.answered_by,
             **(_tokens(usage) if usage.counted else {}),
-            **server,
+            **_server(route),
             "http.response.status_code": usage.status,
             "error.type": failed,
             "serai.error.origin": usage.origin,
@@ -222,6 +227,43 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
         },
         error=failed,
     )
+
+
+def attempted(attempt: Attempt) -> Description:
+    """One attempt of a call as a span below the call's; tokens are told of the call alone."""
+    route = attempt.route
+    model = route.model or route.name
+    told = {"http.response.status_code": attempt.status} if attempt.status else {}
+    again = {"http.request.resend_count": attempt.number - 1} if attempt.number > 1 else {}
+    return Description(
+        name=f"{attempt.operation} {model}",
+        started=attempt.started,
+        attributes={
+            "gen_ai.operation.name": attempt.operation,
+            "gen_ai.provider.name": provider_name(route.provider),
+            "gen_ai.request.model": model,
+            "gen_ai.response.model": attempt.answered_by,
+            **_server(route),
+            **told,
+            **again,
+            "error.type": attempt.error,
+            "serai.error.origin": attempt.origin,
+            "serai.request_id": attempt.request_id,
+            "serai.workspace": route.workspace,
+            "serai.model": route.name,
+            "serai.connection": connection_of(route),
+            "serai.attempt": attempt.number,
+        },
+        error=attempt.error,
+    )
+
+
+def _server(route: ModelRoute) -> dict[str, str | int]:
+    try:
+        address = origin_of(route.base_url).address
+    except SeraiError:
+        return {}
+    return {"server.address": address.host, "server.port": address.port}
 
 
 def _tokens(usage: ModelUsage) -> dict[str, int]:

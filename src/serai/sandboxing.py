@@ -20,7 +20,7 @@ from serai.compute.reconciler import Reconciler
 from serai.compute.standby import Standby
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.routes import SandboxRoute
-from serai.images.operations import image_operations
+from serai.images.operations import ImageBuilds, image_operations
 from serai.kernel.errors import SeraiError
 from serai.kernel.settings import Settings
 from serai.metered import SandboxSpans
@@ -125,6 +125,11 @@ class Sandboxing:
         places = PreviewPlaces(settings.preview_addresses, self._network.domains)
         self._parts = SandboxParts(self.controller, self._vault, discovery, self._standby, places)
 
+    @property
+    def repaired(self) -> asyncio.Event:
+        """Set when everything that belongs to no sandbox was removed after the start."""
+        return self._reconciler.repaired
+
     async def start(self) -> None:
         """Take over what runs, and begin to keep it as its rows say."""
         await self._reconciler.start()
@@ -161,14 +166,16 @@ class Sandboxing:
         """A request to a sandbox began (1), ended (-1), or goes on (0)."""
         self._standby.use(route.resource_id, change)
 
-    def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+    def operations(
+        self, context: ResourceContext, builds: ImageBuilds
+    ) -> list[ControllerRouterHandler]:
         """Every operation on sandboxes, and on the images and disks that they use."""
         data_dir = self._settings.data_dir
         return [
             *sandbox_operations(context, self.controller),
             *self._parts.operations(context),
             *storage_operations(context, self._vault, data_dir, self.disks, self.s3_endpoint),
-            *image_operations(context, provided(self.runtime, self._settings)),
+            *image_operations(context, provided(self.runtime, self._settings), builds),
         ]
 
     async def stop_parts(self) -> None:

@@ -10,7 +10,16 @@ import uvicorn
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once."""
+    """uvicorn, with our signals: the first one drains, a second SIGINT leaves at once.
+
+    Args:
+        config: of uvicorn.
+        leaving: called when the drain begins, to end answers that have no end of their own.
+    """
+
+    def __init__(self, config: uvicorn.Config, leaving: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._leaving = leaving
 
     async def serve_until_signal(self, ready: Callable[[], None]) -> None:
         """Listen, call ``ready``, and answer until SIGTERM or SIGINT, then drain."""
@@ -22,6 +31,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Listen no more, and let answers come to their end."""
+        self._leaving()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,9 +1,7 @@
 """The jobs of one process: what makes their executions, and what runs them."""
 
 import asyncio
-from collections.abc import Sequence
 
-import structlog
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
@@ -18,37 +16,30 @@ from serai.hosting.tasks_cron import CronTriggers
 from serai.hosting.tasks_deploy import JobDeployer
 from serai.hosting.tasks_runner import TaskRunner
 from serai.hosting.tasks_slots import Slots
-from serai.kernel.lines import LineSink, LogLine
+from serai.kernel.lines import LineSink
 from serai.kernel.settings import Settings
-from serai.provided import resolve_for_sandbox
+from serai.provided import resolve_for
 from serai.resources.operations import ResourceContext
 from serai.resources.store import DocumentStore
 from serai.sandboxing import Sandboxing
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
-log = structlog.get_logger(__name__)
 
-
-class DebugLines:
-    """Lines that nobody keeps: into our own log, for whoever looks at that closely."""
-
-    def write(self, lines: Sequence[LogLine]) -> None:
-        """See ``LineSink``."""
-        for line in lines:
-            log.debug("line", workspace=line.workspace, resource=line.resource, text=line.text)
-
-
-def boxes_of(sandboxing: Sandboxing, settings: Settings, sink: LineSink) -> Boxes:
+def boxes_of(sandboxing: Sandboxing, sink: LineSink) -> Boxes:
     """Boxes on the runtime of sandboxes, with a network by the rules of those without rules."""
     networks, egress = sandboxing.networks, sandboxing.egress
-    closed = not sandboxing.internet
     plan = networks.plan({"spec": {}})
-    outlet = Outlet(plan, egress.put, egress.drop, Policy(closed=closed))
+    outlet = Outlet(plan, egress.put, egress.drop, Policy(closed=not sandboxing.internet))
     return Boxes(sandboxing.runtime, sink, outlet)
 
 
-def surroundings(settings: Settings) -> Surroundings:
+def resolve_for_job(conn: Connection, workspace: str, reference: str) -> str:
+    """What a job's image means."""
+    return resolve_for(conn, workspace, "job", reference)
+
+
+def surroundings() -> Surroundings:
     """What programs of a workload are told of the platform."""
 
     def tell(workspace: str, kind: str, name: str) -> dict[str, str]:
@@ -74,26 +65,23 @@ class Jobs:
         """See ``compute.executions.Places``: by rows, as others may run tasks too."""
         return task_records.places_taken(conn) >= self._slots.most
 
-    def prepare(
-        self,
-        boxes: Boxes,
-        spans: JobSpans,
-        surroundings: Surroundings,
-    ) -> None:
+    def prepare(self, sandboxing: Sandboxing, spans: JobSpans, sink: LineSink) -> None:
         """Put together what runs tasks, which nothing but ``start`` begins."""
+        boxes = boxes_of(sandboxing, sink)
+        sandboxing.controller.claims.append(task_records.has_box)
         task_boxes = TaskBoxes(
             self._db,
             self._vault,
             boxes,
-            resolve_for_sandbox,
-            surroundings,
+            resolve_for_job,
+            surroundings(),
             spans,
             self._settings.sandbox_disk_mb,
         )
         self._runner = TaskRunner(task_boxes, self._slots, spans)
         self._cron = CronTriggers(self._db, self.executions, self._runner.notify)
         self._deployer = JobDeployer(
-            self._db, self._store, self.executions, boxes.runtime, resolve_for_sandbox
+            self._db, self._store, self.executions, boxes.runtime, resolve_for_job
         )
 
     async def start(self) -> None:

@@ -17,6 +17,8 @@ from serai.gateway.models.express import Express, Heads
 from serai.gateway.routes import RouteTable
 from serai.gateway.upstream import Answer
 from serai.kernel.errors import BadRequest
+from serai.observed import attempted, described
+from serai.telemetry.tracing import Finished, Tracer
 
 from .model_calls import ANSWER, CHAT, ask, body
 from .world import KEY, Client, Keys, World, plain
@@ -151,6 +153,40 @@ async def test_both_ways_send_and_answer_the_same(world: World, warm: Client, wa
         seen.append((fields, request.body, kept, answer.body, answer.status, counts))
     assert seen[0] == seen[1]
     assert ways.taken == [True]
+
+
+class Spans:
+    """Takes what a tracer has recorded."""
+
+    def __init__(self) -> None:
+        self.taken: list[Finished] = []
+
+    def add(self, finished: Finished) -> None:
+        self.taken.append(finished)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+async def test_a_trace_that_begins_here_takes_the_short_way(
+    world: World, warm: Client, ways: Ways, ratio: float
+) -> None:
+    spans = Spans()
+    world.gateway.tracer = Tracer(spans, ratio, described, attempted)
+    answer = await ask(warm)
+    assert (answer.status, ways.taken) == (200, [True])
+    given = world.model.requests.pop().headers.get("traceparent")
+    assert [one.span.header().decode() for one in spans.taken] == ([given] if ratio else [])
+    parent = f"00-{'1' * 32}-{'2' * 16}-01"
+    await ask(warm, headers={"TraceParent": parent})
+    assert ways.taken == [True], "a client's own trace is read by the long way"
+    assert spans.taken[-1].span.parent_id == "2" * 16
+    world.model.handler = plain(b"{}", "500 Oops")
+    await ask(warm)
+    assert ways.taken == [True, False]
+    assert len(spans.taken) == (3 if ratio else 1)
+    if ratio:
+        assert spans.taken[-1].about.attributes["http.response.status_code"] == 500
+        given = world.model.requests.pop().headers["traceparent"]
+        assert given == spans.taken[-1].span.header().decode()
 
 
 @pytest.mark.parametrize(

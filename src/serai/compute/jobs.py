@@ -147,5 +147,6 @@ JOBS = Kind(
     prepare=prepare_job,
     secrets=env_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Job"),
 )

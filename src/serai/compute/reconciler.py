@@ -33,6 +33,8 @@ class Reconciler:
         self.controller = controller
         self._tasks: list[asyncio.Task[None]] = []
         self._noted: dict[str, datetime] = {}
+        self.repaired = asyncio.Event()
+        """Set when what belongs to no sandbox has been removed."""
 
     async def start(self) -> None:
         """Adopt what still runs, mark what does not, then begin the loops."""
@@ -139,6 +141,7 @@ class Reconciler:
             if not await self.controller.db.read(partial(self._is_kept, sandbox_id=sandbox_id)):
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
+        self.repaired.set()
 
     def _is_kept(self, conn: Connection, sandbox_id: str) -> bool:
         """Whether there is a row of a sandbox, or of something else that runs in such a one."""
@@ -208,6 +211,8 @@ class Reconciler:
             if self.controller.live.by_id.get(sandbox.id) is not live:
                 return
             log.warning("sandbox_died", workspace=sandbox.workspace, sandbox=sandbox.name)
+            text = "The sandbox's processes have ended without being asked to."
+            self.controller.journal.say(sandbox.workspace, sandbox.name, text, "error")
             self.controller.live.remove(sandbox.id)
             self.controller.routes.withdraw(sandbox)
             await self.controller.runtime.stop(sandbox.handle)

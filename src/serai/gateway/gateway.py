@@ -86,7 +86,7 @@ class Gateway:
             sent, by somebody who may call it.
         on_model_content: called just before ``on_model_usage``, with the same usage, for calls of
             models whose content is logged; with the route that was called.
-        tracer: makes spans of model calls, which then all go the long way; none without.
+        tracer: makes spans of model calls; none without.
         on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
             every ten seconds in between (with 0), of a WebSocket only when something was sent.
             Runs on the event loop: it must be cheap.

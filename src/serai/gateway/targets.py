@@ -36,6 +36,7 @@ RESERVED = frozenset(
         b"static",
         b"uploads",
         b"v0",
+        b"v1",
     }
 )
 """First path segments that never name a workspace; the management API refuses such names."""

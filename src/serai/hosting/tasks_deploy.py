@@ -55,11 +55,13 @@ class JobDeployer:
 
     async def run(self) -> None:
         """Until cancelled."""
+        first = True
         try:
             while True:
                 self._changed.clear()
                 try:
-                    await self._look()
+                    await self._look(first=first)
+                    first = False
                 except Exception:
                     log.exception("jobs_not_deployed")
                 try:
@@ -70,15 +72,16 @@ class JobDeployer:
             for task in self._busy.values():
                 task.cancel()
 
-    async def _look(self) -> None:
+    async def _look(self, *, first: bool) -> None:
         found = await self._db.read(lambda conn: documents.every(conn, JOBS.name))
-        self._settled = {one.id: self._settled[one.id] for one in found if one.id in self._settled}
+        known = self._settled
+        self._settled = {one.id: known[one.id] for one in found if one.id in known}
         for document in found:
+            if document.status in ELSEWHERE or (document.status == "FAILED" and first):
+                self._settled[document.id] = document.generation  # others say what becomes of it
             settled = self._settled.get(document.id) == document.generation
             waiting = document.status in {"DEPLOYING", "DEACTIVATING"}
-            if document.status in ELSEWHERE or document.id in self._busy:
-                continue
-            if not settled or waiting:
+            if (not settled or waiting) and document.id not in self._busy:
                 self._busy[document.id] = asyncio.create_task(self._settle(document))
 
     async def _settle(self, document: Document) -> None:

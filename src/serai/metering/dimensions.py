@@ -54,5 +54,5 @@ DIMENSIONS = {
 }
 """Every dimension by name; Serai adds those of models and drives to the public contract's.
 
-What is not metered yet (images, agents, MCP servers, asynchronous calls) has no
+What is not metered yet (agents, MCP servers, asynchronous calls) has no
 workload or no bytes of its own yet: whoever brings it opens spans or records events of it."""

@@ -115,6 +115,7 @@ AGENTS = Kind(
     prepare=prepare_workload,
     secrets=env_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Agent"),
 )
 FUNCTIONS = Kind(
@@ -126,6 +127,7 @@ FUNCTIONS = Kind(
     prepare=prepare_workload,
     secrets=env_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Function"),
 )
 MODELS = Kind(

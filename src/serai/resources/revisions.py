@@ -14,6 +14,8 @@ from serai.store.secrets import Vault
 from serai.store.tables.documents import document_revisions as revisions
 
 REVISIONS_MAX = 5
+WAITING = ("UPLOADING", "BUILDING")
+"""Statuses of a revision whose code is not there yet."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,29 @@ class RevisionStore:
             plain = self._vault.unseal(revision.secrets, _context(document_id, revision.id))
             put_back(kind.secrets(body), msgspec.json.decode(plain, type=dict[str, str]))
         return body
+
+
+def set_status(conn: Connection, document_id: str, revision_id: str, status: str) -> None:
+    """Note how far a revision has come that does not serve."""
+    c = revisions.c
+    mine = (c.document_id == document_id, c.id == revision_id)
+    conn.execute(update(revisions).where(*mine).values(status=status))
+
+
+def set_spec(conn: Connection, document_id: str, revision_id: str, spec: Body) -> None:
+    """Complete a revision's settings by what the platform found out, such as its image."""
+    c = revisions.c
+    mine = (c.document_id == document_id, c.id == revision_id)
+    text = msgspec.json.encode(spec).decode()
+    conn.execute(update(revisions).where(*mine).values(spec=text))
+
+
+def drop_waiting(conn: Connection, document_id: str, route: Body) -> None:
+    """Forget revisions that wait for their code, as newer code comes instead of it."""
+    serving = [one for one in (route.get("active"), route.get("canary")) if one]
+    c = revisions.c
+    mine = (c.document_id == document_id, c.status.in_(WAITING), c.id.not_in(serving))
+    conn.execute(delete(revisions).where(*mine))
 
 
 def activate(conn: Connection, document: Document, before: str | None, active: str) -> None:

@@ -304,7 +304,10 @@ class EmbeddedRuntime:
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
-            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
+            saved=(
+                *(str(self._storage.saved_files(each)) for each in plan.files_from),
+                *choice.over,
+            ),
         )
 
     async def _bear(self, birth: Birth) -> Trace:

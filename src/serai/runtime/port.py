@@ -1,9 +1,12 @@
 """The port every sandbox runtime implements."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
+
+if TYPE_CHECKING:
+    from serai.runtime.making import Making
 
 LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
 """What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
@@ -204,6 +207,10 @@ class NoSpace(RuntimeProblem):
 
 class Library(Protocol):
     """The images that sandboxes can be made of."""
+
+    @property
+    def making(self) -> "Making | None":
+        """Makes images of what was built; None where only the engine can."""
 
     def infos(self) -> list[ImageInfo]:
         """All there are, and those that are made on first use."""

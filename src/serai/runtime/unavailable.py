@@ -1,5 +1,6 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
+from serai.runtime.making import Making
 from serai.runtime.port import (
     Contents,
     Files,
@@ -17,6 +18,8 @@ from serai.runtime.port import (
 
 class NoLibrary:
     """Holds no image, and says why."""
+
+    making: Making | None = None
 
     def __init__(self, reason: str) -> None:
         self._reason = reason

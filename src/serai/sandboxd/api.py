@@ -32,6 +32,7 @@ from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.standby_routes import StandbyRoutes
+from serai.sandboxd.stdio_routes import StdioRoutes
 from serai.sandboxd.succession import Succession
 from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
@@ -80,6 +81,7 @@ class Api:
             SwaggerRoutes(),
             CodeRoutes(coder, self.paths),
             McpRoutes(tools),
+            StdioRoutes(self.paths, self.surroundings, self.reaper),
             TreeRoutes(self.paths, files),
             FileRoutes(self.paths, files, self.uploads),
         ):

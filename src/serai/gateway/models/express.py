@@ -38,6 +38,7 @@ from serai.gateway.upstream import Caller, Upstream
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
+from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from serai.gateway.gateway import Gateway
@@ -64,6 +65,7 @@ class Head(msgspec.Struct, gc=False):
         length: that of the body in bytes.
         passed: the lines that the provider gets.
         lines: the header lines as they came.
+        traced: the client's own trace goes on with the call.
         plan: the plan by which it was sent last.
         start: what the provider then gets, up to the request's id.
         domains: those of the route table when the host was found to be ours.
@@ -75,6 +77,7 @@ class Head(msgspec.Struct, gc=False):
     length: int
     passed: bytes
     lines: list[bytes]
+    traced: bool
     plan: Plan | None = None
     start: bytes = b""
     domains: object = None
@@ -131,7 +134,8 @@ class Heads(dict[bytes, Head | None]):
         if seen | TYPE != _NEEDED | TYPE or not 0 < length <= limits.model_body_bytes:
             return None
         token = values[CREDENTIAL].decode("latin-1")
-        return Head(target, values[HOST], token, length, b"".join(passed), lines)
+        traced = any(line[:12].lower() == b"traceparent:" for line in lines)
+        return Head(target, values[HOST], token, length, b"".join(passed), lines, traced)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
@@ -141,10 +145,10 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     raw, _, body = data.partition(b"\r\n\r\n")
     if not body or client.flow.write_paused:
         return False
-    if gateway.log_every or gateway.tracer is not None:
+    if gateway.log_every:
         return False
-    head = gateway.heads[raw]
-    if head is None or len(body) != head.length:
+    head, tracer = gateway.heads[raw], gateway.tracer
+    if head is None or len(body) != head.length or (tracer is not None and head.traced):
         return False
     if head.domains is not gateway.routes.domains:
         if gateway.sites.target(head.host, b"/") is not None:
@@ -169,6 +173,9 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     upstream.caller = cast(Caller, call)
     upstream.sending = False
     length = b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+    if tracer is not None and (span := tracer.begin(None)) is not None:
+        call.span = span
+        length = b"\r\ntraceparent: %b%b" % (span.header(), length)
     upstream.transport.write(b"".join((head.start, request_id, length, body)))
     return True
 
@@ -211,6 +218,7 @@ class Express(msgspec.Struct):
     upstream: Upstream
     started: float
     sent: float
+    span: Span | None = None
     keep_alive: bool = True
     complete: bool = True
     expects: bool = False
@@ -326,6 +334,8 @@ class Express(msgspec.Struct):
             reasoning_tokens=tally.reasoning,
             answered_by="" if tally.model is None else model_named(tally.model),
         )
+        if self.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(self.span, plan.route, usage)
         meter_call(gateway, plan.route, self.principal, usage)
         client.answered_express(self.keep_alive)
 

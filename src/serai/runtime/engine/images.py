@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from serai.runtime.engine.client import Engine, EngineProblem
+from serai.runtime.making import Making
 from serai.runtime.port import ImageConfig, ImageInfo, ImageNotReady, RuntimeProblem, UnknownImage
 
 _GONE = 404
@@ -78,6 +79,8 @@ class EngineLibrary:
         name: the engine's.
         images: the engine's, once it has been asked.
     """
+
+    making: Making | None = None
 
     def __init__(self, name: str, images: Callable[[], EngineImages | None]) -> None:
         self._name = name

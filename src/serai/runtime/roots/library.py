@@ -4,7 +4,9 @@ import asyncio
 import os
 
 from serai.runtime import image as host
+from serai.runtime.making import Making
 from serai.runtime.port import ImageConfig, ImageInfo, RuntimeProblem, SandboxPlan
+from serai.runtime.roots.compositions import Compositions
 from serai.runtime.roots.pins import Pins
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.roots.provider import Images
@@ -19,6 +21,7 @@ class Library:
         self._policy = policy
         self.pins = Pins(storage.root / "images" / "pins")
         self.images: Images | None = None
+        self.making: Making | None = Compositions(self._opened)
 
     def open(self, owner: int | None) -> None:
         """Look at what is there. Blocks shortly.
