@@ -81,7 +81,8 @@ def test_a_new_execution(api: httpx.Client, job: str, server: Server) -> None:
 
 def test_an_execution_without_tasks_has_one(api: httpx.Client, job: str) -> None:
     response = api.post(f"/v0/jobs/{job}/executions", json={})
-    assert (response.json()["tasks"], response.json()["stats"]["total"]) == ([{}], 1)
+    assert response.json()["stats"]["total"] == 1
+    assert "tasks" not in response.json(), "the Python SDK fails on a task without parameters"
 
 
 def test_cancelling_ends_what_runs(api: httpx.Client, job: str) -> None:

@@ -35,7 +35,10 @@ def view(row: ExecutionRow, counts: Counts, tasks: list[TaskRow] | None = None) 
 
 
 def created(row: ExecutionRow, asked: JobExecutionRequest) -> CreatedJobExecution:
-    """A new execution as the client that made it sees it."""
+    """A new execution as the client that made it sees it.
+
+    Tasks without parameters are not repeated: official SDKs cannot read an empty one.
+    """
     tasks: list[dict[str, Any]] = asked.tasks or [{}]
     return CreatedJobExecution(
         execution_id=row.name,
@@ -46,7 +49,7 @@ def created(row: ExecutionRow, asked: JobExecutionRequest) -> CreatedJobExecutio
         spec=_spec(row.spec),
         status=row.status,
         stats=_stats(Counts(total=row.spec.total)),
-        tasks=tasks,
+        tasks=tasks if all(tasks) else None,
     )
 
 

@@ -188,7 +188,8 @@ class JobExecutionList(Wire):
 class CreatedJobExecution(Wire):
     """The answer to a new execution: the execution itself, and what clients named it by.
 
-    ``tasks`` are the parameters that were sent, ``id`` is that of the request.
+    ``tasks`` are the parameters that were sent, where each task has some; ``id`` is that of the
+    request.
     """
 
     execution_id: str
@@ -199,4 +200,4 @@ class CreatedJobExecution(Wire):
     spec: JobExecutionSpec
     status: ExecutionStatus
     stats: JobExecutionStats
-    tasks: list[dict[str, Any]]
+    tasks: list[dict[str, Any]] | None = None
