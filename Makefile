@@ -23,6 +23,7 @@ help: ## List the targets
 
 .PHONY: up
 up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
+	@$(MAKE) console || echo "serai: starting without the web console; all else is there" >&2
 	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
 
 CONSOLE := src/serai/console/static/index.html

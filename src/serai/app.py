@@ -1,17 +1,15 @@
 """The composition root: the only module, with the commands, that knows every other."""
 
 import asyncio
-import gc
 import os
 import sys
 
 import structlog
-import uvicorn
 import uvloop
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
-import serai
+from serai.announcing import announce
 from serai.api.app import Management, create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
@@ -21,7 +19,6 @@ from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
-from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
 from serai.console.assembly import console_operations
 from serai.gateway.allowance import Allowance
@@ -51,12 +48,11 @@ from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
-from serai.kernel.instance import Instance
-from serai.kernel.settings import AUTO, Settings
+from serai.kernel.settings import Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import JobTime, SandboxSpans, tokens_used
+from serai.metered import SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.moving import move_from_platform
@@ -83,7 +79,7 @@ from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
 from serai.runtime.roots.recipes import Recipes
 from serai.sandboxing import Sandboxing
-from serai.serving import Server
+from serai.serving import Server, http_config
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import Site
 from serai.storage.s3_access import s3_secrets
@@ -92,7 +88,6 @@ from serai.store.database import Database
 from serai.store.secrets import Vault
 from serai.tasked import Jobs
 
-DRAIN_SECONDS = 5
 log = structlog.get_logger("serai")
 
 
@@ -177,12 +172,8 @@ class Platform:
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        self.sandboxing.prepare(spans, self.discovery)
-        time_of_jobs = JobTime(self.meter, self.usage, clock)
-        self.jobs.prepare(self.sandboxing, time_of_jobs, self.observing.logging.sink)
-        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed)
+        self.assemble(spans)
         await self.building.prepare()
-        self.observing.logging.watch(self.sandboxing.controller)
         await self.sandboxing.start()
         await self.jobs.start()
         self.tasks += [
@@ -211,15 +202,27 @@ class Platform:
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()), self._leave)
+        http = self.listening.protocol(gateway)
+        config = http_config(self.settings, self.application(), http)
+        server = Server(config, self._leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
-            await server.serve_until_signal(lambda: self._ready(booted, setup))
+            await server.serve_until_signal(
+                lambda: announce(self.settings, self.runtime, booted, setup)
+            )
         finally:
             await self.jobs.stop()
             await self.sandboxing.stop_parts()
             await self._close(gateway)
         return 0
+
+    def assemble(self, spans: SandboxSpans) -> None:
+        """Put together what runs code, once it is known how running time is metered."""
+        self.sandboxing.prepare(spans, self.discovery)
+        controller, sink = self.sandboxing.controller, self.observing.logging.sink
+        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed, sink)
+        self.jobs.prepare(self.sandboxing, spans.of_jobs(), sink)
+        self.observing.logging.watch(controller)
 
     def _setup_link(self, conn: Connection) -> str | None:
         """A new link for the first admin's password, as long as they have none."""
@@ -292,7 +295,8 @@ class Platform:
         self.observing.changed(kind, document, gone)
         self.jobs.changed(kind)
 
-    def _application(self) -> ASGIApp:
+    def application(self) -> ASGIApp:
+        """The management API with everything in it."""
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
         uploads = self.building.announcements
@@ -345,56 +349,6 @@ class Platform:
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
             self.observing.logging.workspace_gone,
         )
-
-    def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            host=self.settings.host,
-            port=self.settings.port,
-            http=self.listening.protocol(gateway),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            headers=self.settings.response_headers,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
-
-    def _ready(self, booted: Bootstrapped, setup: str | None) -> None:
-        settings = self.settings
-        instance.publish(
-            settings.data_dir,
-            Instance(
-                pid=os.getpid(),
-                url=settings.origin,
-                host=settings.host,
-                port=settings.port,
-                workspace=settings.workspace,
-                version=serai.__version__,
-                started_at=now(),
-            ),
-        )
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
-        isolation = {
-            "isolation_level": self.runtime.level,
-            "isolation": self.runtime.isolation,
-        }
-        log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
-        if settings.banner:
-            shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(
-                settings.origin,
-                shown,
-                settings.workspace,
-                settings.data_dir,
-                setup,
-                own_certificate=settings.tls == AUTO,
-            )
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
 
     async def _close(self, gateway: Gateway) -> None:
         log.info("stopping", sandboxes=len(self.sandboxing.controller.live.by_id))

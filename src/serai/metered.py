@@ -35,6 +35,10 @@ class SandboxSpans:
         self._usage = usage
         self._clock = clock
 
+    def of_jobs(self) -> "JobTime":
+        """The same for boxes of jobs."""
+        return JobTime(self._meter, self._usage, self._clock)
+
     @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
         """The sandbox runs from now on: ``at`` by a clock that nobody sets."""

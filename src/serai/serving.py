@@ -7,6 +7,11 @@ from contextlib import contextmanager
 from socket import socket
 
 import uvicorn
+from litestar.types import ASGIApp
+
+from serai.kernel.settings import Settings
+
+DRAIN_SECONDS = 5
 
 
 class Server(uvicorn.Server):
@@ -48,3 +53,23 @@ class Server(uvicorn.Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+
+
+def http_config(
+    settings: Settings, app: ASGIApp, protocol: type[asyncio.Protocol]
+) -> uvicorn.Config:
+    """How uvicorn serves: our protocol for each connection, none of its logs."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        headers=settings.response_headers,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
