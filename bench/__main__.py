@@ -4,7 +4,17 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import authentication, calls, forks, management, sandbox_api, sandboxes, startup, usage
+from bench import (
+    authentication,
+    calls,
+    forks,
+    jobs,
+    management,
+    sandbox_api,
+    sandboxes,
+    startup,
+    usage,
+)
 from bench.gateway.comparison import Comparison
 from bench.gateway.report import as_rows
 from bench.platform import Skipped
@@ -23,6 +33,7 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "sandboxes": ("Sandboxes, through the official Python SDK", sandboxes.run),
     "sandbox-api": ("The API inside a sandbox", sandbox_api.run),
     "forks": ("Forks of a sandbox with 100 MB of files", forks.run),
+    "jobs": ("Tasks of jobs", jobs.run),
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),
     "calls": ("A JSON model call in the gateway's own code, in process", calls.run),

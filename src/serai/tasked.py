@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from litestar.types import ControllerRouterHandler
 from sqlalchemy import Connection
 
@@ -10,6 +11,7 @@ from serai.compute.executions import Executions
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.egress.policy import Policy
+from serai.egress.setup import EgressProblem
 from serai.hosting.boxes import Boxes, Outlet
 from serai.hosting.tasks_boxes import JobSpans, Surroundings, TaskBoxes
 from serai.hosting.tasks_cron import CronTriggers
@@ -21,9 +23,13 @@ from serai.kernel.settings import Settings
 from serai.provided import resolve_for
 from serai.resources.operations import ResourceContext
 from serai.resources.store import DocumentStore
+from serai.runtime.port import RuntimeProblem
 from serai.sandboxing import Sandboxing
 from serai.store.database import Database
 from serai.store.secrets import Vault
+
+NETWORK_SECONDS = 5.0
+log = structlog.get_logger(__name__)
 
 
 def boxes_of(sandboxing: Sandboxing, sink: LineSink) -> Boxes:
@@ -69,7 +75,8 @@ class Jobs:
         """Put together what runs tasks, which nothing but ``start`` begins."""
         boxes = boxes_of(sandboxing, sink)
         sandboxing.controller.claims.append(task_records.has_box)
-        task_boxes = TaskBoxes(
+        self._sandboxing = sandboxing
+        self._boxes = task_boxes = TaskBoxes(
             self._db,
             self._vault,
             boxes,
@@ -88,7 +95,8 @@ class Jobs:
         """Take over what runs, and begin."""
         await self._runner.start()
         loop = asyncio.get_running_loop()
-        self._beside = [loop.create_task(self._cron.run()), loop.create_task(self._deployer.run())]
+        works = (self._cron.run(), self._deployer.run(), self._keep_networks())
+        self._beside = [loop.create_task(work) for work in works]
 
     async def stop(self) -> None:
         """End what runs; it is begun again at the next start."""
@@ -96,6 +104,23 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
         await self._runner.stop()
+
+    async def _keep_networks(self) -> None:
+        """Connect boxes with each new egress process."""
+        egress, runtime = self._sandboxing.egress, self._sandboxing.runtime
+        while True:
+            try:
+                attached = await egress.attached()
+                for handle in self._boxes.handles():
+                    if handle.id not in attached:
+                        await runtime.attach(handle)
+            except EgressProblem:
+                pass
+            except RuntimeProblem as problem:
+                log.warning("network_not_attached", reason=str(problem))
+            except Exception:
+                log.exception("network_check_failed")
+            await egress.wait_for_restart(NETWORK_SECONDS)
 
     def changed(self, kind: str) -> None:
         """A document was written or deleted."""

@@ -1,7 +1,12 @@
 """The platform dies in the middle of an execution, or is stopped: no task is lost or told twice."""
 
+import json
+import os
+import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import httpx
 
@@ -90,3 +95,21 @@ def test_a_stop_begins_tasks_again_at_the_next_start(new_server: Callable[..., S
     server.start()
     done = wait(api, "again", execution)
     assert (done["status"], done["stats"]["retried"]) == ("succeeded", 1)
+
+
+def test_a_task_whose_box_is_lost_begins_again(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    api = server.client
+    make(
+        api, "torn", "sh", "-c", "echo try $BL_TASK_ATTEMPT; [ $BL_TASK_ATTEMPT = 2 ] || sleep 600"
+    )
+    execution = run(api, "torn")
+    wait(api, "torn", execution, "running")
+    server.kill()
+    with closing(sqlite3.connect(server.data_dir / "serai.db")) as database:
+        (handle,) = database.execute("SELECT handle FROM job_boxes").fetchone()
+    os.kill(json.loads(json.loads(handle)["state"])["pid"], signal.SIGKILL)
+    server.start()
+    done = wait(api, "torn", execution)
+    assert (done["status"], done["stats"]["retried"]) == ("succeeded", 1)
+    assert said(show(api, "torn", execution)["tasks"][0]) == "Attempt 2 ended with exit code 0."

@@ -22,7 +22,7 @@ from serai.kernel.clock import now, rfc3339
 from serai.kernel.ids import token
 from serai.kernel.lines import LogLine
 from serai.resources import quotas
-from serai.runtime.port import Mount, RuntimeProblem
+from serai.runtime.port import Mount, RuntimeProblem, SandboxHandle
 from serai.store.database import Database
 from serai.store.secrets import Vault
 from serai.wire.sandbox_tasks import TaskRequest
@@ -79,6 +79,11 @@ class TaskBoxes:
         self._surroundings = surroundings
         self._spans = spans
         self._disk_mb = disk_mb
+        self._open: dict[str, SandboxHandle] = {}
+
+    def handles(self) -> list[SandboxHandle]:
+        """Of all boxes that are open."""
+        return list(self._open.values())
 
     async def prepare(self, execution: ExecutionRow) -> Prepared:
         """Have an execution's image made, and learn how its program starts.
@@ -133,6 +138,7 @@ class TaskBoxes:
         await self.db.write(lambda conn: self._add(conn, execution, row))
         try:
             box = await self.boxes.open(self._plan(execution, prepared, row))
+            self._open[row.id] = box.handle
             await self.db.write(lambda conn: self._opened(conn, execution, row, box))
             url = await tell_parameters(box.handle.api_socket, execution.tasks.encode())
         except (RuntimeProblem, OSError) as problem:
@@ -192,10 +198,12 @@ class TaskBoxes:
             url = await tell_parameters(box.handle.api_socket, execution.tasks.encode())
         except OSError:
             return None
+        self._open[row.id] = box.handle
         return TaskBox(self, execution, prepared, row, box, url)
 
     async def remove(self, execution: ExecutionRow, row: BoxRow) -> None:
         """End a box and all in it; then its row goes. What fails is tried again at the start."""
+        self._open.pop(row.id, None)
         try:
             await self.boxes.remove(row.id, row.handle)
         except RuntimeProblem:
