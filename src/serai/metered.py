@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from serai.compute.execution_records import ExecutionRow
 from serai.compute.ports import RunningSandbox
 from serai.gateway.models.token_policies import Used
 from serai.gateway.routes import ModelRoute
@@ -12,7 +13,7 @@ from serai.gateway.usage import ModelUsage
 from serai.hosting.ports import Workload
 from serai.identity.principal import Principal
 from serai.kernel.clock import SteadyClock, millis
-from serai.metering.dimensions import SANDBOX_RUNTIME
+from serai.metering.dimensions import JOB_RUNTIME, SANDBOX_RUNTIME
 from serai.metering.events import Series, UsageEvent
 from serai.metering.models import ModelCall
 from serai.metering.records import record, tokens_since
@@ -41,6 +42,10 @@ class SandboxSpans:
         self.meter = meter
         self.usage = usage
         self.clock = clock
+
+    def of_jobs(self) -> "JobTime":
+        """The same for boxes of jobs."""
+        return JobTime(self.meter, self.usage, self.clock)
 
     @unbounded(METERED)
     def open(self, conn: Connection, sandbox: RunningSandbox, at: datetime) -> None:
@@ -115,6 +120,37 @@ class HostedUsage:
             )
             for resource_id, last_tick in ended:
                 close_span(conn, resource_id, dimension, moment_of(last_tick))
+
+
+class JobTime:
+    """Tells metering of the boxes of jobs; see ``hosting.tasks_boxes.JobSpans``."""
+
+    def __init__(self, meter: SpanMeter, usage: UsageStore, clock: SteadyClock) -> None:
+        self._meter = meter
+        self._usage = usage
+        self._clock = clock
+
+    @unbounded(METERED)
+    def rate(self, conn: Connection, execution: ExecutionRow, memory_mb: int) -> None:
+        """So many MiB of a job's boxes are there from now on, by a clock that nobody sets."""
+        spec, at = execution.spec, self._clock.now()
+        if memory_mb == 0:
+            close_span(conn, spec.job_id, JOB_RUNTIME, at)
+            return
+        resource = Metered(
+            id=spec.job_id,
+            account_id=spec.account_id,
+            workspace=execution.workspace,
+            type="job",
+            name=execution.job,
+        )
+        open_span(conn, resource, JOB_RUNTIME, memory_mb, at)
+
+    def recover(self, conn: Connection, alive: list[str]) -> None:
+        """After our own restart; what the outbox held is delivered."""
+        ended = self._usage.read_now(lambda u: self._meter.ended(u, JOB_RUNTIME, alive))
+        for job_id, last_tick in ended:
+            close_span(conn, job_id, JOB_RUNTIME, moment_of(last_tick))
 
 
 def tokens_used(usage: UsageStore) -> Used:

@@ -87,6 +87,11 @@ class Sandboxing:
         """Where drives answer as buckets, if they do."""
         return self.s3.endpoint if self.s3 is not None else None
 
+    @property
+    def internet(self) -> bool:
+        """Whether what has no rules of its own reaches the internet."""
+        return self._network.settings.egress.internet
+
     def locate(self, conn: Connection) -> None:
         """Write into the drives where their buckets are now."""
         locate_all(conn, self.s3_endpoint)
@@ -103,8 +108,7 @@ class Sandboxing:
     def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
         """Put together what keeps sandboxes, which nothing but ``start`` begins."""
         settings = self._settings
-        closed = not self._network.settings.egress.internet
-        self.networks = SandboxNetworks(self._store, self.egress, closed=closed)
+        self.networks = SandboxNetworks(self._store, self.egress, closed=not self.internet)
         self.controller = SandboxController(
             self._db,
             self._store,

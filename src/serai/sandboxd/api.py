@@ -37,6 +37,7 @@ from serai.sandboxd.stdio_routes import StdioRoutes
 from serai.sandboxd.succession import Succession
 from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
+from serai.sandboxd.task_routes import TaskRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
 from serai.sandboxd.tree_routes import TreeRoutes
@@ -75,6 +76,7 @@ class Api:
             ArchiveRoutes(self.table, self.freeze),
             StandbyRoutes(self.table, self.freeze),
             processes,
+            TaskRoutes(self.table, self.known),
             SearchRoutes(self.paths, self.table),
             self.terminal_routes,
             NetworkRoutes(self.monitors),
