@@ -92,7 +92,9 @@ class CronTriggers:
             values = {"workspace": document.workspace, "job": document.name}
             place = {"document_id": key[0], "trigger_id": key[1]}
             conn.execute(
-                insert(job_cron).values(place | values, schedule=schedule, next_run_at=rfc3339(due))
+                insert(job_cron).values(
+                    **place, **values, schedule=schedule, next_run_at=rfc3339(due)
+                )
             )
 
     def _triggers(self, conn: Connection, document: Document) -> list[Body]:
