@@ -54,12 +54,15 @@ class Building:
         library = sandboxing.runtime
         self._sources = Sources(root, settings.build_upload_mb)
         waiting = UploadedSandboxes(sandboxing.controller)
+        self._dockerfiles = DockerfileBuilder(
+            root, settings.dockerfile_builds, settings.image_registries
+        )
         self.queue = BuildQueue(
             db,
             self._sources,
             (
                 LayoutBuilder(),
-                DockerfileBuilder(root, settings.dockerfile_network, settings.image_registries),
+                self._dockerfiles,
                 RegistryBuilder(library.library),
                 NativeBuilder(self._workshop()),
             ),
@@ -103,7 +106,10 @@ class Building:
     async def _build(self) -> None:
         # Rooms belong to no sandbox: those of a crash are removed before new ones are made.
         await self._sandboxing.repaired.wait()
-        await self.queue.run()
+        try:
+            await self.queue.run()
+        finally:
+            self._dockerfiles.close()
 
     async def _collect(self) -> None:
         await self._sandboxing.repaired.wait()
