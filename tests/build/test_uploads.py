@@ -149,6 +149,7 @@ def test_an_upload_that_breaks_can_be_sent_again(api: httpx.Client, server: Serv
     assert list((server.data_dir / "builds/uploads").iterdir()) == []
 
 
+@pytest.mark.builds
 def test_too_much_code_is_refused(new_server: Callable[..., Server]) -> None:
     server = new_server(SERAI_BUILD_UPLOAD_MB="1").start()
     name = unique("large")
@@ -170,6 +171,7 @@ def test_deleting_a_resource_ends_its_build(api: httpx.Client, server: Server) -
     assert api.get(f"/v0/images/agent/{name}").status_code == 404
 
 
+@pytest.mark.builds
 def test_a_build_that_hangs_ends_with_what_it_printed_last(
     new_server: Callable[..., Server],
 ) -> None:
@@ -253,6 +255,7 @@ def test_nobody_is_led_to_what_another_workspace_built(api: httpx.Client, server
     assert f"built/{build}" not in api.get("/v0/sandbox/hub").text
 
 
+@pytest.mark.builds
 def test_old_images_go_by_the_policy(new_server: Callable[..., Server]) -> None:
     server = new_server(SERAI_BUILDS_KEPT="1").start()
     for number in range(3):
