@@ -57,20 +57,23 @@ def check_dockerfile(text: str, arguments: Mapping[str, str], registries: Sequen
                 f"`{line.strip()[:100]}`: ADD takes files of the project only here; get others in "
                 "a RUN step"
             )
-    stages = {name.lower() for _, name in _FROM.findall(whole) if _STAGE.fullmatch(name)}
     values = _values(whole, arguments)
-    for image in _images(whole):
-        for meant in _meanings(image, values):
-            if meant.lower() not in stages:
-                _check_image(meant, registries)
-
-
-def _images(text: str) -> Iterator[str]:
-    for image, _ in _FROM.findall(text):
-        yield image
-    for image in _FROM_OPTION.findall(text):
+    stages: set[str] = set()  # an image may be named like a stage that only comes later
+    for image, stage in _FROM.findall(whole):
+        _check_meanings(image, values, stages, registries)
+        if _STAGE.fullmatch(stage):
+            stages.add(stage.lower())
+    for image in _FROM_OPTION.findall(whole):
         if not image.isdecimal() and not SANDBOX_API.fullmatch(f"--from={image}"):
-            yield image
+            _check_meanings(image, values, stages, registries)
+
+
+def _check_meanings(
+    image: str, values: Mapping[str, set[str]], stages: set[str], registries: Sequence[str]
+) -> None:
+    for meant in _meanings(image, values):
+        if meant.lower() not in stages:
+            _check_image(meant, registries)
 
 
 def _values(text: str, arguments: Mapping[str, str]) -> dict[str, set[str]]:
