@@ -67,7 +67,7 @@ test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and r
 
 .PHONY: test-builds
 test-builds: .venv/.dev clients ## Deploy real projects with the official clients: packages are installed, which takes minutes
-	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/builds $(ARGS)
+	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/build tests/builds $(ARGS)
 
 .PHONY: test-drivers
 test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ## Test every runtime driver that is installed here, and engines started for it
