@@ -105,6 +105,10 @@ bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway, the sandboxes and the b
 bench-usage: .venv/.dev ## Measure recording usage, and a year of 100 million events answered
 	@$(BIN)/python -m bench usage $(ARGS)
 
+.PHONY: bench-jobs
+bench-jobs: .venv/.dev ## Measure what a task of a job costs beside what it does
+	@$(BIN)/python -m bench jobs $(ARGS)
+
 .PHONY: bench-gateway
 bench-gateway: .venv/.dev ## Compare the model gateway with nginx, TensorZero, Portkey and LiteLLM (15 minutes); ARGS=--quick shows that it runs
 	@$(BIN)/python -m bench.gateway $(ARGS)

@@ -9,6 +9,8 @@ from bench import (
     calls,
     forks,
     hosting,
+    jobs,
+    logs,
     management,
     sandbox_api,
     sandboxes,
@@ -34,9 +36,11 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "sandbox-api": ("The API inside a sandbox", sandbox_api.run),
     "hosting": ("Agents: first request, warm requests, and a switch of revisions", hosting.run),
     "forks": ("Forks of a sandbox with 100 MB of files", forks.run),
+    "jobs": ("Tasks of jobs", jobs.run),
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),
     "calls": ("A JSON model call in the gateway's own code, in process", calls.run),
+    "logs": ("Logs: keeping lines, and searching an hour of one resource over HTTP", logs.run),
     "gateway": ("Gateway: JSON model calls with authentication and token metering", gateway),
 }
 

@@ -58,6 +58,15 @@ _ANSWER = (
 )
 
 
+_VARIED = [
+    (
+        _REQUEST.replace(b"User-Agent: OpenAI", b"User-Agent: %sOpenAI" % (b"x" * number)),
+        _ANSWER.replace(b"Server:", b"X-Request-Id: req-%d\r\nServer:" % number),
+    )
+    for number in range(AT_ONCE)
+]
+
+
 class Wire(asyncio.Transport):
     """A transport that only counts, or hands over an answer to what is written."""
 
@@ -138,9 +147,14 @@ class Bench:
     Args:
         hooks: the bill, metrics and rows are told, as in `serai up`.
         tracer: of spans.
+        varied: no two heads in a row are alike, as with prompts of different lengths and providers
+            that number their answers.
     """
 
-    def __init__(self, *, hooks: bool = True, tracer: Tracer | None = None) -> None:
+    def __init__(
+        self, *, hooks: bool = True, tracer: Tracer | None = None, varied: bool = False
+    ) -> None:
+        self.varied = varied
         routes = RouteTable()
         route = routes.models["main", "m"] = _route()
         self.rows = RequestBuffer(RATE)
@@ -174,11 +188,13 @@ class Bench:
         """CPU microseconds of one call."""
         client, upstream = self.client, self.upstream
         before = self.out.written
+        upstream.idle_since = time.monotonic()  # others had their turns meanwhile
+        pairs = _VARIED if self.varied else [(_REQUEST, _ANSWER)] * AT_ONCE
         began = time.thread_time_ns()
         for _ in range(calls // AT_ONCE):
-            for _ in range(AT_ONCE):
-                client.data_received(_REQUEST)
-                upstream.data_received(_ANSWER)
+            for request, answer in pairs:
+                client.data_received(request)
+                upstream.data_received(answer)
             self.calls.work()
         spent = time.thread_time_ns() - began
         assert self.out.written - before > calls * len(_SAID)
@@ -195,6 +211,7 @@ def _tracer(ratio: float) -> Tracer:
 BENCHES: dict[str, Callable[[], Bench]] = {
     "A plain call": lambda: Bench(hooks=False),
     "with the bill, metrics and rows": Bench,
+    "the same, each head another": lambda: Bench(varied=True),
     "with traces, none of them recorded": lambda: Bench(tracer=_tracer(0.0)),
     "with traces, a tenth recorded": lambda: Bench(tracer=_tracer(0.1)),
     "with traces, all recorded": lambda: Bench(tracer=_tracer(1.0)),

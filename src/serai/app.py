@@ -17,7 +17,6 @@ from serai.billing.context import FreshUsage
 from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
-from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.connect.proxy import ConnectProxy
@@ -88,6 +87,7 @@ from serai.storage.s3_access import s3_secrets
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
+from serai.tasked import Jobs
 
 log = structlog.get_logger("serai")
 
@@ -152,6 +152,7 @@ class Platform:
             settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
         )
         self.runtime = self.sandboxing.runtime
+        self.jobs = Jobs(settings, self.db, self.vault, self.store)
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog, self.token_policies
@@ -177,6 +178,7 @@ class Platform:
         await self.building.prepare()
         await self.sandboxing.start()
         await self.hosted.start()
+        await self.jobs.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -213,6 +215,7 @@ class Platform:
                 lambda: announce(self.settings, self.runtime, booted, setup)
             )
         finally:
+            await self.jobs.stop()
             await self.sandboxing.stop_parts()
             await self.hosted.stop()
             await self._close(gateway)
@@ -223,6 +226,7 @@ class Platform:
         self.sandboxing.prepare(spans, self.discovery)
         controller, sink = self.sandboxing.controller, self.observing.logging.sink
         self.building = Building(self.settings, self.vault, self.sandboxing, self._changed, sink)
+        self.jobs.prepare(self.sandboxing, spans.of_jobs(), sink)
         self.observing.logging.watch(controller)
         self.hosted = Hosted(
             self.settings,
@@ -306,6 +310,7 @@ class Platform:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
         self.hosted.changed(kind, document, gone)
+        self.jobs.changed(kind)
 
     def application(self) -> ASGIApp:
         """The management API with everything in it."""
@@ -325,8 +330,8 @@ class Platform:
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
+            *self.jobs.operations(context),
             *console_operations(self.site, self.oauth, self.settings.preview_addresses),
-            *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *dry_run_operations(context, self.usage, self.catalog.placement),

@@ -248,6 +248,30 @@ async def test_an_answer_in_pieces_and_a_slow_one_arrive_whole(
     assert (ways.taken[0], ways.taken[-1]) == (False, True)
 
 
+async def test_a_head_that_was_just_seen_is_judged_with_each_body(
+    world: World, warm: Client, ways: Ways
+) -> None:
+    """Both connections remember the last head: bodies of other lengths, other keys, other ends."""
+    answers = [await ask(warm, content=body(n=number)) for number in (1, 2, 33, 4)]
+    assert [answer.body for answer in answers] == [ANSWER] * 4
+    sent = [json.loads(request.body)["n"] for request in world.model.requests]
+    assert sent == [1, 2, 33, 4]
+    assert ways.taken == [True] * 4
+    assert (await ask(warm, key="good-kex")).status == 401
+    longer = ANSWER.replace(b"c1", b"c2") + b"  "
+
+    async def cut(request, reader, writer) -> None:
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}"
+        writer.write(head.encode() + b"\r\n\r\n" + ANSWER[:9])
+        await asyncio.sleep(0.05)
+        writer.write(ANSWER[9:])
+
+    for handler, told in ((cut, ANSWER), (plain(longer), longer), (plain(ANSWER), ANSWER)):
+        world.model.handler = handler
+        assert (await ask(warm)).body == told
+    assert ways.taken[-3:] == [False, True, True]
+
+
 async def test_calls_in_one_read_are_answered_in_order(world: World, warm: Client) -> None:
     contents = [body(n=number) for number in range(3)]
     for content in contents:

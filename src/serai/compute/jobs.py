@@ -31,6 +31,9 @@ def prepare_job(body: Body) -> None:
     check_envs(runtime)
     for field, (low, high) in LIMITS.items():
         check_range(runtime.get(field), low, high, f"spec.runtime.{field}")
+    command = runtime.get("command")
+    if command is not None and (not command or not command[0] or "\0" in "".join(command)):
+        raise BadRequest("spec.runtime.command must begin with the program to start, as a word.")
     for name in spec.get("policies") or []:
         check_name(name, "spec.policies")
     complete_triggers(spec.get("triggers") or [])

@@ -1,6 +1,6 @@
 """The network of each sandbox: its rules are told before it starts, and kept up to date."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -45,6 +45,10 @@ class SandboxNetworks:
         self._egress = egress
         self.closed = closed
         self._troubled: set[str] = set()
+        self.on_attach: list[Callable[[RunningSandbox], Awaitable[None]]] = []
+        """Called when a running sandbox was connected with a new egress process."""
+        self.on_forget: list[Callable[[str], None]] = []
+        """Called with the id of a sandbox that has ended for good."""
 
     def plan(self, body: Mapping[str, Any]) -> NetworkPlan:
         """What a new sandbox needs to know of its way out."""
@@ -63,6 +67,8 @@ class SandboxNetworks:
     def forget(self, sandbox_id: str) -> None:
         """The sandbox has ended for good."""
         self._egress.drop(sandbox_id)
+        for tell in self.on_forget:
+            tell(sandbox_id)
 
     async def report(self, sandbox_id: str) -> Report:
         """What it reached and what was refused.
@@ -94,6 +100,9 @@ class SandboxNetworks:
                 await runtime.attach(sandbox.handle)
             except RuntimeProblem as problem:
                 self._complain(sandbox, problem)
+                continue
+            for step in self.on_attach:
+                await step(sandbox)
 
     def _complain(self, sandbox: RunningSandbox, problem: RuntimeProblem) -> None:
         """Once, as it is tried again and again."""

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.exchange import Exchange
+from serai.gateway.executions import as_management
 from serai.gateway.gateway import Gateway
 from serai.gateway.hosting import HostedExchange, UnverifiedExchange, triggered
 from serai.gateway.in_place import InPlaceExchange, is_answered_here
@@ -102,6 +103,8 @@ class GatewayProtocol(LastingProtocol):
         target = gateway.sites.target(host, url) or gateway.target(url)
         if gateway.hosted.paths:
             target = triggered(gateway.hosted, url, target)
+        if target is not None and target.kind == b"jobs":
+            target = as_management(request, target)
         if target is None:
             self._start_asgi(request)
         else:

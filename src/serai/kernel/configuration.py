@@ -391,5 +391,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "instance_stop_seconds": _seconds,
     "async_calls": _integer(1, 10_000),
     "private_callbacks": _boolean,
+    "job_tasks": _integer(0, 10_000),
     "s3_port": _integer(0, 65535),
 }

@@ -77,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         instance_stop_seconds: an instance stands before it is ended.
         async_calls: asynchronous calls that are made at the same time.
         private_callbacks: whether results of them may go to this machine and private networks.
+        job_tasks: most tasks of jobs that run at the same time; 0 for four per processor.
         s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
@@ -136,6 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     instance_stop_seconds: float = 300.0
     async_calls: int = 16
     private_callbacks: bool = False
+    job_tasks: int = 0
     s3_port: int = 0
 
     @property

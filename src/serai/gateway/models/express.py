@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
-from serai.gateway.admission import admit_call, demand_workload
+from serai.gateway.admission import admit_call, admit_model, demand_workload
 from serai.gateway.credentials import Credential
 from serai.gateway.familiar import (
     CHUNKED,
@@ -34,7 +34,7 @@ from serai.gateway.models.relay import Relay
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
-from serai.gateway.upstream import Caller, Upstream
+from serai.gateway.upstream import UNKNOWN, Caller, Upstream
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
@@ -60,6 +60,7 @@ class Head(msgspec.Struct, gc=False):
 
     Attributes:
         target: what it addresses.
+        key: where the model is in the table of routes.
         host: the ``Host`` field.
         token: the credential.
         length: that of the body in bytes.
@@ -72,6 +73,7 @@ class Head(msgspec.Struct, gc=False):
     """
 
     target: Target
+    key: tuple[str, str]
     host: bytes
     token: str
     length: int
@@ -135,19 +137,26 @@ class Heads(dict[bytes, Head | None]):
             return None
         token = values[CREDENTIAL].decode("latin-1")
         traced = any(line[:12].lower() == b"traceparent:" for line in lines)
-        return Head(target, values[HOST], token, length, b"".join(passed), lines, traced)
+        key = (target.workspace, target.name)
+        return Head(target, key, values[HOST], token, length, b"".join(passed), lines, traced)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
     """Start the call in ``data``, the first bytes of a message; False leaves it to the parser."""
     started = time.time()
     gateway = client.gateway
-    raw, _, body = data.partition(b"\r\n\r\n")
-    if not body or client.flow.write_paused:
+    if client.flow.write_paused or gateway.log_every:
         return False
-    if gateway.log_every:
-        return False
-    head, tracer = gateway.heads[raw], gateway.tracer
+    if data.startswith(client.known_bytes):
+        head, body = client.known_head, data[len(client.known_bytes) :]
+    else:
+        raw, gap, body = data.partition(b"\r\n\r\n")
+        head = gateway.heads[raw] if body else None
+        if head is not client.known_head:
+            client.known_bytes, client.known_head = UNKNOWN, head
+        elif head is not None:  # the second time in a row
+            client.known_bytes = raw + gap
+    tracer = gateway.tracer
     if head is None or len(body) != head.length or (tracer is not None and head.traced):
         return False
     if head.domains is not gateway.routes.domains:
@@ -189,7 +198,11 @@ def _admit(gateway: "Gateway", principal: Principal, head: Head) -> Plan | None:
     target = head.target
     if principal.scopes is not None:
         demand_workload(principal, target)
-    route = admit_call(gateway, principal, target)
+    route = gateway.routes.models.get(head.key)
+    if route is None or target.workspace not in principal.workspaces:
+        route = admit_call(gateway, principal, target)
+    else:
+        admit_model(gateway, principal, route)
     plan = head.plan
     if plan is not None and plan.route is route:
         return plan
@@ -257,12 +270,16 @@ class Express(msgspec.Struct):
 
         The beginning of a plain stream of events is passed on too, and the rest by a Relay.
         """
+        upstream = self.upstream
+        if data.startswith(upstream.known_bytes) and self.keep_alive:
+            out, length = upstream.known_out
+            return self._answer([out], length, data[len(upstream.known_bytes) :])
         head, gap, body = data.partition(b"\r\n\r\n")
         if not gap or not head.startswith(_OK_LINE) or not self.keep_alive:
             return False
         familiar = self.client.gateway.familiar_answers
-        out = [_OK]
-        length, seen = b"", 0
+        lines = [_OK]
+        size, seen = b"", 0
         for line in head[17:].split(b"\r\n"):
             mark, passed, value = familiar[line]
             if mark:
@@ -270,18 +287,28 @@ class Express(msgspec.Struct):
                     return False
                 seen |= mark
                 if mark == LENGTH:
-                    length = value
+                    size = value
             if passed:
-                out.append(passed)
+                lines.append(passed)
         if seen == _JSON:
-            return self._answer(out, length, body)
+            self._remember(head, lines, int(size))
+            return self._answer(lines, int(size), body)
         if seen != _EVENTS:
             return False
         sizes = self.client.gateway.chunk_sizes
-        return Relay(self, head + gap, sizes).begin(out, body)
+        return Relay(self, head + gap, sizes).begin(lines, body)
 
-    def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
-        if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
+    def _remember(self, head: bytes, lines: list[bytes], length: int) -> None:
+        """Once a head has come twice in a row, look at it no more; many never come twice."""
+        upstream = self.upstream
+        if head == upstream.last_head and len(head) <= _LONGEST_HEAD:
+            upstream.known_bytes = head + b"\r\n\r\n"
+            upstream.known_out = b"".join(lines), length
+        else:
+            upstream.known_bytes, upstream.last_head = UNKNOWN, head
+
+    def _answer(self, out: list[bytes], length: int, body: bytes) -> bool:
+        if length != len(body) or length > _LARGEST_ANSWER:
             return False
         try:
             report = read_answer(body)
@@ -293,8 +320,7 @@ class Express(msgspec.Struct):
         if report is not None:
             report.add_to(tally)
         now = time.time()
-        timing = self.timing(now)
-        out += (timing, b"content-length: ", length, b"\r\nx-request-id: ")
+        out += (self.timing(now), b"content-length: %d\r\nx-request-id: " % length)
         out += (self.request_id, b"\r\n\r\n", body)
         self.settle(b"".join(out), tally, now, streamed=False, first=now)
         return True
@@ -306,11 +332,18 @@ class Express(msgspec.Struct):
         return self.client.gateway.timings[key]
 
     def settle(
-        self, last: bytes, tally: Tally, now: float, *, streamed: bool, first: float
+        self,
+        last: bytes,
+        tally: Tally,
+        now: float,
+        *,
+        streamed: bool,
+        first: float,
+        estimated: bool = False,
     ) -> None:
         """Send the last of the answer, count, and go on with the connection's next request.
 
-        ``first`` is when the answer's body began.
+        ``first`` is when the answer's body began; ``estimated`` as in ``ModelUsage``.
         """
         upstream, client = self.upstream, self.client
         upstream.caller = None
@@ -328,6 +361,7 @@ class Express(msgspec.Struct):
             duration=now - started if now > started else 0.0,
             streamed=streamed,
             counted=tally.counted,
+            estimated=estimated,
             first_byte=first - started if first > started else 0.0,
             operation=plan.operation,
             cached_tokens=tally.cached,

@@ -7,11 +7,11 @@ from serai.gateway.admission import admit_call
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
 from serai.gateway.models.bodies import changed
+from serai.gateway.models.estimates import Reservation, asked_tokens, most_tokens
 from serai.gateway.models.forms import FormRewriter, boundary_of, rewrite_form
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.rate_limits import Grant, rate_fields
 from serai.gateway.models.refusals import not_strict, too_large
-from serai.gateway.models.token_policies import Reservation, asked_tokens, most_tokens
 from serai.gateway.problems import RequestTimeout, UpstreamSlow
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
