@@ -65,6 +65,10 @@ test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (
 test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
+.PHONY: test-builds
+test-builds: .venv/.dev clients ## Deploy real projects with the official clients: packages are installed, which takes minutes
+	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/builds $(ARGS)
+
 .PHONY: test-drivers
 test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ## Test every runtime driver that is installed here, and engines started for it
 	@SERAI_TEST_DRIVERS=runc,crun,runsc,bwrap,podman,docker \
@@ -100,6 +104,10 @@ bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway, the sandboxes and the b
 .PHONY: bench-usage
 bench-usage: .venv/.dev ## Measure recording usage, and a year of 100 million events answered
 	@$(BIN)/python -m bench usage $(ARGS)
+
+.PHONY: bench-jobs
+bench-jobs: .venv/.dev ## Measure what a task of a job costs beside what it does
+	@$(BIN)/python -m bench jobs $(ARGS)
 
 .PHONY: bench-gateway
 bench-gateway: .venv/.dev ## Compare the model gateway with nginx, TensorZero, Portkey and LiteLLM (15 minutes); ARGS=--quick shows that it runs

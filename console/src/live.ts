@@ -52,7 +52,11 @@ export function listen(client: QueryClient, workspace: string): () => void {
   }
 
   async function hear() {
-    const answer = await call("GET", "/v0/changes", { workspace, signal: stop.signal });
+    const answer = await call("GET", "/v0/changes", {
+      workspace,
+      signal: stop.signal,
+      headers: { Accept: "text/event-stream" },
+    });
     if (!answer.ok || !answer.body) throw new Error(String(answer.status));
     become("open");
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();

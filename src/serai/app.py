@@ -17,7 +17,6 @@ from serai.billing.context import FreshUsage
 from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
-from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.connect.proxy import ConnectProxy
@@ -32,6 +31,7 @@ from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.health import health_operation
+from serai.hosted import Hosted, rules_of
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -53,7 +53,7 @@ from serai.kernel.settings import Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import SandboxSpans, tokens_used
+from serai.metered import HostedUsage, SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.moving import move_from_platform
@@ -87,6 +87,7 @@ from serai.storage.s3_access import s3_secrets
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
+from serai.tasked import Jobs
 
 log = structlog.get_logger("serai")
 
@@ -111,7 +112,8 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
-        self.store = DocumentStore(self.vault, settings.origin, self.catalog.check)
+        rules = rules_of(self.catalog, settings)
+        self.store = DocumentStore(self.vault, settings.origin, rules)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -150,6 +152,7 @@ class Platform:
             settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
         )
         self.runtime = self.sandboxing.runtime
+        self.jobs = Jobs(settings, self.db, self.vault, self.store)
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog, self.token_policies
@@ -174,6 +177,8 @@ class Platform:
         self.assemble(spans)
         await self.building.prepare()
         await self.sandboxing.start()
+        await self.hosted.start()
+        await self.jobs.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -197,6 +202,7 @@ class Platform:
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
             *(asyncio.create_task(work) for work in self.building.work()),
+            *(asyncio.create_task(work) for work in self.hosted.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
@@ -209,7 +215,9 @@ class Platform:
                 lambda: announce(self.settings, self.runtime, booted, setup)
             )
         finally:
+            await self.jobs.stop()
             await self.sandboxing.stop_parts()
+            await self.hosted.stop()
             await self._close(gateway)
         return 0
 
@@ -218,7 +226,17 @@ class Platform:
         self.sandboxing.prepare(spans, self.discovery)
         controller, sink = self.sandboxing.controller, self.observing.logging.sink
         self.building = Building(self.settings, self.vault, self.sandboxing, self._changed, sink)
+        self.jobs.prepare(self.sandboxing, spans.of_jobs(), sink)
         self.observing.logging.watch(controller)
+        self.hosted = Hosted(
+            self.settings,
+            self.db,
+            self.vault,
+            self.store,
+            self.sandboxing,
+            HostedUsage(spans),
+            sink,
+        )
 
     def _setup_link(self, conn: Connection) -> str | None:
         """A new link for the first admin's password, as long as they have none."""
@@ -279,6 +297,8 @@ class Platform:
             token_policies=self.token_policies,
             sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
+            hosted=self.hosted.hosting.table,
+            calls=self.hosted.calls,
         )
 
     def _leave(self) -> None:
@@ -289,6 +309,8 @@ class Platform:
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
+        self.hosted.changed(kind, document, gone)
+        self.jobs.changed(kind)
 
     def application(self) -> ASGIApp:
         """The management API with everything in it."""
@@ -308,8 +330,8 @@ class Platform:
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
+            *self.jobs.operations(context),
             *console_operations(self.site, self.oauth, self.settings.preview_addresses),
-            *job_operations(context, self.vault),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *dry_run_operations(context, self.usage, self.catalog.placement),

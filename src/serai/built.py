@@ -1,7 +1,7 @@
 """Builds of one process: from uploaded code to images, and to what waits for them."""
 
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from serai.compute.applications import APPLICATIONS
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
 from serai.compute.uploaded import UploadedSandboxes
-from serai.kernel.lines import LineSink, LogLine
+from serai.kernel.lines import LineSink
 from serai.kernel.settings import Settings
 from serai.resources.kinds import AGENTS, FUNCTIONS
 from serai.sandboxing import Sandboxing
@@ -36,15 +36,6 @@ AT_ONCE = frozenset({JOBS.name})
 log = structlog.get_logger("serai.build")
 
 
-class DebugLines:
-    """A sink of lines that keeps none, but logs them for whoever debugs."""
-
-    def write(self, lines: Sequence[LogLine]) -> None:
-        """See LineSink.write."""
-        for line in lines:
-            log.debug("line", resource=line.resource, source=line.source, text=line.text)
-
-
 class Building:
     """Everything that builds, once sandboxes are put together."""
 
@@ -54,7 +45,7 @@ class Building:
         vault: Vault,
         sandboxing: Sandboxing,
         on_change: OnChange,
-        sink: LineSink | None = None,
+        sink: LineSink,
     ) -> None:
         self._settings = settings
         self._sandboxing = sandboxing
@@ -63,12 +54,15 @@ class Building:
         library = sandboxing.runtime
         self._sources = Sources(root, settings.build_upload_mb)
         waiting = UploadedSandboxes(sandboxing.controller)
+        self._dockerfiles = DockerfileBuilder(
+            root, settings.dockerfile_builds, settings.image_registries
+        )
         self.queue = BuildQueue(
             db,
             self._sources,
             (
                 LayoutBuilder(),
-                DockerfileBuilder(root, settings.dockerfile_network, settings.image_registries),
+                self._dockerfiles,
                 RegistryBuilder(library.library),
                 NativeBuilder(self._workshop()),
             ),
@@ -80,7 +74,7 @@ class Building:
                 memory_mb=settings.build_memory_mb,
                 disk_mb=settings.build_disk_mb,
             ),
-            sink or DebugLines(),
+            sink,
             on_change,
         )
         signer = Signer(vault.digest("build-uploads"), settings.origin)
@@ -112,7 +106,10 @@ class Building:
     async def _build(self) -> None:
         # Rooms belong to no sandbox: those of a crash are removed before new ones are made.
         await self._sandboxing.repaired.wait()
-        await self.queue.run()
+        try:
+            await self.queue.run()
+        finally:
+            self._dockerfiles.close()
 
     async def _collect(self) -> None:
         await self._sandboxing.repaired.wait()

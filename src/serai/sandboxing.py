@@ -18,6 +18,7 @@ from serai.compute.parts import SandboxParts
 from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
 from serai.compute.standby import Standby
+from serai.compute.tunnels import KeptTunnels, Tunnels
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.routes import SandboxRoute
 from serai.images.operations import ImageBuilds, image_operations
@@ -86,6 +87,11 @@ class Sandboxing:
         """Where drives answer as buckets, if they do."""
         return self.s3.endpoint if self.s3 is not None else None
 
+    @property
+    def internet(self) -> bool:
+        """Whether what has no rules of its own reaches the internet."""
+        return self._network.settings.egress.internet
+
     def locate(self, conn: Connection) -> None:
         """Write into the drives where their buckets are now."""
         locate_all(conn, self.s3_endpoint)
@@ -102,8 +108,7 @@ class Sandboxing:
     def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
         """Put together what keeps sandboxes, which nothing but ``start`` begins."""
         settings = self._settings
-        closed = not self._network.settings.egress.internet
-        self.networks = SandboxNetworks(self._store, self.egress, closed=closed)
+        self.networks = SandboxNetworks(self._store, self.egress, closed=not self.internet)
         self.controller = SandboxController(
             self._db,
             self._store,
@@ -115,7 +120,9 @@ class Sandboxing:
         )
         self.controller.imaging.resolve = resolve_for_sandbox
         self._exports = Exports(self.controller)
-        self.in_place = InPlace(DriveMounts(self.controller), self._exports)
+        kept = KeptTunnels(settings.data_dir / "tunnels", self._vault)
+        self._tunnels = Tunnels(self.controller, self.egress, kept)
+        self.in_place = InPlace(DriveMounts(self.controller), self._exports, self._tunnels)
         self._reconciler = Reconciler(self.controller)
         self._standby = Standby(self.controller, settings.standby_seconds)
         places = PreviewPlaces(settings.preview_addresses, self._network.domains)
@@ -128,6 +135,7 @@ class Sandboxing:
 
     async def start(self) -> None:
         """Take over what runs, and begin to keep it as its rows say."""
+        await self._tunnels.prune()
         await self._reconciler.start()
         await self._parts.start()
 

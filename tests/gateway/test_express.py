@@ -211,6 +211,7 @@ async def test_what_is_no_plain_answer_goes_the_long_way(
         world.gateway.log_every = log_every
         answer = await ask(warm)
         text = re.sub(rb"[0-9a-f]{12}-[0-9a-f]+", b"ID", answer.body)
+        text = re.sub(rb'"timestamp":"[^"]*"', b"", text)
         answers.append((answer.status, text, world.usages.pop().counted))
     assert answers[0] == answers[1]
     assert ways.taken == [False]

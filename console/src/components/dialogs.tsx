@@ -49,6 +49,9 @@ export function Dialog({
   );
 }
 
+/** What the work of a form throws to keep the form open though it has succeeded. */
+export class Stay extends Error {}
+
 /** A form in a window; it closes when its work has succeeded. */
 export function FormDialog({
   title,
@@ -78,7 +81,7 @@ export function FormDialog({
       await submit();
       setOpen(false);
     } catch (problem) {
-      setError(problem);
+      if (!(problem instanceof Stay)) setError(problem);
     } finally {
       setBusy(false);
     }

@@ -74,7 +74,7 @@ _OPERATIONS: dict[str, str] = {
     "jobs:list": "GetPolicyUsages ListJobExecutions ListJobRevisions ListJobs",
     "jobs:update": "UpdateJob",
     "locations:list": "ListLocations",
-    "logs:create": "CreateLogs",
+    "logs:create": "CreateLogs CreateMetrics CreateTraces",
     "logs:get": "ListLogs",
     "mcphub:list": "ListMCPHubDefinitions",
     "metrics:get": "GetMetrics",

@@ -6,6 +6,7 @@ steps run in the engine's containers, with the engine's network: see docs/how-to
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import re
 import resource
@@ -20,6 +21,7 @@ from serai.build.ready import extract
 from serai.build.repack import TOP
 from serai.build.sources import Project
 from serai.runtime.making import MadeImage
+from serai.runtime.trees import delete_tree
 
 PROGRAMS = ("podman", "buildah", "docker")
 FILES = ("Dockerfile", "Containerfile")
@@ -28,8 +30,11 @@ _FROM = re.compile(r"^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", 
 _COPY_FROM = re.compile(r"--from=(\S+)")
 _ARG = re.compile(r"^\s*ARG\s+(\w+)(?:=(\S*))?", re.I | re.M)
 _STUB = "#!/bin/sh\n# Serai brings the API of sandboxes by itself.\nexec sleep 2147483647\n"
+_ADD = re.compile(r"\s*(?:ONBUILD\s+)?ADD\s", re.I)
+_ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.I | re.M)
 _CACHE_HOURS = 168
 _GRACE_SECONDS = 5.0
+_RUN_ROOT_MAX = 50
 
 
 class DockerfileBuilder:
@@ -37,7 +42,7 @@ class DockerfileBuilder:
 
     Args:
         root: directory of what Podman and Buildah keep.
-        network: ``engine``, or ``none`` for steps without any.
+        mode: ``engine``; ``offline`` for steps without a network; ``off`` for no such builds.
         registries: hosts that images may come from; ``*`` for all, ``http://`` before those
             without TLS.
         find: looks a program up.
@@ -48,12 +53,12 @@ class DockerfileBuilder:
     def __init__(
         self,
         root: Path,
-        network: str,
+        mode: str,
         registries: Sequence[str],
         find: Callable[[str], str | None] = shutil.which,
     ) -> None:
         self._root = root
-        self._network = network
+        self._mode = mode
         self._registries = registries
         self._find = find
 
@@ -63,6 +68,11 @@ class DockerfileBuilder:
 
     async def build(self, job: Job) -> MadeImage:
         """See Builder.build."""
+        if self._mode == "off":
+            raise BuildFailed(
+                "this installation builds no Dockerfiles (the setting dockerfile_builds); Python "
+                "and Node.js projects are built without one"
+            )
         program = next((name for name in PROGRAMS if self._find(name)), None)
         if program is None:
             raise BuildFailed(
@@ -87,6 +97,14 @@ class DockerfileBuilder:
             job.reference, layout, job.say, as_command=not job.starts_itself
         )
 
+    def close(self) -> None:
+        """Leave nothing outside of the data directory."""
+        outside = run_root(self._root)
+        if not outside.is_relative_to(self._root) and outside.is_dir():
+            delete_tree(outside)
+            with contextlib.suppress(OSError):
+                outside.rmdir()
+
     def _file(self, project: Project) -> str:
         return next(name for name in FILES if name in project.names)
 
@@ -94,7 +112,20 @@ class DockerfileBuilder:
         return (project.read(self._file(project)) or b"").decode(errors="replace")
 
     def _check_sources(self, text: str, arguments: Mapping[str, str]) -> None:
-        """Refuse images of registries that are not asked for anybody."""
+        """Refuse images of registries that are not asked for anybody, and what the engine itself
+        would fetch, which reaches further than any step.
+
+        Raises:
+            BuildFailed: naming the instruction.
+        """
+        if _ESCAPE.search(text):
+            raise BuildFailed("the Dockerfile changes its escape character: leave it at \\")
+        for line in text.replace("\\\n", " ").replace("\\\r\n", " ").splitlines():
+            if _ADD.match(line) and any(mark in line for mark in ("://", "git@", "$")):
+                raise BuildFailed(
+                    f"`{line.strip()[:100]}`: ADD takes files of the project only here; get others "
+                    "in a RUN step"
+                )
         values = {name: value or "" for name, value in _ARG.findall(text)} | dict(arguments)
         stages = {name.lower() for _, name in _FROM.findall(text) if name}
         named = [image for image, _ in _FROM.findall(text)]
@@ -114,15 +145,15 @@ class DockerfileBuilder:
     def _options(self, job: Job, text: str, folder: Path) -> list[str]:
         context = folder / "context" / TOP
         words = ["--file", str(context / self._file(job.project))]
-        for name in job.project.arguments:
-            words += ["--build-arg", name]  # the value is in the environment
+        for name, value in job.project.arguments.items():
+            words += ["--build-arg", f"{name}={value}"]  # never in the engine's own environment
         for image in sorted(set(_SANDBOX_API.findall(text))):
             stub = folder / "sandbox-api"
             stub.mkdir(exist_ok=True)
             (stub / "sandbox-api").write_text(_STUB)
             (stub / "sandbox-api").chmod(0o755)
             words += ["--build-context", f"{image}={stub}"]
-        if self._network == "none":
+        if self._mode == "offline":
             words += ["--network", "none"]
         words += ["--memory", f"{job.limits.memory_mb}m", *_files_limit()]
         return [*words, str(context)]
@@ -135,14 +166,14 @@ class DockerfileBuilder:
         head = 'unqualified-search-registries = ["docker.io"]\n'
         registries.write_text(head + "".join(entries))
         containers = folder / "containers.conf"
-        containers.write_text('[engine]\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n')
+        engine = '[engine]\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n'
+        containers.write_text(engine + self._container_runtime())
         values = {
             "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin",
             "HOME": str(folder),
             "CONTAINERS_CONF": str(containers),
             "CONTAINERS_REGISTRIES_CONF": str(registries),
             "TMPDIR": str(folder),
-            **job.project.arguments,
         }
         if job.project.logins:
             logins = folder / "config.json"
@@ -150,6 +181,11 @@ class DockerfileBuilder:
             logins.chmod(0o600)
             values |= {"REGISTRY_AUTH_FILE": str(logins), "DOCKER_CONFIG": str(folder)}
         return values
+
+    def _container_runtime(self) -> str:
+        """crun refuses control groups of both versions at once, which runc can work with."""
+        is_unified = Path("/sys/fs/cgroup/cgroup.controllers").exists()
+        return 'runtime = "runc"\n' if not is_unified and self._find("runc") else ""
 
     async def _run(self, command: list[str], engine: "_Engine", job: Job) -> None:
         lines: list[str] = []
@@ -186,7 +222,9 @@ class _Engine:
     def _words(self) -> list[str]:
         folder = self._root / "engine"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        words = ["--root", str(folder / "storage"), "--runroot", str(folder / "run")]
+        run = run_root(self._root)
+        run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        words = ["--root", str(folder / "storage"), "--runroot", str(run)]
         return [
             self.program,
             *words,
@@ -244,6 +282,16 @@ class _Docker(_Engine):
 
 
 _ENGINES: Mapping[str, type[_Engine]] = {"podman": _Engine, "buildah": _Buildah, "docker": _Docker}
+
+
+def run_root(root: Path) -> Path:
+    """Where an engine keeps what only a run needs: Podman takes no longer paths than this."""
+    inside = root / "engine" / "run"
+    if len(str(inside)) <= _RUN_ROOT_MAX:
+        return inside
+    key = hashlib.sha256(str(root).encode()).hexdigest()[:10]
+    above = Path("/run") if os.access("/run", os.W_OK) else Path("/tmp")  # noqa: S108
+    return above / f"serai-engine-{key}"
 
 
 def _without_values(words: list[str], *names: str) -> list[str]:

@@ -146,10 +146,10 @@ class BuildQueue:
             shown_until = asyncio.get_running_loop().time() + SHOWN_SECONDS
             try:
                 await self._build(row, lines, shown_until)
-            except (BuildFailed, RuntimeProblem, OSError) as problem:
-                await self._failed(row, lines, str(problem), shown_until)
             except TimeoutError:
                 await self._failed(row, lines, self._too_long(lines), shown_until)
+            except (BuildFailed, RuntimeProblem, OSError) as problem:
+                await self._failed(row, lines, str(problem), shown_until)
         except asyncio.CancelledError:
             await asyncio.shield(self._cut_off(row))
             raise

@@ -177,6 +177,10 @@ def _check_target(name: str, target: str) -> None:
     end = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
     if target.startswith("/") or end == ".." or end.startswith("../"):
         raise Unusable(f"{shown} links to {target[:80]!r}, outside of the archive")
+    parts = [part for part in target.split("/") if part not in {"", "."}]
+    ups = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    if ".." in parts[ups:]:  # what comes before may be a link, and lead elsewhere than it seems
+        raise Unusable(f"{shown} links to {target[:80]!r}: '..' may only stand at its beginning")
 
 
 def zip_entries(path: Path) -> Iterator[Entry]:

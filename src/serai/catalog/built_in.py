@@ -25,6 +25,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         auth: the header that carries the key.
         asks_usage: its streams count tokens only when asked; others would refuse the question,
             or count anyway.
+        drops_usage: it refuses clients that ask, and counts anyway.
         models_path: where it lists its models, as clients of its family write it.
         retryable: statuses below 500 that its own SDK tries again; it does with those above.
     """
@@ -35,6 +36,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     family: Family = "openai"
     auth: Auth = "bearer"
     asks_usage: bool = True
+    drops_usage: bool = False
     models_path: str = "/v1/models"
     retryable: tuple[int, ...] = (408, 429)
 
@@ -214,6 +216,7 @@ def built_in() -> dict[str, Provider]:
             "mistral",
             "https://api.mistral.ai",
             asks_usage=False,
+            drops_usage=True,
             endpoints=chat_endpoints() | _embeddings(),
         ),
         openai_like("deepseek", "https://api.deepseek.com"),

@@ -66,6 +66,8 @@ class SandboxController:
         """Called with workspace and name after a sandbox has ended for good."""
         self.on_start: list[Callable[[SandboxRow], Awaitable[None]]] = []
         """Called when a sandbox has started, before requests come to it."""
+        self.claims: list[Callable[[Connection, str], bool]] = []
+        """Answer whether something in the runtime, by its id, belongs to others than sandboxes."""
         self.mending: dict[str, Mend] = {}
         """How phases of others are finished after a crash."""
         self.renewal = Renewal(self)

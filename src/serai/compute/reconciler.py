@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
@@ -137,13 +138,17 @@ class Reconciler:
                 log.exception("sandbox_repair_failed", sandbox=row.name)
         runtime = self.controller.runtime
         for sandbox_id in await runtime.leftovers():
-            row_now = await self.controller.db.read(
-                lambda conn, wanted=sandbox_id: records.get(conn, wanted)  # type: ignore[misc]
-            )
-            if row_now is None or row_now.phase in {"archived", "terminated"}:
+            if not await self.controller.db.read(partial(self._is_kept, sandbox_id=sandbox_id)):
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
         self.repaired.set()
+
+    def _is_kept(self, conn: Connection, sandbox_id: str) -> bool:
+        """Whether there is a row of a sandbox, or of something else that runs in such a one."""
+        row = records.get(conn, sandbox_id)
+        if row is not None:
+            return row.phase not in {"archived", "terminated"}
+        return any(claimed(conn, sandbox_id) for claimed in self.controller.claims)
 
     async def _finish(self, row: SandboxRow) -> None:
         """A crash left this one half created or half deleted: finish it."""

@@ -128,10 +128,11 @@ class UploadedSandboxes:
         """Start it; where that fails, the document says why."""
         controller = self._controller
         async with controller.live.lock(document.workspace, document.name):
-            row = await controller.db.read(lambda conn: records.get(conn, document.id))
-            if row is None or row.phase != "creating":
-                return
+            await controller.settled(document.workspace, document.name)
             controller.silence(document.id)
+            row = await controller.db.write(lambda conn: self._wanted(conn, document))
+            if row is None:
+                return
             try:
                 await controller.db.read(
                     lambda conn: quotas.check_memory(conn, document.workspace, row.memory_mb)
@@ -143,6 +144,14 @@ class UploadedSandboxes:
                     why = explain_start(problem, msgspec.json.decode(document.body)).message
                 log.info("uploaded_sandbox_not_started", sandbox=document.name, reason=why)
                 await controller.db.write(lambda conn: self._failed(conn, document, why))
+
+    def _wanted(self, conn: Connection, document: Document) -> SandboxRow | None:
+        """The row of a sandbox that is to start; it may have gone to sleep since ``ready``."""
+        current = documents.find(conn, document.workspace, SANDBOXES.name, document.name)
+        if current is None or current.id != document.id or current.status != "DEPLOYING":
+            return None
+        self.ready(conn, current)
+        return records.need(conn, document.id)
 
     def _failed(self, conn: Connection, document: Document, why: str) -> None:
         current = documents.find(conn, document.workspace, SANDBOXES.name, document.name)

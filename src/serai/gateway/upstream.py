@@ -21,7 +21,7 @@ class Address(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
 
     Attributes:
         path: Unix socket; empty for TCP.
-        host: TCP host.
+        host: TCP host; with a path and a port, not empty where connections may be used again.
         port: TCP port; with a path, the port inside a sandbox (see ``runtime.port``), 0 for none.
         tls: speak TLS and verify the certificate for ``host``.
     """

@@ -65,12 +65,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         build_upload_mb: MiB that uploaded code may have.
         build_hosts: names that steps of a build may reach; all of the internet when empty.
         builds_kept: images of a resource that stay, whether they are used or not.
-        dockerfile_network: what steps of a Dockerfile reach: what the ``engine`` has, or ``none``.
+        dockerfile_builds: whether Dockerfiles are built by the ``engine`` that is here, by it
+            ``offline``, or not at all (``off``).
         image_mirror: Debian mirror that images are built from; the usual one when absent.
         model_cache_mb: MiB of memory that kept answers of models may take; 0 keeps none.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
         unenforced_volumes: whether volumes may be used where their size cannot be enforced.
+        start_seconds: an instance of an agent or function has to listen on its port.
+        instance_concurrency: requests at once after which another instance is started.
+        instance_stop_seconds: an instance stands before it is ended.
+        async_calls: asynchronous calls that are made at the same time.
+        private_callbacks: whether results of them may go to this machine and private networks.
+        job_tasks: most tasks of jobs that run at the same time; 0 for four per processor.
         s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
@@ -120,11 +127,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     build_upload_mb: int = 1024
     build_hosts: tuple[str, ...] = ()
     builds_kept: int = 5
-    dockerfile_network: str = "engine"
+    dockerfile_builds: str = "engine"
     model_cache_mb: int = 64
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
     unenforced_volumes: bool = False
+    start_seconds: float = 60.0
+    instance_concurrency: int = 80
+    instance_stop_seconds: float = 300.0
+    async_calls: int = 16
+    private_callbacks: bool = False
+    job_tasks: int = 0
     s3_port: int = 0
 
     @property

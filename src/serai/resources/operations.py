@@ -1,6 +1,6 @@
 """Create, read, list, replace and delete over HTTP, for every kind whose life is a document."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -32,6 +32,9 @@ from serai.wire.common import CoreEvent
 
 Complete = Callable[[bytes], bytes]
 """Adds to the JSON of a document what changes by itself, and is stored nowhere."""
+
+Written = tuple[Document, Collection[str]]
+"""A document just written, and the keys of the secrets that it had before."""
 
 OnChange = Callable[[str, Document, bool], None]
 """Called after a commit with the kind's name, the document, and whether it is gone."""
@@ -184,29 +187,30 @@ def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRou
     query = UPLOAD if kind.built else {}
 
     async def done(
-        request: AnyRequest, write: Callable[[Connection, str | None], Document]
+        request: AnyRequest, write: Callable[[Connection, str | None], Written]
     ) -> Response[bytes]:
         """Write; ``write`` is given the status of a document whose code is still to come."""
         uploads = context.uploads if kind.built and wants_upload(request) else None
         actor = actor_of(caller_of(request))
 
-        def both(conn: Connection) -> tuple[Document, Opened | None]:
-            document = write(conn, WAITING if uploads else None)
-            return document, uploads.open(conn, actor, kind, document) if uploads else None
+        def both(conn: Connection) -> tuple[Written, Opened | None]:
+            written = write(conn, WAITING if uploads else None)
+            return written, uploads.open(conn, actor, kind, written[0]) if uploads else None
 
-        document, opened = await db.write(both)
+        (document, before), opened = await db.write(both)
         context.on_change(kind.name, document, False)
+        shown = store.announced(kind, document, before)
         if opened is not None:
-            return answer_opened(document, opened, document.body.encode())
-        return answer(document)
+            return answer_opened(document, opened, shown)
+        return answer(document, lambda _: shown)
 
     @post(template(kind), status_code=200, **labelled(ids.create, shape, shape, query=query))
     async def create_document(request: AnyRequest) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
         body = store.wanted(kind, await decode_body(request, shape))
 
-        def write(conn: Connection, status: str | None) -> Document:
-            return store.create(conn, kind, actor, body, status, parent)
+        def write(conn: Connection, status: str | None) -> Written:
+            return store.create(conn, kind, actor, body, status, parent), ()
 
         return await done(request, write)
 
@@ -215,9 +219,11 @@ def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRou
         actor, parent = actor_of(caller_of(request)), parent_of(request)
         sent: Any = await decode_body(request, shape)
 
-        def write(conn: Connection, held: str | None) -> Document:
+        def write(conn: Connection, held: str | None) -> Written:
             old = store.need(conn, kind, actor.workspace, name, parent)
-            return store.replace(conn, kind, actor, old, store.wanted(kind, sent, name), held)
+            known = store.secrets(old).keys()
+            wanted = store.wanted(kind, sent, name)
+            return store.replace(conn, kind, actor, old, wanted, held), known
 
         return await done(request, write)
 

@@ -12,6 +12,7 @@ from serai.resources.kind import Body, Kind
 from serai.resources.masking import put_back
 from serai.store.secrets import Vault
 from serai.store.tables.documents import document_revisions as revisions
+from serai.store.tables.hosting import hosted_deployments
 
 REVISIONS_MAX = 5
 WAITING = ("UPLOADING", "BUILDING")
@@ -131,13 +132,16 @@ def activate(conn: Connection, document: Document, before: str | None, active: s
 
 
 def prune(conn: Connection, document_id: str, route: Body) -> None:
-    """Forget the oldest revisions beyond the limit, but never one that serves."""
+    """Forget the oldest revisions beyond the limit, but never one that serves or is to serve."""
+    c = hosted_deployments.c
+    query = select(c.serving, c.canary).where(c.document_id == document_id)
+    serving = set(conn.execute(query).first() or ()) | {route.get("active"), route.get("canary")}
     kept = of_document(conn, document_id)
-    idle = [one.id for one in kept if one.id not in {route.get("active"), route.get("canary")}]
+    idle = [one.id for one in kept if one.id not in serving]
     gone = idle[: max(len(kept) - REVISIONS_MAX, 0)]
     if gone:
-        c = revisions.c
-        conn.execute(delete(revisions).where(c.document_id == document_id, c.id.in_(gone)))
+        d = revisions.c
+        conn.execute(delete(revisions).where(d.document_id == document_id, d.id.in_(gone)))
 
 
 def show(kind: Kind, document: Document, kept: list[Revision]) -> list[Any]:

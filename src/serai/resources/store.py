@@ -1,6 +1,6 @@
 """Creating, replacing and reading documents: the part that is the same for every kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 from sqlalchemy import Connection
@@ -236,6 +236,22 @@ class DocumentStore:
         body: Body = msgspec.json.decode(document.body)
         put_back(kind.secrets(body), self.secrets(document))
         return body
+
+    def announced(self, kind: Kind, document: Document, before: Collection[str]) -> bytes:
+        """The body as a write answers it, with secrets that it made in clear, this once.
+
+        Args:
+            kind: of the document.
+            document: as written.
+            before: slot keys of the secrets that it had earlier.
+        """
+        body: Body = msgspec.json.decode(document.body)
+        made = {slot.key for slot in kind.secrets(body) if slot.made is not None} - set(before)
+        if not made:
+            return document.body.encode()
+        known = self.secrets(document)
+        put_back(kind.secrets(body), {key: known[key] for key in made if key in known})
+        return msgspec.json.encode(body)
 
     def relocate(self, conn: Connection, kind: Kind) -> None:
         """Give every document of a kind its URL below the current origin."""

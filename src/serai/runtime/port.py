@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
+from serai.runtime.links import Links
+
 if TYPE_CHECKING:
     from serai.runtime.making import Making
 
@@ -70,6 +72,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
             changes, the topmost first; they must stay as long as the sandbox is there.
         memory_from: id of the saved set whose processes go on, instead of a start from the
             beginning; of the sandbox itself when ``Files.copy`` gave it some. Empty for none.
+        services: start what the image starts by itself: its services, or its entry point.
     """
 
     id: str
@@ -82,6 +85,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkPlan | None = None
     files_from: tuple[str, ...] = ()
     memory_from: str = ""
+    services: bool = True
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,7 +326,7 @@ class Files(Protocol):
         """Remove a saved set; nothing happens when there is none."""
 
 
-class Runtime(Protocol):
+class Runtime(Links, Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
     files: Files
@@ -390,10 +394,7 @@ class Runtime(Protocol):
         """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
 
     async def successor(self, handle: SandboxHandle) -> str:
-        """Make our version of the sandbox API ready to replace that of a sandbox; its name inside.
-
-        Fails with RuntimeProblem.
-        """
+        """Make our API ready to replace a sandbox's; its name inside. Fails with RuntimeProblem."""
 
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

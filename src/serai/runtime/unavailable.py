@@ -1,5 +1,6 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
+from serai.runtime.links import TunnelLink
 from serai.runtime.making import Making
 from serai.runtime.port import (
     Contents,
@@ -158,6 +159,10 @@ class UnavailableRuntime:
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is mounted."""
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """Fails with the reason."""
+        raise RuntimeProblem(self._reason)
 
     async def successor(self, handle: SandboxHandle) -> str:
         """Fails with the reason."""

@@ -242,11 +242,18 @@ class Express(msgspec.Struct):
         return self.client.gateway.timings[key]
 
     def settle(
-        self, last: bytes, tally: Tally, now: float, *, streamed: bool, first: float
+        self,
+        last: bytes,
+        tally: Tally,
+        now: float,
+        *,
+        streamed: bool,
+        first: float,
+        estimated: bool = False,
     ) -> None:
         """Send the last of the answer, count, and go on with the connection's next request.
 
-        ``first`` is when the answer's body began.
+        ``first`` is when the answer's body began; ``estimated`` as in ``ModelUsage``.
         """
         upstream, client = self.upstream, self.client
         upstream.caller = None
@@ -264,6 +271,7 @@ class Express(msgspec.Struct):
             duration=now - started if now > started else 0.0,
             streamed=streamed,
             counted=tally.counted,
+            estimated=estimated,
             first_byte=first - started if first > started else 0.0,
             operation=plan.operation,
             cached_tokens=tally.cached,

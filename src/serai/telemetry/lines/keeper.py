@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import BigInteger, Connection, delete, func, literal_column, or_, select, update
 
 from serai.kernel.background import Background
 from serai.kernel.clock import millis, now
@@ -208,8 +208,9 @@ def _delete_some(conn: Connection, stream_id: int, end: int | None) -> bool:
     edge = conn.execute(oldest.offset(AT_ONCE).limit(1)).scalar()
     chosen = [*mine, _lines.number < edge] if edge is not None else mine
     taken = func.length(_lines.text) + func.length(_lines.attributes) + ROW_BYTES
-    by_hour = select(_lines.number // HOUR_NS, func.sum(taken)).where(*chosen)
-    for hour, size in conn.execute(by_hour.group_by(_lines.number // HOUR_NS)).all():
+    of_hour = _lines.number // literal_column(str(HOUR_NS), BigInteger)  # as text: grouped by it
+    by_hour = select(of_hour, func.sum(taken)).where(*chosen).group_by(of_hour)
+    for hour, size in conn.execute(by_hour).all():
         here = (_hours.stream_id == stream_id, _hours.hour == hour)
         conn.execute(update(log_hours).where(*here).values(size=_hours.size - size))
     conn.execute(delete(log_lines).where(*chosen))

@@ -15,7 +15,7 @@ import msgspec
 from serai.kernel.errors import BadRequest, PayloadTooLarge
 from serai.telemetry.lines.asking import TYPES
 from serai.telemetry.lines.entry import MOST_TEXT, SLACK, Entry, Key, Origin, storable
-from serai.telemetry.lines.otlp_size import check_size
+from serai.telemetry.lines.otlp_size import LOGS, check_size
 
 BODY_MOST = 16 * 1024 * 1024
 """Bytes of a request, unpacked."""
@@ -63,7 +63,7 @@ def unpacked(body: bytes, encoding: str) -> bytes:
     else:
         raise BadRequest(f"Content-Encoding {encoding[:40]!r} is not gzip or identity.")
     if len(plain) > BODY_MOST:
-        raise PayloadTooLarge(f"The logs of a request may take {BODY_MOST} bytes: send fewer.")
+        raise PayloadTooLarge(f"A request may take {BODY_MOST} bytes: send less at a time.")
     return plain
 
 
@@ -74,7 +74,7 @@ def taken(body: bytes, is_json: bool, workspace: str) -> Taken:
         BadRequest: it cannot be read.
         PayloadTooLarge: it has too many parts.
     """
-    check_size(body, is_json)
+    check_size(body, is_json, LOGS)
     request = _from_json(body) if is_json else _from_protobuf(body)
     found = Taken(entries=[])
     now_ns = time.time_ns()

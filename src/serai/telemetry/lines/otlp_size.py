@@ -9,19 +9,33 @@ SMALL = 256 * 1024
 """Bytes of a body that cannot stand for too much."""
 PARTS_MOST = 400_000
 DEPTH_MOST = 64
-_TOO_MANY = f"The logs of a request may have {PARTS_MOST:,} parts: send fewer at a time."
+_TOO_MANY = f"A request may have {PARTS_MOST:,} parts: send fewer at a time."
 
 Shape = Mapping[int, Any]
 """Which fields of a message are messages themselves, and what those are."""
 _VALUE: dict[int, Any] = {}
 _PAIR: Shape = {2: _VALUE}
 _VALUE |= {5: {1: _VALUE}, 6: {1: _PAIR}}
-_RECORD: Shape = {5: _VALUE, 6: _PAIR}
-_REQUEST: Shape = {1: {1: {1: _PAIR}, 2: {1: {3: _PAIR}, 2: _RECORD}}}
 
 
-def check_size(body: bytes, is_json: bool) -> None:
+def _request(item: Shape) -> Shape:
+    """A request: of resources, with scopes, with items."""
+    return {1: {1: {1: _PAIR}, 2: {1: {3: _PAIR}, 2: item}}}
+
+
+_POINTS: Shape = {1: {1: _PAIR, 5: {7: _PAIR}, 6: {}, 7: _PAIR, 8: {7: _PAIR}, 9: _PAIR, 11: {}}}
+LOGS = _request({5: _VALUE, 6: _PAIR})
+TRACES = _request({9: _PAIR, 11: {3: _PAIR}, 13: {4: _PAIR}})
+METRICS = _request({5: _POINTS, 7: _POINTS, 9: _POINTS, 10: _POINTS, 11: _POINTS, 12: _PAIR})
+
+
+def check_size(body: bytes, is_json: bool, shape: Shape) -> None:
     """Refuse a body that stands for more objects than we want to make.
+
+    Args:
+        body: of a request.
+        is_json: whether it is JSON and not protobuf.
+        shape: of the request: ``LOGS``, ``TRACES`` or ``METRICS``.
 
     Raises:
         PayloadTooLarge: it does.
@@ -33,7 +47,7 @@ def check_size(body: bytes, is_json: bool) -> None:
         if body.count(b"{") + body.count(b"[") > PARTS_MOST:
             raise PayloadTooLarge(_TOO_MANY)
         return
-    _Walk(body).message(0, len(body), _REQUEST, 0)
+    _Walk(body).message(0, len(body), shape, 0)
 
 
 class _Walk:
@@ -83,4 +97,4 @@ class _Walk:
 
 
 def _malformed() -> BadRequest:
-    return BadRequest("The body is no ExportLogsServiceRequest in protobuf.")
+    return BadRequest("The body is no request of OTLP in protobuf.")

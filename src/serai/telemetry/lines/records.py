@@ -68,13 +68,16 @@ def write(conn: Connection, entries: Sequence[Entry], masks: Masks, known: Known
     by_key: dict[Key, list[Entry]] = {}
     for entry in entries:
         by_key.setdefault(entry.key, []).append(entry)
+    streams = {key: known.streams.get(key) or _stream(conn, key, known) for key in by_key}
+    newest = _newest(conn, list(streams.values()))
     rows: list[tuple[Any, ...]] = []
     sizes: dict[tuple[int, int], int] = {}
     stored: list[Stored] = []
     for key, lines in by_key.items():
-        stream_id = known.streams.get(key) or _stream(conn, key, known)
+        stream_id = streams[key]
         lines.sort(key=lambda entry: entry.at_ns)
-        for number, entry in zip(_numbers(conn, stream_id, lines), lines, strict=True):
+        numbers = _numbers(conn, stream_id, lines, newest.get(stream_id))
+        for number, entry in zip(numbers, lines, strict=True):
             line = _clean(entry, number, masks)
             stored.append(line)
             place = (stream_id, number // DAY_NS, line.origin)
@@ -102,11 +105,18 @@ def _clean(entry: Entry, number: int, masks: Masks) -> Stored:
     )
 
 
-def _numbers(conn: Connection, stream_id: int, lines: Sequence[Entry]) -> list[int]:
+def _newest(conn: Connection, stream_ids: Sequence[int]) -> dict[int, int | None]:
+    """The largest number in each stream."""
+    c = log_streams.c
+    largest = select(func.max(_lines.number)).where(_lines.stream_id == c.id).scalar_subquery()
+    query = select(c.id, largest).where(among(conn, c.id, stream_ids))
+    return {row[0]: row[1] for row in conn.execute(query)}
+
+
+def _numbers(
+    conn: Connection, stream_id: int, lines: Sequence[Entry], newest: int | None
+) -> list[int]:
     """A number for each line, in order; none of them is in the stream already."""
-    newest = conn.execute(
-        select(func.max(_lines.number)).where(_lines.stream_id == stream_id)
-    ).scalar()
     taken: set[int] = set()
     numbers = list(_spread(lines, taken))
     if newest is None or numbers[0] > newest:
