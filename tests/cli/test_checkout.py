@@ -19,7 +19,8 @@ def test_make_explains_itself() -> None:
     targets = re.findall(r"^  make ([a-z-]+) +\S", done.stdout, re.M)
     expected = (
         "help up test test-workloads test-platform test-clients test-redteam test-images"
-        " test-drivers clients lint parity bench bench-usage bench-gateway demo demo-llm lock clean"
+        " test-frameworks test-drivers clients lint parity bench bench-usage bench-gateway demo"
+        " demo-llm lock clean"
     )
     assert targets == expected.split()
 

@@ -1,0 +1,27 @@
+"""LangChain and LangGraph."""
+
+import asyncio
+
+from blaxel.langgraph import bl_model
+from langchain_core.messages import HumanMessage, ToolMessage
+from trial import QUESTION, TOOL_QUESTION, run, weather
+
+
+async def plain(model: str) -> list[str]:
+    return [(await (await bl_model(model)).ainvoke(QUESTION)).text]
+
+
+async def stream(model: str) -> list[str]:
+    return [piece.text async for piece in (await bl_model(model)).astream(QUESTION) if piece.text]
+
+
+async def tool(model: str) -> list[str]:
+    bound = (await bl_model(model)).bind_tools([weather])
+    messages = [HumanMessage(TOOL_QUESTION)]
+    asked = await bound.ainvoke(messages)
+    [call] = asked.tool_calls
+    result = ToolMessage(weather(**call["args"]), tool_call_id=call["id"], name=call["name"])
+    return [(await bound.ainvoke([*messages, asked, result])).text]
+
+
+asyncio.run(run({"plain": plain, "stream": stream, "tool": tool}))
