@@ -18,9 +18,9 @@ def test_make_explains_itself() -> None:
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = re.findall(r"^  make ([a-z-]+) +\S", done.stdout, re.M)
     expected = (
-        "help up test test-workloads test-platform test-clients test-redteam test-images"
-        " test-frameworks test-drivers clients lint parity bench bench-usage bench-gateway demo"
-        " demo-llm lock clean"
+        "help up console test test-workloads test-platform test-clients test-redteam test-images"
+        " test-frameworks test-builds test-drivers clients lint parity bench bench-usage bench-jobs"
+        " bench-gateway demo demo-llm lock clean"
     )
     assert targets == expected.split()
 

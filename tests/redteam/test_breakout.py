@@ -42,6 +42,27 @@ def test_not_as_another_user_either(evil: Attacker) -> None:
     assert evil.is_well()
 
 
+HASTY = """
+for n in 1 2 3 4 5 6; do while :; do :; done & done
+trap 'kill 0' EXIT
+sleep 20
+"""
+OWN = """sh -c '
+cut -d" " -f19 /proc/self/stat
+until [ $(cat /proc/self/oom_score_adj) = 500 ]; do sleep 0.05; done
+'"""
+
+
+@many_users
+def test_haste_does_not_keep_the_priority_of_the_api(evil: Attacker) -> None:
+    """Programs that become another user at once, while the API has to wait for the CPU."""
+    busy = evil.start(HASTY)
+    hasty = f"setpriv --reuid=1000 --regid=1000 --clear-groups {OWN}"
+    done = [evil.run(hasty) for _ in range(40)]
+    assert {(each["stdout"], each["exitCode"]) for each in done} == {("0\n", 0)}
+    evil.api.delete(f"{evil.base}/process/{busy}/kill")
+
+
 @many_users
 def test_set_user_id_gives_nothing(evil: Attacker) -> None:
     prepare = "cp /usr/bin/id /tmp/id && chmod 6755 /tmp/id && setcap cap_chown+ep /tmp/id; "

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .attacker import Attacker
+from .attacker import Attacker, until
 
 MEMORY_MB = 512
 TOO_MUCH_MB = str(MEMORY_MB * 5 // 4)
@@ -58,6 +58,7 @@ def test_programs_go_before_the_api(small: Attacker) -> None:
     scores = "for p in /proc/[0-9]*; do echo $p $(cat $p/oom_score_adj); done"
     small.start("sleep 60")
     small.start("(setsid sh -c 'setsid sleep 60 & setsid sleep 60' &)")
+    until(lambda: small.run("cat /proc/[0-9]*/cmdline")["stdout"].count("sleep\0") == 3)
     lines = [line.split() for line in small.run(scores)["stdout"].splitlines()]
     found = {line[0]: int(line[1]) for line in lines if len(line) == 2}
     api = found.pop("/proc/1")

@@ -10,6 +10,7 @@ from serai.egress.addresses import Address
 from serai.egress.injection import Headers, Injection
 from serai.egress.journal import FIREWALL, UNKNOWN_NAME, Journal
 from serai.egress.names import Pins
+from serai.egress.pace import Pace
 from serai.egress.patterns import canonical_path, host_of
 from serai.egress.policy import Policy
 
@@ -47,12 +48,14 @@ class Gate:
         lookups: turns for names that are looked up, so that none keeps the others waiting.
         opened: turns for connections whose requests are read.
         held: bytes of request bodies that wait to be changed.
+        pace: of what moves nothing.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.lookups = asyncio.Semaphore(_LOOKUPS)
         self.opened = asyncio.Semaphore(_OPENED)
         self.held = 0
+        self.pace = Pace()
         self.policy = policy
         self.pins = Pins()
         self.journal = Journal()

@@ -1,7 +1,9 @@
 """HTTP/2 in the open, gRPC and its streams included: each stream is judged and passed on.
 
 Bytes are confirmed to their sender only when they went on to the other side, so that a slow
-reader slows its sender down and little is held here.
+reader slows its sender down and little is held here. What moves nothing (pings, settings, empty
+frames, streams that are given up) is read in small pieces, between which others get their turn,
+and only as fast as ``Gate.pace`` allows.
 """
 
 import asyncio
@@ -31,13 +33,19 @@ from h2.settings import SettingCodes, Settings
 from serai.egress.gate import REQUEST_ID, Gate, Refused, Request
 from serai.egress.injection import Headers
 from serai.egress.patterns import host_of
-from serai.egress.streams import READ_SIZE, Stream
+from serai.egress.streams import Stream
 
 _MAX_STREAMS = 100
 _STREAM_WINDOW = 1 << 20
 _CONNECTION_WINDOW = 2 << 20
-_MAX_RESETS = 1000
 _MAX_HEADERS = 64 * 1024
+_LEAST_READ, _MOST_READ = 4 * 1024, 64 * 1024
+_HEAD = 512
+"""Bytes of a request's or an answer's headers that count as moved."""
+_BACK = 16
+"""One byte for so many of data is for what belongs to them: frames, and windows on the way back."""
+_GIVEN_UP = 1024
+"""Bytes that a stream counts for which the client gives up: that of a request, and some more."""
 
 
 class _Channel(msgspec.Struct):
@@ -94,7 +102,6 @@ class Http2:
         self._sides = (_side(client=False), _side(client=True))
         self._by_inner: dict[int, _Channel] = {}
         self._by_outer: dict[int, _Channel] = {}
-        self._resets = 0
 
     async def run(self) -> None:
         """Serve until one side closes."""
@@ -118,15 +125,19 @@ class Http2:
                     stream.close()
 
     async def _read(self, which: int) -> None:
-        stream, side = self._streams[which], self._sides[which]
+        stream, side, most = self._streams[which], self._sides[which], _LEAST_READ
         assert stream is not None
         try:
-            while data := await stream.reader.read(READ_SIZE):
+            while data := await stream.reader.read(most):
+                idle = len(data)
                 for event in side.receive_data(data):
                     if isinstance(event, ConnectionTerminated):
                         return
+                    idle -= _moved(which, event)
                     self._handle(which, event)
                 await self._flush()
+                most = min(2 * most, _MOST_READ) if idle * 4 < len(data) else _LEAST_READ
+                await asyncio.sleep(self._gate.pace.take(idle))
         except ProtocolError:
             pass
         await self._flush()
@@ -319,10 +330,6 @@ class Http2:
         code = event.error_code if event.error_code is not None else ErrorCodes.CANCEL
         if number := channel.outer if other else channel.inner:
             self._cancel(other, number, code)
-        if other == 1:
-            self._resets += 1
-            if self._resets > _MAX_RESETS:
-                raise ProtocolError("too many streams were given up")
 
     def _cancel(self, which: int, number: int, code: ErrorCodes | int) -> None:
         try:
@@ -338,6 +345,17 @@ class Http2:
             (b"content-length", b"0"),
         ]
         side.send_headers(number, headers, end_stream=True)
+
+
+def _moved(which: int, event: Event) -> int:
+    """Bytes that an event moves on; less than none for what should be rare."""
+    if isinstance(event, DataReceived):
+        return len(event.data or b"") * (_BACK + 1) // _BACK
+    if isinstance(event, RequestReceived | ResponseReceived | TrailersReceived):
+        return _HEAD
+    if isinstance(event, StreamReset) and which == 0:
+        return -_GIVEN_UP
+    return 0
 
 
 def _side(*, client: bool) -> H2Connection:

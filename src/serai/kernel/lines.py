@@ -5,8 +5,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-LineSource = Literal["build", "run", "task"]
-"""What printed a line: a build, a running instance of a deployment, a task of a job."""
+LineSource = Literal["build", "run", "task", "request"]
+"""What printed a line: a build, a running instance of a deployment, a task of a job, or whoever
+passed a request on to it."""
 Severity = Literal["debug", "info", "warning", "error", "fatal"]
 
 

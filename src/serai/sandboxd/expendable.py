@@ -1,8 +1,9 @@
-"""Programs go before the API when memory runs out, and after it when the CPU is scarce."""
+"""Programs go before the API when memory runs out."""
 
 import contextlib
 import os
-from collections.abc import Callable
+
+from serai.sandboxd.nursery import Nursery
 
 SCORE = b"500"
 """Of 1000, added to the share of memory that a program uses; the API has 0 or less."""
@@ -11,27 +12,35 @@ _PASSES = 8
 _MOST = 64
 """Of them in one pass. Who starts more in no time is a bomb, and only its own sandbox suffers."""
 
-Expend = Callable[[int], None]
-
 
 class Expendable:
-    """Gives the program just started, and what it has started by now, the score and no priority.
+    """Gives the program just started, and what it has started by now, the score.
 
     What they start from then on has the same. Attribute ``proc`` is a descriptor of a ``/proc``
     that can be written to, where the one that programs see cannot: then none can change its
     score. Without it there is nothing to guard, and only the program itself gets the score.
+
+    Args:
+        nursery: makes the kernel give programs the usual priority.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, nursery: Nursery) -> None:
         self.proc: int | None = None
+        self._nursery = nursery
+
+    def ready(self) -> None:
+        """To be called before a program is started.
+
+        Raises:
+            OSError: none can be.
+        """
+        self._nursery.ready()
 
     def __call__(self, pid: int) -> None:
         if self.proc is None:
             with contextlib.suppress(OSError), open(f"/proc/{pid}/oom_score_adj", "wb", 0) as file:
                 file.write(SCORE)
             return
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PGRP, pid, 0)  # at once for all that it has started by now
         self._set(pid)
         newest = pid
         for _ in range(_PASSES):
@@ -51,8 +60,6 @@ class Expendable:
             os.close(file)
 
     def _set(self, pid: int) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, pid, 0)
         with contextlib.suppress(OSError):
             flags = os.O_WRONLY | os.O_CLOEXEC
             file = os.open(f"{pid}/oom_score_adj", flags, dir_fd=self.proc)

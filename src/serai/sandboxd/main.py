@@ -68,8 +68,8 @@ def warm_up() -> None:
 
 def _for_a_moment(loop: asyncio.AbstractEventLoop, directory: str) -> Handler:
     """An API of its own, on this machine, to warm up with."""
-    loop.set_default_executor(Workers(1))
     api = Api()
+    loop.set_default_executor(Workers(api.nursery, 1))
     api.settle({"home": directory, "workdir": directory, "environment": dict(os.environ)})
     api.reaper.start(loop)
     return api.router
@@ -203,9 +203,9 @@ def _follow(config: Mapping[str, object], api: Api) -> None:
 
 async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str, object]) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
     _enter(text_of(config, "workdir", "/"))
     api = _prepared()
+    loop.set_default_executor(Workers(api.nursery, EXECUTOR_THREADS, "files"))
     api.settle(config)
     api.reaper.start(loop)
     api.table.start_services(_services(config))
@@ -215,8 +215,8 @@ async def _run(listener: socket.socket, port: socket.socket, config: Mapping[str
 
 async def _go_on(state: Handover) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(Workers(EXECUTOR_THREADS, "files"))
     api = _prepared()
+    loop.set_default_executor(Workers(api.nursery, EXECUTOR_THREADS, "files"))
     api.take_over(state)
     api.reaper.start(loop)
     listeners = (socket.socket(fileno=state.api), socket.socket(fileno=state.port))

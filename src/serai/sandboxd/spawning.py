@@ -12,8 +12,9 @@ import msgspec
 
 from serai.kernel.errors import BadRequest
 from serai.sandboxd.errors import Unprocessable, reason
-from serai.sandboxd.expendable import Expend, Expendable
+from serai.sandboxd.expendable import Expendable
 from serai.sandboxd.handover import SurroundingsState
+from serai.sandboxd.nursery import Nursery
 from serai.sandboxd.reach import directory_of, open_directory
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -24,8 +25,8 @@ PIPE_READ = 64 * 1024
 class Surroundings:
     """What every command of this sandbox starts with."""
 
-    def __init__(self, environment: Mapping[str, str], home: str) -> None:
-        self.expend = Expendable()
+    def __init__(self, environment: Mapping[str, str], home: str, nursery: Nursery) -> None:
+        self.expend = Expendable(nursery)
         self.settle(environment, home)
 
     def settle(self, environment: Mapping[str, str], home: str) -> None:
@@ -86,14 +87,14 @@ def spawn(
     cwd: str,
     env: Mapping[str, str],
     program: list[str],
-    expend: Expend,
+    expend: Expendable,
     *,
     stdin: bool = False,
 ) -> Child:
     """Run a command with a shell in a process group of its own.
 
     Args:
-        expend: told its pid at once, see :class:`~serai.sandboxd.expendable.Expendable`.
+        expend: told before, and its pid at once after.
         stdin: give it a pipe to read from; otherwise its input is at its end.
 
     Raises:
@@ -152,9 +153,10 @@ def _pipes(stdin: bool, ours: list[int], theirs: list[int]) -> None:
 
 
 def _start(
-    argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int], expend: Expend
+    argv: list[str], cwd: str, env: Mapping[str, str], fds: list[int], expend: Expendable
 ) -> int:
     try:
+        expend.ready()
         started = subprocess.Popen(
             argv,
             cwd=cwd,

@@ -25,6 +25,7 @@ import msgspec
 from serai.sandboxd.connection import Known
 from serai.sandboxd.errors import reason
 from serai.sandboxd.handover import ConnectionState, Handover, Open, descriptors, seal
+from serai.sandboxd.nursery import Nursery
 from serai.sandboxd.running import Ending
 from serai.sandboxd.spawning import Pipe, Reaper
 
@@ -63,6 +64,7 @@ class Succession:
 
     Args:
         reaper: collects what is started.
+        nursery: where this version ends, so that the next may have threads as quick as this one's.
         state: all that is handed over, given the connections that are.
         known: transports of all open connections.
     """
@@ -73,10 +75,12 @@ class Succession:
     def __init__(
         self,
         reaper: Reaper,
+        nursery: Nursery,
         state: Callable[[list[Open]], Handover],
         known: Known,
     ) -> None:
         self._reaper = reaper
+        self._nursery = nursery
         self._state = state
         self._known = known
         self._words: list[str] = []
@@ -194,7 +198,8 @@ class Succession:
         try:
             for descriptor in inherited:
                 os.set_inheritable(descriptor, True)
-            os.execve(self._words[0], [*self._words, REPLACEMENT, str(file)], {})  # noqa: S606
+            words = [*self._words, REPLACEMENT, str(file)]
+            self._nursery.run(lambda: os.execve(words[0], words, {}))  # noqa: S606
         finally:
             for descriptor in inherited:
                 os.set_inheritable(descriptor, False)

@@ -20,6 +20,7 @@ import msgspec
 
 from serai.sandboxd.census import end_session
 from serai.sandboxd.errors import Unprocessable, reason
+from serai.sandboxd.expendable import Expendable
 from serai.sandboxd.handover import TerminalState
 from serai.sandboxd.spawning import Reaper, Surroundings
 
@@ -272,8 +273,9 @@ class Terminals:
         path = _program(program or self.environment.get("SHELL", ""), variables)
         if not os.path.isdir(cwd):
             raise Unprocessable(f"chdir {cwd}: no such directory")
-        child, master = _start(path, cwd, variables, size)
-        self._surroundings.expend(child)
+        expend = self._surroundings.expend
+        child, master = _start(path, cwd, variables, size, expend)
+        expend(child)
         return self._keep(TerminalState(session=session, child=child, master=master))
 
     def _keep(self, state: TerminalState) -> Terminal:
@@ -342,7 +344,9 @@ def _program(wanted: str, variables: Mapping[str, str]) -> str:
     raise Unprocessable(f"fork/exec {shown}: no such file or directory")
 
 
-def _start(program: str, cwd: str, env: Mapping[str, str], size: Size) -> tuple[int, int]:
+def _start(
+    program: str, cwd: str, env: Mapping[str, str], size: Size, expend: Expendable
+) -> tuple[int, int]:
     """Start a shell as session leader; the slave becomes its terminal as it opens it."""
     try:
         master, slave = os.openpty()
@@ -352,6 +356,7 @@ def _start(program: str, cwd: str, env: Mapping[str, str], size: Size) -> tuple[
         set_size(master, size)
         os.set_blocking(master, False)
         name = os.ttyname(slave)
+        expend.ready()
         child = os.posix_spawn(
             "/bin/sh",
             ["sh", "-c", _LAUNCH, "sh", cwd, program],

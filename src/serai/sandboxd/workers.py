@@ -1,9 +1,10 @@
 """Threads for what may block."""
 
 import concurrent.futures
-import signal
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+from serai.sandboxd.nursery import Nursery
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,7 +18,16 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
     They take no signals. Of process 1 the kernel keeps those that it does not handle away, but not
     while one thread blocks them, as starting a program does, and another one does not: then they
     end all of it, whoever sent them.
+
+    Args:
+        nursery: begins them.
+        most: how many.
+        name: what their names begin with.
     """
+
+    def __init__(self, nursery: Nursery, most: int, name: str = "") -> None:
+        super().__init__(most, name)
+        self._nursery = nursery
 
     def submit(
         self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -45,16 +55,13 @@ class Workers(concurrent.futures.ThreadPoolExecutor):
         if self._starts_none():
             super().submit(work)
             return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            super().submit(work)  # may start a thread, which takes over what is blocked
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        submit = super().submit
+        self._nursery.run(lambda: submit(work))  # may start a thread
 
     def _starts_none(self) -> bool:
         """Whether work that is submitted now, from the only thread that does so, starts no thread.
 
-        Blocking signals takes longer than the work that is handed over here for each piece of a
+        Having one started takes longer than the work that is handed over here for each piece of a
         file, and is needed for eight threads in all.
         """
         if len(self._threads) >= self._max_workers:

@@ -513,6 +513,43 @@ def type_for_others():
         raise OSError(errno.EPERM, "")
 
 
+def reaches_the_kernel(numbers, *arguments):
+    """A call that would fail anyway: passed when the kernel, and no filter, said so."""
+    try:
+        call(numbers, *arguments)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOSYS, errno.EAFNOSUPPORT):
+            raise
+
+
+for name, numbers, arguments in (
+    ("type_for_others_in_64_bits", (16, 29), (-1, 1 << 32 | 0x5412, 0)),
+    ("paste_in_64_bits", (16, 29), (-1, 1 << 32 | 0x541C, 0)),
+    ("subvolume", (16, 29), (-1, 0x5000940E, 0)),
+    ("subvolume_in_64_bits", (16, 29), (-1, 1 << 32 | 0x5000940E, 0)),
+    ("vsock_in_64_bits", (41, 198), (1 << 32 | 40, 1, 0)),
+    ("vsock_pair_in_64_bits", (53, 199), (1 << 32 | 40, 1, 0, 0)),
+    ("namespace_in_64_bits", (272, 97), (1 << 32 | 0x10000000,)),
+    ("clone3", (435, 435), (0, 0)),
+    ("submit_old_asynchronous_io", (209, 2), (0, 1, 0)),
+    ("secret_memory", (447, 447), (1,)),
+    ("pages_of_others", (279, 239), (1, 0, 0, 0, 0, 0)),
+    ("segments_of_16_bits", (154, None), (0, 0, 0)),
+    ("reap_memory", (448, 448), (-1, 0)),
+    ("mount_by_number", (457, 457), (0, 0, 0, 0)),
+    ("list_of_mounts", (458, 458), (0, 0, 0, 0)),
+    ("list_of_security_modules", (461, 461), (0, 0, 0)),
+    ("list_of_namespaces", (470, 470), (0, 0, 0, 0)),
+    ("mark_for_fanotify", (301, 263), (-1, 1, 1, -100, 0)),
+):
+
+    def reach(numbers=numbers, arguments=arguments):
+        reaches_the_kernel(numbers, *arguments)
+
+    reach.__name__ = name
+    way(reach)
+
+
 @way
 def calls_of_32_bits():
     if ARM:

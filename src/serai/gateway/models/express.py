@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
-from serai.gateway.admission import admit_call, demand_workload
+from serai.gateway.admission import admit_call, admit_model, demand_workload
 from serai.gateway.credentials import Credential
 from serai.gateway.familiar import (
     CHUNKED,
@@ -34,10 +34,11 @@ from serai.gateway.models.relay import Relay
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request
 from serai.gateway.targets import Target
-from serai.gateway.upstream import Caller, Upstream
+from serai.gateway.upstream import UNKNOWN, Caller, Upstream
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
+from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from serai.gateway.gateway import Gateway
@@ -59,22 +60,26 @@ class Head(msgspec.Struct, gc=False):
 
     Attributes:
         target: what it addresses.
+        key: where the model is in the table of routes.
         host: the ``Host`` field.
         token: the credential.
         length: that of the body in bytes.
         passed: the lines that the provider gets.
         lines: the header lines as they came.
+        traced: the client's own trace goes on with the call.
         plan: the plan by which it was sent last.
         start: what the provider then gets, up to the request's id.
         domains: those of the route table when the host was found to be ours.
     """
 
     target: Target
+    key: tuple[str, str]
     host: bytes
     token: str
     length: int
     passed: bytes
     lines: list[bytes]
+    traced: bool
     plan: Plan | None = None
     start: bytes = b""
     domains: object = None
@@ -131,20 +136,28 @@ class Heads(dict[bytes, Head | None]):
         if seen | TYPE != _NEEDED | TYPE or not 0 < length <= limits.model_body_bytes:
             return None
         token = values[CREDENTIAL].decode("latin-1")
-        return Head(target, values[HOST], token, length, b"".join(passed), lines)
+        traced = any(line[:12].lower() == b"traceparent:" for line in lines)
+        key = (target.workspace, target.name)
+        return Head(target, key, values[HOST], token, length, b"".join(passed), lines, traced)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
     """Start the call in ``data``, the first bytes of a message; False leaves it to the parser."""
     started = time.time()
     gateway = client.gateway
-    raw, _, body = data.partition(b"\r\n\r\n")
-    if not body or client.flow.write_paused:
+    if client.flow.write_paused or gateway.log_every:
         return False
-    if gateway.log_every or gateway.tracer is not None:
-        return False
-    head = gateway.heads[raw]
-    if head is None or len(body) != head.length:
+    if data.startswith(client.known_bytes):
+        head, body = client.known_head, data[len(client.known_bytes) :]
+    else:
+        raw, gap, body = data.partition(b"\r\n\r\n")
+        head = gateway.heads[raw] if body else None
+        if head is not client.known_head:
+            client.known_bytes, client.known_head = UNKNOWN, head
+        elif head is not None:  # the second time in a row
+            client.known_bytes = raw + gap
+    tracer = gateway.tracer
+    if head is None or len(body) != head.length or (tracer is not None and head.traced):
         return False
     if head.domains is not gateway.routes.domains:
         if gateway.sites.target(head.host, b"/") is not None:
@@ -169,6 +182,9 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     upstream.caller = cast(Caller, call)
     upstream.sending = False
     length = b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+    if tracer is not None and (span := tracer.begin(None)) is not None:
+        call.span = span
+        length = b"\r\ntraceparent: %b%b" % (span.header(), length)
     upstream.transport.write(b"".join((head.start, request_id, length, body)))
     return True
 
@@ -182,7 +198,11 @@ def _admit(gateway: "Gateway", principal: Principal, head: Head) -> Plan | None:
     target = head.target
     if principal.scopes is not None:
         demand_workload(principal, target)
-    route = admit_call(gateway, principal, target)
+    route = gateway.routes.models.get(head.key)
+    if route is None or target.workspace not in principal.workspaces:
+        route = admit_call(gateway, principal, target)
+    else:
+        admit_model(gateway, principal, route)
     plan = head.plan
     if plan is not None and plan.route is route:
         return plan
@@ -211,6 +231,7 @@ class Express(msgspec.Struct):
     upstream: Upstream
     started: float
     sent: float
+    span: Span | None = None
     keep_alive: bool = True
     complete: bool = True
     expects: bool = False
@@ -249,12 +270,16 @@ class Express(msgspec.Struct):
 
         The beginning of a plain stream of events is passed on too, and the rest by a Relay.
         """
+        upstream = self.upstream
+        if data.startswith(upstream.known_bytes) and self.keep_alive:
+            out, length = upstream.known_out
+            return self._answer([out], length, data[len(upstream.known_bytes) :])
         head, gap, body = data.partition(b"\r\n\r\n")
         if not gap or not head.startswith(_OK_LINE) or not self.keep_alive:
             return False
         familiar = self.client.gateway.familiar_answers
-        out = [_OK]
-        length, seen = b"", 0
+        lines = [_OK]
+        size, seen = b"", 0
         for line in head[17:].split(b"\r\n"):
             mark, passed, value = familiar[line]
             if mark:
@@ -262,18 +287,28 @@ class Express(msgspec.Struct):
                     return False
                 seen |= mark
                 if mark == LENGTH:
-                    length = value
+                    size = value
             if passed:
-                out.append(passed)
+                lines.append(passed)
         if seen == _JSON:
-            return self._answer(out, length, body)
+            self._remember(head, lines, int(size))
+            return self._answer(lines, int(size), body)
         if seen != _EVENTS:
             return False
         sizes = self.client.gateway.chunk_sizes
-        return Relay(self, head + gap, sizes).begin(out, body)
+        return Relay(self, head + gap, sizes).begin(lines, body)
 
-    def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
-        if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
+    def _remember(self, head: bytes, lines: list[bytes], length: int) -> None:
+        """Once a head has come twice in a row, look at it no more; many never come twice."""
+        upstream = self.upstream
+        if head == upstream.last_head and len(head) <= _LONGEST_HEAD:
+            upstream.known_bytes = head + b"\r\n\r\n"
+            upstream.known_out = b"".join(lines), length
+        else:
+            upstream.known_bytes, upstream.last_head = UNKNOWN, head
+
+    def _answer(self, out: list[bytes], length: int, body: bytes) -> bool:
+        if length != len(body) or length > _LARGEST_ANSWER:
             return False
         try:
             report = read_answer(body)
@@ -285,8 +320,7 @@ class Express(msgspec.Struct):
         if report is not None:
             report.add_to(tally)
         now = time.time()
-        timing = self.timing(now)
-        out += (timing, b"content-length: ", length, b"\r\nx-request-id: ")
+        out += (self.timing(now), b"content-length: %d\r\nx-request-id: " % length)
         out += (self.request_id, b"\r\n\r\n", body)
         self.settle(b"".join(out), tally, now, streamed=False, first=now)
         return True
@@ -334,6 +368,8 @@ class Express(msgspec.Struct):
             reasoning_tokens=tally.reasoning,
             answered_by="" if tally.model is None else model_named(tally.model),
         )
+        if self.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(self.span, plan.route, usage)
         meter_call(gateway, plan.route, self.principal, usage)
         client.answered_express(self.keep_alive)
 

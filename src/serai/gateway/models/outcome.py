@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serai.gateway.models.counts import Tally, model_named
-from serai.gateway.models.failures import blame
+from serai.gateway.models.failures import blame, without
 from serai.gateway.models.naming import operation_of
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.usage import LineMeter, ModelUsage, StreamMeter
@@ -39,7 +39,10 @@ class Content(msgspec.Struct, frozen=True, gc=False):
         if call.failure is not None:
             told = call.failure.hidden(bytes(call.failure.body))
             return cls(call.asked, told, len(told))
-        return cls(call.asked, b"".join(call.told or ())[:HELD], call.length)
+        told = without(call.secret, b"".join(call.told or ()))
+        if call.length > len(told):  # it may end within the key
+            told = told[: max(0, HELD - len(call.secret))]
+        return cls(call.asked, told[:HELD], call.length)
 
 
 def conclude(call: "ModelExchange") -> None:

@@ -6,10 +6,9 @@ capabilities, system call filter, hidden parts of ``/proc``, limits.
 
 import errno
 import resource
-from collections.abc import Mapping
 from typing import Any
 
-from serai.runtime import linux, privileges, rootfs, seccomp
+from serai.runtime import linux, privileges, rootfs, seccomp, system_calls
 from serai.runtime.guest import NEXT, PLACE, RUN
 from serai.runtime.guest.tree import command
 from serai.runtime.messages import Birth, Setup
@@ -23,6 +22,7 @@ _PLAIN = ["nosuid", "nodev", "noexec"]
 _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "user")
 _ARCHITECTURES = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}
 _HIGHEST_FAMILY = 45
+_WHOLE, _REQUEST = 0xFFFFFFFF, 0xFFFF
 _SHOWN = ["bind", "ro", "nosuid", "nodev"]
 _CALL, _ERRNO, _ALLOW = "names", "SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"
 
@@ -138,62 +138,88 @@ def _limits(setup: Setup, birth: Birth, cgroup: str) -> Json:
 
 
 def filter_of(machine: str) -> Json:
-    """The system call filter of ``serai.runtime.seccomp`` in the OCI's words."""
-    refused = [name for name, numbers in seccomp.REFUSED.items() if any(numbers)]
+    """The system call filter of ``serai.runtime.seccomp`` in the OCI's words.
+
+    All comparisons look at 32 bits, as the kernel does with these arguments: who may set others
+    would get past a comparison with all 64.
+    """
     return {
-        "defaultAction": _ALLOW,
+        "defaultAction": _ERRNO,
+        "defaultErrnoRet": errno.ENOSYS,
         "architectures": [_ARCHITECTURES[machine]],
         "syscalls": [
-            _refuse(refused, errno.EPERM),
-            _refuse(["clone3", *_existing(seccomp.MISSING, machine)], errno.ENOSYS),
-            *_any_bit("clone", seccomp.NAMESPACES_OF_CLONE),
-            *_any_bit("unshare", seccomp.NAMESPACES),
+            _allow(list(system_calls.of(system_calls.ALLOWED, machine))),
+            _refuse(list(system_calls.of(system_calls.REFUSED, machine)), errno.EPERM),
+            # Docker 20.10 does not know the default above and answers EPERM.
+            _refuse(list(system_calls.of(system_calls.ABSENT, machine)), errno.ENOSYS),
+            *_without("clone", seccomp.NAMESPACES_OF_CLONE),
+            *_without("unshare", seccomp.NAMESPACES),
             *_families(),
-            *(
-                _refuse(["ioctl"], errno.EPERM, 1, "SCMP_CMP_EQ", request)
-                for request in seccomp.TERMINAL_INJECTION
-            ),
-            *(
-                _refuse(
-                    ["ioctl"],
-                    errno.EPERM,
-                    1,
-                    "SCMP_CMP_MASKED_EQ",
-                    0xFFFF,
-                    seccomp.FILE_SYSTEM_REQUESTS | number,
-                )
-                for number in seccomp.SUBVOLUME_REQUESTS
-            ),
+            *_requests(),
         ],
     }
 
 
-def _existing(calls: Mapping[str, tuple[int | None, ...]], machine: str) -> list[str]:
-    """Those of the calls that this architecture has."""
-    column = list(_ARCHITECTURES).index(machine)
-    return [name for name, numbers in calls.items() if numbers[column] is not None]
+def _allow(names: list[str], condition: Json | None = None) -> Json:
+    rule: Json = {_CALL: names, "action": _ALLOW}
+    return rule if condition is None else {**rule, "args": [condition]}
 
 
-def _refuse(
-    names: list[str], number: int, argument: int = -1, compare: str = "", *values: int
-) -> Json:
+def _refuse(names: list[str], number: int, condition: Json | None = None) -> Json:
     rule: Json = {_CALL: names, "action": _ERRNO, "errnoRet": number}
-    if argument >= 0:
-        value, second = (*values, 0)[:2]
-        rule["args"] = [{"index": argument, "value": value, "valueTwo": second, "op": compare}]
-    return rule
+    return rule if condition is None else {**rule, "args": [condition]}
 
 
-def _any_bit(call: str, bits: int) -> list[Json]:
+def _masked(argument: int, mask: int, value: int) -> Json:
+    """Whether those bits of an argument have that value."""
+    return {"index": argument, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def _without(call: str, bits: int) -> list[Json]:
     each = [1 << position for position in range(bits.bit_length()) if bits >> position & 1]
-    return [_refuse([call], errno.EPERM, 0, "SCMP_CMP_MASKED_EQ", bit, bit) for bit in each]
+    return [
+        _allow([call], _masked(0, bits, 0)),
+        *(_refuse([call], errno.EPERM, _masked(0, bit, bit)) for bit in each),
+    ]
 
 
 def _families() -> list[Json]:
-    """One rule for each family: runtimes take two conditions on one argument as alternatives."""
     calls = ["socket", "socketpair"]
-    known = [each for each in range(_HIGHEST_FAMILY) if each not in seccomp.FAMILIES]
+    unknown = [each for each in range(_HIGHEST_FAMILY) if each not in seccomp.FAMILIES]
     return [
-        *(_refuse(calls, errno.EAFNOSUPPORT, 0, "SCMP_CMP_EQ", family) for family in known),
-        _refuse(calls, errno.EAFNOSUPPORT, 0, "SCMP_CMP_GE", _HIGHEST_FAMILY),
+        *(_allow(calls, _masked(0, _WHOLE, family)) for family in seccomp.FAMILIES),
+        *(_refuse(calls, errno.EAFNOSUPPORT, _masked(0, _WHOLE, each)) for each in unknown),
     ]
+
+
+def _requests() -> list[Json]:
+    """All requests to devices and file systems but those that are not for a sandbox.
+
+    Rules cannot say "but", so those around are listed: by their first bits, as networks are.
+    """
+    injection = [(number, _REQUEST) for number in seccomp.TERMINAL_INJECTION]
+    apart = [*injection, (seccomp.FILE_SYSTEM_REQUESTS, seccomp.REQUEST_FAMILY)]
+    around = [_masked(1, mask, value) for value, mask in _around(apart)]
+    exact = [_masked(1, _WHOLE, number) for number in seccomp.CLONE_FILES]
+    return [
+        *(_allow(["ioctl"], condition) for condition in (*around, *exact)),
+        *(_refuse(["ioctl"], errno.EPERM, _masked(1, mask, each)) for each, mask in injection),
+    ]
+
+
+def _around(apart: list[tuple[int, int]], value: int = 0, bits: int = 0) -> list[tuple[int, int]]:
+    """What covers all 16-bit numbers but some, each as a value and a mask of its first bits.
+
+    Args:
+        apart: those numbers, in the same way.
+        value: the first bits of what is to be covered.
+        bits: how many they are.
+    """
+    mask = _REQUEST & ~(_REQUEST >> bits)
+    inside = [each for each in apart if (each[0] ^ value) & mask & each[1] == 0]
+    if not inside:
+        return [(value, mask)]
+    if any(each & ~mask == 0 for _, each in inside):
+        return []
+    half = 1 << _REQUEST.bit_length() - 1 - bits
+    return [*_around(inside, value, bits + 1), *_around(inside, value | half, bits + 1)]
