@@ -28,6 +28,8 @@ def test_the_page_has_an_example_of_each_adapter() -> None:
 def test_an_example(
     language: str, text: str, server: Server, frameworks: Path, small_model: str, tmp_path: Path
 ) -> None:
+    if language == "javascript" and not (TYPESCRIPT / ".ready").exists():
+        pytest.skip("NOT TESTED: the TypeScript SDK's adapters are not installed")
     assert f'"{small_model}"' in text
     script = tmp_path / ("ask.py" if language == "python" else "ask.mjs")
     script.write_text(text)

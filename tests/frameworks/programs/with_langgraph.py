@@ -11,12 +11,13 @@ async def plain(model: str) -> list[str]:
     return [(await (await bl_model(model)).ainvoke(QUESTION)).text]
 
 
-async def stream(model: str) -> list[str]:
-    return [piece.text async for piece in (await bl_model(model)).astream(QUESTION) if piece.text]
+async def stream(model: str, **options: bool) -> list[str]:
+    pieces = (await bl_model(model, **options)).astream(QUESTION)
+    return [piece.text async for piece in pieces if piece.text]
 
 
-async def tool(model: str) -> list[str]:
-    bound = (await bl_model(model)).bind_tools([weather])
+async def tool(model: str, **options: bool) -> list[str]:
+    bound = (await bl_model(model, **options)).bind_tools([weather])
     messages = [HumanMessage(TOOL_QUESTION)]
     asked = await bound.ainvoke(messages)
     [call] = asked.tool_calls
@@ -24,4 +25,12 @@ async def tool(model: str) -> list[str]:
     return [(await bound.ainvoke([*messages, asked, result])).text]
 
 
-asyncio.run(run({"plain": plain, "stream": stream, "tool": tool}))
+NEWER = {"use_responses_api": True}
+WAYS = {
+    "plain": plain,
+    "stream": stream,
+    "tool": tool,
+    "stream_of_responses": lambda model: stream(model, **NEWER),
+    "tool_of_responses": lambda model: tool(model, **NEWER),
+}
+asyncio.run(run(WAYS))

@@ -16,6 +16,7 @@ import wire_anthropic
 import wire_cohere
 import wire_google
 import wire_openai
+import wire_responses
 from cerebras.cloud.sdk.types.chat.chat_completion import ChatChunkResponse, ChatCompletionResponse
 from groq.types.chat import ChatCompletion, ChatCompletionChunk
 from mistralai.models import ChatCompletionResponse as MistralResponse
@@ -39,6 +40,7 @@ def providers(secret: str, token: str) -> dict[str, list[Protocol]]:
     google = ("x-goog-api-key", secret)
     azure = ("api-key", secret)
     chat = wire_openai.chat(CHAT, header=bearer)
+    responses = wire_responses.responses("/v1/responses", bearer)
     cerebras = {
         "whole_type": ChatCompletionResponse,
         "chunk_type": ChatChunkResponse,
@@ -52,10 +54,10 @@ def providers(secret: str, token: str) -> dict[str, list[Protocol]]:
         "silence": "",
     }
     return {
-        "openai": [chat],
+        "openai": [chat, responses],
         "deepseek": [chat],
-        "xai": [chat],
-        "huggingface": [chat],
+        "xai": [chat, responses],
+        "huggingface": [chat, responses],
         "groq": [
             wire_openai.chat(
                 "/openai" + CHAT,
@@ -66,7 +68,10 @@ def providers(secret: str, token: str) -> dict[str, list[Protocol]]:
         ],
         "cerebras": [wire_openai.chat(CHAT, header=bearer, always_counts=True, **cerebras)],
         "mistral": [wire_openai.chat(CHAT, header=bearer, always_counts=True, **mistral)],
-        "azure-openai-service": [wire_openai.chat("/openai" + CHAT, header=azure)],
+        "azure-openai-service": [
+            wire_openai.chat("/openai" + CHAT, header=azure),
+            wire_responses.responses("/openai/v1/responses", azure),
+        ],
         "azure-ai-inference": [
             wire_openai.chat("/chat/completions", header=azure, refused=NO_OPTIONS)
         ],
