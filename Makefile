@@ -65,6 +65,10 @@ test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (
 test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
+.PHONY: test-frameworks
+test-frameworks: .venv/.dev $(CLIENTS)/frameworks/.ready $(CLIENTS)/ts-frameworks/.ready $(LLM)/.ready ## Run the SDKs' adapters for agent frameworks against providers' protocols, and a small model
+	@$(BIN)/python -m pytest -p no:cacheprovider -m frameworks tests/frameworks $(ARGS)
+
 .PHONY: test-builds
 test-builds: .venv/.dev clients ## Deploy real projects with the official clients: packages are installed, which takes minutes
 	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/build tests/builds $(ARGS)
@@ -131,6 +135,8 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
+	@$(LOCK) requirements/clients-frameworks.in -o requirements/clients-frameworks.lock \
+		--overrides requirements/clients-frameworks.without
 	@$(LOCK) requirements/node.in -o requirements/node.lock
 	@$(LOCK) requirements/bench-litellm.in -o requirements/bench-litellm.lock
 	@$(LOCK) requirements/bench-tensorzero.in -o requirements/bench-tensorzero.lock
@@ -162,6 +168,14 @@ $(CLIENTS)/py-0.4.3/.ready: requirements/clients-0.4.3.lock scripts/venv
 $(CLIENTS)/providers/.ready: requirements/clients-providers.lock scripts/venv
 	@scripts/venv $(@D) requirements/clients-providers.lock
 	@touch $@
+
+$(CLIENTS)/frameworks/.ready: requirements/clients-frameworks.lock scripts/venv
+	@scripts/venv $(@D) requirements/clients-frameworks.lock
+	@touch $@
+
+$(CLIENTS)/ts-frameworks/.ready: tests/frameworks/ts/package-lock.json scripts/node-modules
+	@scripts/node-modules tests/frameworks/ts $(@D)
+	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-modules
 	@scripts/node-modules tests/clients/ts/$* $(@D)
