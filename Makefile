@@ -35,7 +35,7 @@ $(CONSOLE): .venv/.runtime scripts/console $(shell find console -type f -not -pa
 	@touch $@
 
 .PHONY: test
-test: .venv/.dev clients ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
+test: .venv/.dev clients $(CONSOLE) ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
 
 # Most of either half waits for something, so that two cores hold both.
@@ -46,7 +46,7 @@ PLATFORM := $(filter-out $(WORKLOADS) $(CLIENTS_TESTS) %__pycache__,$(patsubst %
 .PHONY: test-workloads test-platform
 test-workloads: .venv/.dev clients ## Half of the tests: sandboxes, their network and disks, the gateway
 	@$(BIN)/python -m pytest -p no:cacheprovider $(WORKLOADS)
-test-platform: .venv/.dev clients ## The other half: the management API, sign-in, metering, billing
+test-platform: .venv/.dev clients $(CONSOLE) ## The other half: the management API, sign-in, metering, billing
 	@$(BIN)/python -m pytest -p no:cacheprovider $(PLATFORM)
 
 .PHONY: test-clients
