@@ -23,7 +23,16 @@ help: ## List the targets
 
 .PHONY: up
 up: .venv/.runtime ## Start Serai in the foreground; state is in .serai (or SERAI_DATA_DIR)
+	@$(MAKE) console || echo "serai: starting without the web console; all else is there" >&2
 	@SERAI_DATA_DIR="$${SERAI_DATA_DIR:-$(STATE)}" exec $(BIN)/serai up $(ARGS)
+
+CONSOLE := src/serai/console/static/index.html
+.PHONY: console
+console: $(CONSOLE) ## Build the web console (brings Node.js along where there is none)
+
+$(CONSOLE): .venv/.runtime scripts/console $(shell find console -type f -not -path '*/node_modules/*')
+	@scripts/console
+	@touch $@
 
 .PHONY: test
 test: .venv/.dev clients ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
@@ -55,6 +64,14 @@ test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (
 .PHONY: test-images
 test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
+
+.PHONY: test-frameworks
+test-frameworks: .venv/.dev $(CLIENTS)/frameworks/.ready $(CLIENTS)/ts-frameworks/.ready $(LLM)/.ready ## Run the SDKs' adapters for agent frameworks against providers' protocols, and a small model
+	@$(BIN)/python -m pytest -p no:cacheprovider -m frameworks tests/frameworks $(ARGS)
+
+.PHONY: test-builds
+test-builds: .venv/.dev clients ## Deploy real projects with the official clients: packages are installed, which takes minutes
+	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/build tests/builds $(ARGS)
 
 .PHONY: test-drivers
 test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ## Test every runtime driver that is installed here, and engines started for it
@@ -93,6 +110,10 @@ bench: .venv/.dev $(DEMO)/.ready ## Measure the gateway, the sandboxes and the b
 bench-usage: .venv/.dev ## Measure recording usage, and a year of 100 million events answered
 	@$(BIN)/python -m bench usage $(ARGS)
 
+.PHONY: bench-jobs
+bench-jobs: .venv/.dev ## Measure what a task of a job costs beside what it does
+	@$(BIN)/python -m bench jobs $(ARGS)
+
 .PHONY: bench-gateway
 bench-gateway: .venv/.dev ## Compare the model gateway with nginx, TensorZero, Portkey and LiteLLM (15 minutes); ARGS=--quick shows that it runs
 	@$(BIN)/python -m bench.gateway $(ARGS)
@@ -115,6 +136,9 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
+	@$(LOCK) requirements/clients-frameworks.in -o requirements/clients-frameworks.lock \
+		--overrides requirements/clients-frameworks.without
+	@$(LOCK) requirements/node.in -o requirements/node.lock
 	@$(LOCK) requirements/bench-litellm.in -o requirements/bench-litellm.lock
 	@$(LOCK) requirements/bench-tensorzero.in -o requirements/bench-tensorzero.lock
 
@@ -145,6 +169,14 @@ $(CLIENTS)/py-0.4.3/.ready: requirements/clients-0.4.3.lock scripts/venv
 $(CLIENTS)/providers/.ready: requirements/clients-providers.lock scripts/venv
 	@scripts/venv $(@D) requirements/clients-providers.lock
 	@touch $@
+
+$(CLIENTS)/frameworks/.ready: requirements/clients-frameworks.lock scripts/venv
+	@scripts/venv $(@D) requirements/clients-frameworks.lock
+	@touch $@
+
+$(CLIENTS)/ts-frameworks/.ready: tests/frameworks/ts/package-lock.json scripts/node-modules
+	@scripts/node-modules tests/frameworks/ts $(@D)
+	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-modules
 	@scripts/node-modules tests/clients/ts/$* $(@D)

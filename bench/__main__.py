@@ -4,7 +4,19 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import authentication, forks, management, sandbox_api, sandboxes, startup, usage
+from bench import (
+    authentication,
+    calls,
+    forks,
+    hosting,
+    jobs,
+    logs,
+    management,
+    sandbox_api,
+    sandboxes,
+    startup,
+    usage,
+)
 from bench.gateway.comparison import Comparison
 from bench.gateway.report import as_rows
 from bench.platform import Skipped
@@ -22,9 +34,13 @@ SUITES: dict[str, tuple[str, Callable[[int], list[Row]]]] = {
     "management": ("Management API, one worker, 16 connections", management.run),
     "sandboxes": ("Sandboxes, through the official Python SDK", sandboxes.run),
     "sandbox-api": ("The API inside a sandbox", sandbox_api.run),
+    "hosting": ("Agents: first request, warm requests, and a switch of revisions", hosting.run),
     "forks": ("Forks of a sandbox with 100 MB of files", forks.run),
+    "jobs": ("Tasks of jobs", jobs.run),
     "authentication": ("Authentication of a gateway request, cache warm", authentication.run),
     "usage": ("Usage: recording it, and a year of it answered over HTTP", usage.run),
+    "calls": ("A JSON model call in the gateway's own code, in process", calls.run),
+    "logs": ("Logs: keeping lines, and searching an hour of one resource over HTTP", logs.run),
     "gateway": ("Gateway: JSON model calls with authentication and token metering", gateway),
 }
 

@@ -70,6 +70,7 @@ class ImageFiles:
             "os": "linux",
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": [sha256(layer) for layer in layers]},
+            "history": [{"created_by": "a test"} for _ in layers],
         }
         self.config = self._blob(
             json.dumps(content).encode(), "application/vnd.oci.image.config.v1+json"

@@ -15,7 +15,7 @@ def main() -> int:
     """Measure and print; 1 when a goal was missed, 0 when all that was measured is met."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description=__doc__)
-    workloads = [workload.name for workload in WORKLOADS] + ["memory", "crash"]
+    workloads = [workload.name for workload in WORKLOADS] + ["leave", "memory", "crash"]
     parser.add_argument(
         "--targets", default=",".join(TARGETS), help="of %(default)s; serai is always one"
     )

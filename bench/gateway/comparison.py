@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.gateway.goals import FLUSH_SECONDS, GROWTH
+from bench.gateway.goals import FLUSH_SECONDS, GROWTH, LEAVE_MS
 from bench.gateway.lasting import growth, loss
+from bench.gateway.leaving import leaving
 from bench.gateway.load import Failed
 from bench.gateway.origin import Origin, origin
 from bench.gateway.report import Line, alone, compared
@@ -41,7 +42,7 @@ class Comparison:
 
     Args:
         targets: names out of ``TARGETS``; ``serai`` is always one.
-        chosen: names of workloads, ``memory`` and ``crash``.
+        chosen: names of workloads, ``leave``, ``memory`` and ``crash``.
         rounds: how many.
         quick: one short round.
     """
@@ -114,6 +115,8 @@ class Comparison:
         if serai is None:
             return []
         try:
+            if "leave" in self._chosen:
+                lines.append(self._leave(serai))
             if "memory" in self._chosen:
                 lines.append(self._memory(runner, serai))
             if "crash" in self._chosen:
@@ -121,6 +124,14 @@ class Comparison:
         except Failed as reason:
             say(f"serai failed: {reason}")
         return lines
+
+    def _leave(self, serai: Target) -> Line:
+        say("clients that leave")
+        found = sorted(1000 * seconds for seconds in leaving(serai, 2 if self._quick else 25))
+        worst = found[-1]
+        what = f"Longest until the provider of a client that left was told (of {len(found)} calls)"
+        figure = f"{worst:.1f} ms (median {found[len(found) // 2]:.1f})"
+        return Line(what, "serai", figure, f"at most {LEAVE_MS:g} ms", worst <= LEAVE_MS)
 
     def _memory(self, runner: Runner, serai: Target) -> Line:
         wanted = 2_000 if self._quick else 200_000

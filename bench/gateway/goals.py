@@ -54,5 +54,8 @@ PACED_CORE = 0.30
 GROWTH = 0.05
 """Most that resident memory may grow over 200,000 requests."""
 
+LEAVE_MS = 100.0
+"""Most that may pass from a client's leaving until its provider is told to stop."""
+
 FLUSH_SECONDS = 1.0
 """The documented interval in which usage is written: what a crash may lose of it."""

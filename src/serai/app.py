@@ -1,30 +1,26 @@
 """The composition root: the only module, with the commands, that knows every other."""
 
 import asyncio
-import gc
 import os
 import sys
-from typing import Self
 
 import structlog
-import uvicorn
 import uvloop
-from litestar import Router
 from litestar.types import ASGIApp, ControllerRouterHandler
 from sqlalchemy import Connection
 
-import serai
-from serai.api.app import create_app
+from serai.announcing import announce
+from serai.api.app import Management, create_app
 from serai.api.versions import RELEASES, VersionRegistry
 from serai.billing.assembly import Billing
 from serai.billing.context import FreshUsage
+from serai.built import Building
 from serai.catalog.assembly import Catalog
 from serai.compute.applications import APPLICATIONS
-from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.compute.kind import SANDBOXES
-from serai.connect.banner import banner
 from serai.connect.proxy import ConnectProxy
+from serai.console.assembly import console_operations
 from serai.gateway.allowance import Allowance
 from serai.gateway.discovery import Discovery
 from serai.gateway.dry_run_operations import dry_run_operations
@@ -35,6 +31,7 @@ from serai.gateway.routes import RouteTable
 from serai.gateway.sites import Sites
 from serai.gateway.targets import RESERVED
 from serai.health import health_operation
+from serai.hosted import Hosted, rules_of
 from serai.identity import one_time_links
 from serai.identity.access_tokens import AccessTokens
 from serai.identity.authenticator import CredentialAuthenticator
@@ -52,12 +49,11 @@ from serai.kernel import instance
 from serai.kernel.clock import now
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import SeraiError
-from serai.kernel.instance import Instance
-from serai.kernel.settings import AUTO, Settings
+from serai.kernel.settings import Settings
 from serai.listening import Listening
 from serai.logs import configure_logs
 from serai.mail.assembly import mailer_of, sender_of
-from serai.metered import SandboxSpans, tokens_used
+from serai.metered import HostedUsage, SandboxSpans, tokens_used
 from serai.metering.delivery import SpanDelivery
 from serai.metering.keeper import keep_metering, metering_clock
 from serai.metering.moving import move_from_platform
@@ -72,6 +68,8 @@ from serai.oauth.keeper import keep_oauth
 from serai.observing import Observing
 from serai.provided import hub
 from serai.resources.audit_operations import AuditLayer, audit_operations
+from serai.resources.change_operations import change_operations
+from serai.resources.changes import ChangeStream
 from serai.resources.documents import Document
 from serai.resources.idempotency import IdempotencyLayer
 from serai.resources.kinds import DOCUMENT_KINDS, POLICIES
@@ -82,15 +80,15 @@ from serai.runtime.port import RuntimeProblem
 from serai.runtime.privacy import own_mounts
 from serai.runtime.roots.recipes import Recipes
 from serai.sandboxing import Sandboxing
-from serai.serving import Server
+from serai.serving import Server, http_config
 from serai.signin.assembly import keep_sign_in, sign_in_operations, upstream_of
 from serai.signin.site import Site
 from serai.storage.s3_access import s3_secrets
 from serai.storage.volumes import VOLUMES
 from serai.store.database import Database
 from serai.store.secrets import Vault
+from serai.tasked import Jobs
 
-DRAIN_SECONDS = 5
 log = structlog.get_logger("serai")
 
 
@@ -114,7 +112,8 @@ class Platform:
         self.db = Database(settings.data_dir / "serai.db")
         recipes = Recipes()
         self.catalog = Catalog(settings.data_dir, self.vault, lambda: hub(self.runtime, recipes))
-        self.store = DocumentStore(self.vault, settings.origin, self.catalog.check)
+        rules = rules_of(self.catalog, settings)
+        self.store = DocumentStore(self.vault, settings.origin, rules)
         self.ring = KeyRing(self.db, self.vault)
         self.tokens = AccessTokens(self.ring, f"{settings.origin}/v0", settings.origin)
         self.authenticator = CredentialAuthenticator(self.db, self.vault, self.tokens)
@@ -133,7 +132,9 @@ class Platform:
         self.usage = UsageStore(settings.data_dir, settings.usage_database_url)
         self.meter = SpanMeter()
         self.delivery = SpanDelivery(self.db, self.usage, self.meter)
-        self.observing = Observing(settings, self.db, self.usage, self.vault)
+        self.observing = Observing(
+            settings, self.db, self.usage, self.vault, self.routes, self.store
+        )
         self.billing = Billing(
             self.db,
             FreshUsage(self.usage, self.delivery),
@@ -143,7 +144,7 @@ class Platform:
             self.vault,
             settings.private_webhooks,
         )
-        self.observing.calls.pay_from(self.billing.spending)
+        self.observing.pay_from(self.billing)
         self.network = Network(
             settings.data_dir, settings.origin, lambda: self.catalog.places.regions()
         )
@@ -151,6 +152,7 @@ class Platform:
             settings, self.network, self.db, self.vault, self.store, own_mounts=own_mounts
         )
         self.runtime = self.sandboxing.runtime
+        self.jobs = Jobs(settings, self.db, self.vault, self.store)
         self.token_policies = TokenPolicies(tokens_used(self.usage))
         self.discovery = Discovery(
             self.db, self.store, self.routes, self.catalog, self.token_policies
@@ -163,6 +165,8 @@ class Platform:
             self._identity(), self.passwords, sender_of(self.mailer), upstream_label=label
         )
         self.allowance = Allowance(self.db, self.usage, self.billing.spending)
+        self.changes = ChangeStream()
+        self.db.after_commit.append(self.changes.publish)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> int:
@@ -170,8 +174,11 @@ class Platform:
         booted = await self._open()
         clock = await metering_clock(self.usage, now())
         spans = SandboxSpans(self.meter, self.usage, clock)
-        self.sandboxing.prepare(spans, self.discovery)
+        self.assemble(spans)
+        await self.building.prepare()
         await self.sandboxing.start()
+        await self.hosted.start()
+        await self.jobs.start()
         self.tasks += [
             asyncio.create_task(self.discovery.repair()),
             asyncio.create_task(self.allowance.run()),
@@ -194,17 +201,42 @@ class Platform:
             ),
             asyncio.create_task(self.billing.run()),
             *(asyncio.create_task(work) for work in self.sandboxing.work()),
+            *(asyncio.create_task(work) for work in self.building.work()),
+            *(asyncio.create_task(work) for work in self.hosted.work()),
         ]
         gateway = self._gateway()
         self.observing.in_flight = gateway.in_flight
-        server = Server(self._config(gateway, self._application()))
+        http = self.listening.protocol(gateway)
+        config = http_config(self.settings, self.application(), http)
+        server = Server(config, self._leave)
         setup = await self.db.write(self._setup_link) if self.settings.banner else None
         try:
-            await server.serve_until_signal(lambda: self._ready(booted, setup))
+            await server.serve_until_signal(
+                lambda: announce(self.settings, self.runtime, booted, setup)
+            )
         finally:
+            await self.jobs.stop()
             await self.sandboxing.stop_parts()
+            await self.hosted.stop()
             await self._close(gateway)
         return 0
+
+    def assemble(self, spans: SandboxSpans) -> None:
+        """Put together what runs code, once it is known how running time is metered."""
+        self.sandboxing.prepare(spans, self.discovery)
+        controller, sink = self.sandboxing.controller, self.observing.logging.sink
+        self.building = Building(self.settings, self.vault, self.sandboxing, self._changed, sink)
+        self.jobs.prepare(self.sandboxing, spans.of_jobs(), sink)
+        self.observing.logging.watch(controller)
+        self.hosted = Hosted(
+            self.settings,
+            self.db,
+            self.vault,
+            self.store,
+            self.sandboxing,
+            HostedUsage(spans),
+            sink,
+        )
 
     def _setup_link(self, conn: Connection) -> str | None:
         """A new link for the first admin's password, as long as they have none."""
@@ -217,6 +249,7 @@ class Platform:
         settings = self.settings
         self.db.open()
         self.usage.open()
+        self.observing.logging.lines.open()
         runtime = asyncio.create_task(self.sandboxing.start_runtime())  # processes: beside the rest
         await move_from_platform(self.db, self.usage)
         await self.delivery.start((VOLUMES, DOMAINS))
@@ -264,27 +297,41 @@ class Platform:
             token_policies=self.token_policies,
             sites=Sites(self.routes, addresses, self.network.settings.own_hosts),
             isolate_previews=addresses.domain is not None or not self.settings.is_trustworthy,
+            hosted=self.hosted.hosting.table,
+            calls=self.hosted.calls,
         )
+
+    def _leave(self) -> None:
+        """The server stops: end what has no end of its own."""
+        self.observing.leave()
+        self.changes.close()
 
     def _changed(self, kind: str, document: Document, gone: bool) -> None:
         self.discovery.changed(kind, document, gone)
         self.observing.changed(kind, document, gone)
+        self.hosted.changed(kind, document, gone)
+        self.jobs.changed(kind)
 
-    def _application(self) -> ASGIApp:
+    def application(self) -> ASGIApp:
+        """The management API with everything in it."""
         cursors = CursorCodec(self.vault.digest("cursors"))
         complete = {SANDBOXES.name: self.sandboxing.controller.show}
-        context = ResourceContext(self.db, self.store, cursors, self._changed, complete)
+        uploads = self.building.announcements
+        context = ResourceContext(self.db, self.store, cursors, self._changed, complete, uploads)
         handlers: list[ControllerRouterHandler] = [
             health_operation(self.sandboxing, self.delivery),
-            *self.sandboxing.operations(context),
+            *self.sandboxing.operations(context, uploads),
+            *self.building.operations(),
             *self.billing.operations(),
-            *self.observing.operations(self.billing, cursors, self.sandboxing),
+            *self.observing.operations(cursors, self.sandboxing, self.authenticator),
+            *change_operations(self.changes),
             *audit_operations(self.db, cursors),
             *quota_operations(self.db, self.usage),
             *identity_operations(self._identity()),
             *oauth_operations(self.oauth, self._identity()),
             *sign_in_operations(self.site, self.oauth, self.upstream),
-            *job_operations(context, self.vault),
+            *self.jobs.operations(context),
+            *console_operations(self.site, self.oauth, self.settings.preview_addresses),
             *self.network.operations(context),
             *self.catalog.operations(context),
             *dry_run_operations(context, self.usage, self.catalog.placement),
@@ -317,57 +364,8 @@ class Platform:
             FEATURES,
             self.mailer,
             s3_secrets(self.vault) if self.sandboxing.s3 is not None else None,
+            self.observing.logging.workspace_gone,
         )
-
-    def _config(self, gateway: Gateway, app: ASGIApp) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            host=self.settings.host,
-            port=self.settings.port,
-            http=self.listening.protocol(gateway),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=True,
-            headers=self.settings.response_headers,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-        )
-
-    def _ready(self, booted: Bootstrapped, setup: str | None) -> None:
-        settings = self.settings
-        instance.publish(
-            settings.data_dir,
-            Instance(
-                pid=os.getpid(),
-                url=settings.origin,
-                host=settings.host,
-                port=settings.port,
-                workspace=settings.workspace,
-                version=serai.__version__,
-                started_at=now(),
-            ),
-        )
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
-        isolation = {
-            "isolation_level": self.runtime.level,
-            "isolation": self.runtime.isolation,
-        }
-        log.info("ready", url=settings.origin, runtime=self.runtime.name, **isolation)
-        if settings.banner:
-            shown = booted.admin_key if settings.admin_api_key is None else None
-            text = banner(
-                settings.origin,
-                shown,
-                settings.workspace,
-                settings.data_dir,
-                setup,
-                own_certificate=settings.tls == AUTO,
-            )
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
 
     async def _close(self, gateway: Gateway) -> None:
         log.info("stopping", sandboxes=len(self.sandboxing.controller.live.by_id))
@@ -381,14 +379,7 @@ class Platform:
         await asyncio.gather(*self.tasks, return_exceptions=True)
         await self.sandboxing.close()
         self.passwords.close()
+        self.observing.logging.lines.close()
         self.usage.close()
         self.db.close()
         log.info("stopped")
-
-
-class Management(Router):
-    """The routes of one application, which need no copy of their own for it."""
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        """Registering copies what it registers, which took a third of making the application."""
-        return self

@@ -2,20 +2,22 @@
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from serai.billing.spending import Spending
+from serai.gateway.models.attempts import Attempt
 from serai.gateway.models.naming import provider_name
 from serai.gateway.models.outcome import Content
 from serai.gateway.models.plans import origin_of
-from serai.gateway.routes import ModelRoute
+from serai.gateway.routes import ModelRoute, RouteTable, connection_of
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
 from serai.metered import model_call, model_calls
 from serai.metering.models import MAX_TOKENS, UsageBuffer
 from serai.telemetry.logs import DAYS, Kept, RequestLogs
-from serai.telemetry.metrics import SECONDS, ModelMetrics, ModelSeries
+from serai.telemetry.metrics import SECONDS, TOKENS, ModelMetrics, ModelSeries
 from serai.telemetry.requests import RequestBuffer, Row
 from serai.telemetry.tracing import Description
 
@@ -29,12 +31,18 @@ class ObservedCalls:
     """Takes each call with one append, and works through them a little later, off its path."""
 
     def __init__(
-        self, bill: UsageBuffer, rows: RequestBuffer, logs: RequestLogs, metrics: ModelMetrics
+        self,
+        bill: UsageBuffer,
+        rows: RequestBuffer,
+        logs: RequestLogs,
+        metrics: ModelMetrics,
+        routes: RouteTable,
     ) -> None:
         self._bill = bill
         self._rows = rows
         self._logs = logs
         self._metrics = metrics
+        self._routes = routes
         self._calls: list[Call] = []
         self._refused: list[Call] = []
         self._numbers: dict[int, int] = {}
@@ -93,14 +101,38 @@ class ObservedCalls:
         refused, self._refused = self._refused, []
         for call in model_calls(calls):
             self._bill.add(call)
-        metrics = self._metrics
-        for route, _, usage in calls:
-            key = (route.workspace, route.name, route.provider, usage.operation)
-            observe(metrics.series.get(key) or metrics.of(*key), usage)
+        self._count_calls(calls)
         for route, _, usage in refused:
-            series = metrics.of(route.workspace, route.name, route.provider, usage.operation)
-            series.refused(usage.error)
+            series = self._series(route, usage)
+            if series is not None:
+                series.refused(usage.error)
         self._make_rows([*calls, *refused])
+
+    def _count_calls(self, calls: Sequence[Call]) -> None:
+        """Add up calls of one model and operation at once: most are like the one before."""
+        route: ModelRoute | None = None
+        operation, alike = "", list[ModelUsage]()
+        runs: list[tuple[ModelSeries, list[ModelUsage]]] = []
+        for each, _, usage in calls:
+            if each is not route or usage.operation is not operation:
+                route, operation, alike = each, usage.operation, []
+                series = self._series(route, usage)
+                if series is not None:
+                    runs.append((series, alike))
+            alike.append(usage)
+        for series, usages in runs:
+            observe(series, usages)
+
+    def _series(self, route: ModelRoute, usage: ModelUsage) -> ModelSeries | None:
+        """The numbers of a model; None of one that was deleted meanwhile.
+
+        Its name may be another model's by now.
+        """
+        known = self._routes.models.get((route.workspace, route.name))
+        if known is not route and (known is None or known.resource_id != route.resource_id):
+            return None
+        key = (route.workspace, route.name, route.provider, usage.operation)
+        return self._metrics.series.get(key) or self._metrics.of(*key)
 
     def _make_rows(self, calls: Sequence[Call]) -> None:
         """Rows of all calls with a log, and of as many as there is room for: failures first."""
@@ -110,10 +142,12 @@ class ObservedCalls:
             self._rows.add([self._row(*call) for call in logged])
             self._numbers.clear()
         granted = self._rows.room(len(calls))
+        if not granted:
+            return
         if granted < len(calls):
             failed = [call for call in calls if call[2].status >= 400]
-            others = [call for call in calls if call[2].status < 400]
-            calls = [*failed, *others][:granted]
+            others = (call for call in calls if call[2].status < 400)
+            calls = [*failed, *islice(others, max(0, granted - len(failed)))][:granted]
         self._rows.add([self._row(*call) for call in calls])
 
     def _row(self, route: ModelRoute, principal: Principal, usage: ModelUsage) -> Row:
@@ -161,26 +195,42 @@ def _text(claimed: str) -> str:
     return claimed.replace("\0", "")
 
 
-def observe(series: ModelSeries, usage: ModelUsage) -> None:
-    """Add a call that was sent, or answered from the cache, to its model's numbers."""
-    series.statuses[usage.status] += 1
-    series.attempts += usage.attempts
-    duration, first_byte = usage.duration, usage.first_byte
-    place = bisect_left(SECONDS, duration)
-    series.duration.put(place, duration)
-    if first_byte:
-        same = first_byte == duration
-        series.first_byte.put(place if same else bisect_left(SECONDS, first_byte), first_byte)
-    if usage.counted:
-        series.input.add(usage.input_tokens)
-        series.output.add(usage.written())
-        if usage.cached_tokens or usage.reasoning_tokens:
-            series.cached_tokens += usage.cached_tokens
-            series.reasoning_tokens += usage.reasoning_tokens
-    if usage.cache:
-        series.cache[usage.cache] += 1
-    if usage.error:
-        series.failed(usage.error, usage.origin)
+def observe(series: ModelSeries, usages: Iterable[ModelUsage]) -> None:
+    """Add calls that were sent, or answered from the cache, to their model's numbers.
+
+    What is done for nearly every call is written out, as it is a good part of what a call costs.
+    """
+    statuses, durations, firsts = series.statuses, series.duration, series.first_byte
+    received, sent = series.input, series.output
+    for usage in usages:
+        statuses[usage.status] += 1
+        series.attempts += usage.attempts
+        duration, first_byte = usage.duration, usage.first_byte
+        place = bisect_left(SECONDS, duration)
+        durations.counts[place] += 1
+        durations.total += duration
+        if first_byte:
+            if first_byte != duration:
+                place = bisect_left(SECONDS, first_byte)
+            firsts.counts[place] += 1
+            firsts.total += first_byte
+        if usage.counted:
+            tokens = usage.input_tokens
+            hidden = usage.total_tokens - tokens
+            received.counts[bisect_left(TOKENS, tokens)] += 1
+            received.total += tokens
+            tokens = usage.output_tokens
+            if hidden > tokens:  # as ``written`` has it
+                tokens = hidden
+            sent.counts[bisect_left(TOKENS, tokens)] += 1
+            sent.total += tokens
+            if usage.cached_tokens or usage.reasoning_tokens:
+                series.cached_tokens += usage.cached_tokens
+                series.reasoning_tokens += usage.reasoning_tokens
+        if usage.cache:
+            series.cache[usage.cache] += 1
+        if usage.error:
+            series.failed(usage.error, usage.origin)
 
 
 def described(route: ModelRoute, usage: ModelUsage) -> Description:
@@ -189,14 +239,6 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
     Source: OpenTelemetry semantic conventions, ``gen_ai.client`` spans.
     """
     model = route.model or route.name
-    try:
-        address = origin_of(route.base_url).address
-        server: dict[str, str | int] = {
-            "server.address": address.host,
-            "server.port": address.port,
-        }
-    except SeraiError:
-        server = {}
     failed = usage.error if usage.status >= 400 or usage.error else ""
     return Description(
         name=f"{usage.operation} {model}",
@@ -207,7 +249,7 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
             "gen_ai.request.model": model,
             "gen_ai.response.model": usage.answered_by,
             **(_tokens(usage) if usage.counted else {}),
-            **server,
+            **_server(route),
             "http.response.status_code": usage.status,
             "error.type": failed,
             "serai.error.origin": usage.origin,
@@ -222,6 +264,43 @@ def described(route: ModelRoute, usage: ModelUsage) -> Description:
         },
         error=failed,
     )
+
+
+def attempted(attempt: Attempt) -> Description:
+    """One attempt of a call as a span below the call's; tokens are told of the call alone."""
+    route = attempt.route
+    model = route.model or route.name
+    told = {"http.response.status_code": attempt.status} if attempt.status else {}
+    again = {"http.request.resend_count": attempt.number - 1} if attempt.number > 1 else {}
+    return Description(
+        name=f"{attempt.operation} {model}",
+        started=attempt.started,
+        attributes={
+            "gen_ai.operation.name": attempt.operation,
+            "gen_ai.provider.name": provider_name(route.provider),
+            "gen_ai.request.model": model,
+            "gen_ai.response.model": attempt.answered_by,
+            **_server(route),
+            **told,
+            **again,
+            "error.type": attempt.error,
+            "serai.error.origin": attempt.origin,
+            "serai.request_id": attempt.request_id,
+            "serai.workspace": route.workspace,
+            "serai.model": route.name,
+            "serai.connection": connection_of(route),
+            "serai.attempt": attempt.number,
+        },
+        error=attempt.error,
+    )
+
+
+def _server(route: ModelRoute) -> dict[str, str | int]:
+    try:
+        address = origin_of(route.base_url).address
+    except SeraiError:
+        return {}
+    return {"server.address": address.host, "server.port": address.port}
 
 
 def _tokens(usage: ModelUsage) -> dict[str, int]:

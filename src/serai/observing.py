@@ -11,14 +11,19 @@ from serai.billing.assembly import Billing
 from serai.compute.live import LiveTable
 from serai.compute.networks import SandboxNetworks
 from serai.gateway.models.naming import provider_name
+from serai.gateway.routes import RouteTable
+from serai.identity.accounts import workspace_ids
+from serai.identity.principal import Authenticator
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.settings import Settings
+from serai.logged import Logging
 from serai.metering.models import UsageBuffer
 from serai.metering.store import UsageStore
-from serai.observed import ObservedCalls, described
+from serai.observed import ObservedCalls, attempted, described
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kinds import MODELS
+from serai.resources.store import DocumentStore
 from serai.sandboxing import Sandboxing
 from serai.store.database import Database
 from serai.store.reach import unbounded
@@ -40,33 +45,52 @@ PATIENCE = 1.0
 
 
 class Observing:
-    """What the gateway tells of models, and where that is read."""
+    """What the gateway tells of models, and where that is read.
 
-    def __init__(self, settings: Settings, db: Database, usage: UsageStore, vault: Vault) -> None:
+    Args:
+        routes: the models that there are.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Database,
+        usage: UsageStore,
+        vault: Vault,
+        routes: RouteTable,
+        store: DocumentStore,
+    ) -> None:
         self._settings = settings
         self._db = db
         self._usage = usage
         self.bill = UsageBuffer()
         self.rows = RequestBuffer(settings.model_request_rate)
         self.logs = RequestLogs(vault, settings.model_request_retention)
+        self.logging = Logging(settings, db, store, self.rows)
         self.metrics = ModelMetrics()
-        self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics)
+        self.calls = ObservedCalls(self.bill, self.rows, self.logs, self.metrics, routes)
         self.exporter = (
             SpanExporter(settings.otlp_endpoint, settings.otlp_header_fields)
             if settings.otlp_endpoint is not None
             else None
         )
+        self._billing: Billing | None = None
         self._lag = LoopLag()
         self._keeper = RequestKeeper(usage, self._living, settings.model_request_retention)
         self._egress = EgressSums()
         self.in_flight: Callable[[], Mapping[tuple[str, str], int]] = dict
         """Model calls under way; the gateway's to tell, once there is one."""
 
+    def pay_from(self, billing: Billing) -> None:
+        """Show what calls cost, and have budgets that refuse told of each."""
+        self._billing = billing
+        self.calls.pay_from(billing.spending)
+
     def tracer(self) -> Tracer | None:
         """Makes spans, where somebody takes them."""
         if self.exporter is None:
             return None
-        return Tracer(self.exporter, self._settings.otlp_sampling, described)
+        return Tracer(self.exporter, self._settings.otlp_sampling, described, attempted)
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What runs until it is cancelled."""
@@ -77,25 +101,35 @@ class Observing:
             self.logs.run(self._usage),
             self._keeper.run(),
             self._lag.watch(),
+            *self.logging.work(),
             *exporting,
         ]
 
     def changed(self, kind: str, document: Document, gone: bool) -> None:
         """A document changed; with a model, what was kept of its calls goes, and its numbers."""
+        self.logging.changed(kind, document)
         if gone and kind == MODELS.name:
             self._keeper.model_gone(document.id)
             self.calls.work()
             self.metrics.forget(document.workspace, document.name)
 
-    def _living(self) -> frozenset[str]:
+    async def _living(self) -> frozenset[str]:
         with unbounded("models of all workspaces may have calls"):
-            found = self._db.read_now(lambda conn: list(documents.every(conn, MODELS.name)))
-        return frozenset(document.id for document in found)
+            return await self._db.read_in_thread(lambda conn: documents.ids(conn, MODELS.name))
+
+    async def _owners(self) -> Mapping[str, str]:
+        with unbounded("sums of all workspaces are kept, and each caller sees their own"):
+            return await self._db.read(workspace_ids)
+
+    def leave(self) -> None:
+        """The server stops: end the streams of those who follow logs."""
+        self.logging.lines.feed.close()
 
     def operations(
-        self, billing: Billing, cursors: CursorCodec, sandboxing: Sandboxing
+        self, cursors: CursorCodec, sandboxing: Sandboxing, authenticator: Authenticator
     ) -> list[ControllerRouterHandler]:
         """Every operation of telemetry."""
+        assert self._billing is not None
 
         async def read(workspaces: frozenset[str], whole: bool) -> Reading:
             self.calls.work()
@@ -105,7 +139,7 @@ class Observing:
                 whole=whole,
                 in_flight=self.in_flight(),
                 sandboxes=sandbox_states(live),
-                egress=await self._egress.read(live, sandboxing.networks),
+                egress=await self._egress.read(live, sandboxing.networks, await self._owners()),
                 skipped={
                     "rate": self.rows.skipped,
                     "queue": self.rows.lost,
@@ -116,8 +150,9 @@ class Observing:
 
         exposition = Exposition(self.metrics, self._lag, provider_name)
         return [
-            *request_operations(self._usage, self.logs, cursors, billing.prices_of),
+            *request_operations(self._usage, self.logs, cursors, self._billing.prices_of),
             *metrics_operations(exposition, read, self._settings.workspace),
+            *self.logging.operations(self._usage, cursors, authenticator),
         ]
 
 
@@ -137,9 +172,19 @@ class EgressSums:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[int, int]] = {}
         self._last: dict[str, tuple[int, int]] = {}
+        self._owners: Mapping[str, str] = {}
 
-    async def read(self, live: LiveTable, networks: SandboxNetworks) -> dict[str, tuple[int, int]]:
-        """Ask for what was sent since last time; who does not answer in time adds nothing."""
+    async def read(
+        self, live: LiveTable, networks: SandboxNetworks, owners: Mapping[str, str]
+    ) -> dict[str, tuple[int, int]]:
+        """Ask for what was sent since last time; who does not answer in time adds nothing.
+
+        Args:
+            live: sandboxes.
+            networks: know what each sent.
+            owners: id of each workspace by its name, which may be another one's by now.
+        """
+        self._forget(owners)
         awake = [each.sandbox for each in live.by_id.values() if not each.asleep][:MOST_ASKED]
         self._last = {name: seen for name, seen in self._last.items() if name in live.by_id}
         try:
@@ -150,9 +195,18 @@ class EgressSums:
         except TimeoutError:
             return self._sums
         for sandbox, report in zip(awake, reports, strict=True):
-            if not isinstance(report, BaseException):
+            if sandbox.workspace in owners and not isinstance(report, BaseException):
                 self._add(sandbox.workspace, sandbox.id, (report.allowed, report.blocked))
         return self._sums
+
+    def _forget(self, owners: Mapping[str, str]) -> None:
+        """Sums of workspaces that are no more, or began anew, end."""
+        before, self._owners = self._owners, owners
+        self._sums = {
+            name: sums
+            for name, sums in self._sums.items()
+            if name in owners and before.get(name) == owners[name]
+        }
 
     def _add(self, workspace: str, sandbox_id: str, seen: tuple[int, int]) -> None:
         before = self._last.get(sandbox_id, (0, 0))

@@ -6,6 +6,7 @@ from serai.images.registration import Provided
 from serai.images.resolution import resolve
 from serai.kernel.settings import Settings
 from serai.runtime.port import ImageInfo, Runtime
+from serai.runtime.roots.names import is_internal
 from serai.runtime.roots.policy import Policy
 from serai.runtime.roots.recipes import Recipe, Recipes
 from serai.wire.catalog import SandboxDefinition
@@ -68,4 +69,15 @@ def provided(runtime: Runtime, settings: Settings) -> Provided:
 
 def resolve_for_sandbox(conn: Connection, workspace: str, reference: str) -> str:
     """What a sandbox's image means: the workspace's own registry first, then the runtime's."""
-    return resolve(conn, workspace, "sandbox", reference) or reference
+    return resolve_for(conn, workspace, "sandbox", reference)
+
+
+def resolve_for(conn: Connection, workspace: str, kind: str, reference: str) -> str:
+    """What the runtime is asked for when a resource of that type names an image.
+
+    What the platform names by itself belongs to workspaces: others are not led there.
+    """
+    found = resolve(conn, workspace, kind, reference)
+    if found is None and is_internal(reference):
+        return f"unknown/{reference}"
+    return found or reference

@@ -18,9 +18,10 @@ from serai.compute.parts import SandboxParts
 from serai.compute.preview_places import PreviewPlaces
 from serai.compute.reconciler import Reconciler
 from serai.compute.standby import Standby
+from serai.compute.tunnels import KeptTunnels, Tunnels
 from serai.gateway.discovery import Discovery, sandbox_route
 from serai.gateway.routes import SandboxRoute
-from serai.images.operations import image_operations
+from serai.images.operations import ImageBuilds, image_operations
 from serai.kernel.errors import SeraiError
 from serai.kernel.settings import Settings
 from serai.metered import SandboxSpans
@@ -86,6 +87,11 @@ class Sandboxing:
         """Where drives answer as buckets, if they do."""
         return self.s3.endpoint if self.s3 is not None else None
 
+    @property
+    def internet(self) -> bool:
+        """Whether what has no rules of its own reaches the internet."""
+        return self._network.settings.egress.internet
+
     def locate(self, conn: Connection) -> None:
         """Write into the drives where their buckets are now."""
         locate_all(conn, self.s3_endpoint)
@@ -102,8 +108,7 @@ class Sandboxing:
     def prepare(self, spans: SandboxSpans, discovery: Discovery) -> None:
         """Put together what keeps sandboxes, which nothing but ``start`` begins."""
         settings = self._settings
-        closed = not self._network.settings.egress.internet
-        self.networks = SandboxNetworks(self._store, self.egress, closed=closed)
+        self.networks = SandboxNetworks(self._store, self.egress, closed=not self.internet)
         self.controller = SandboxController(
             self._db,
             self._store,
@@ -115,14 +120,22 @@ class Sandboxing:
         )
         self.controller.imaging.resolve = resolve_for_sandbox
         self._exports = Exports(self.controller)
-        self.in_place = InPlace(DriveMounts(self.controller), self._exports)
+        kept = KeptTunnels(settings.data_dir / "tunnels", self._vault)
+        self._tunnels = Tunnels(self.controller, self.egress, kept)
+        self.in_place = InPlace(DriveMounts(self.controller), self._exports, self._tunnels)
         self._reconciler = Reconciler(self.controller)
         self._standby = Standby(self.controller, settings.standby_seconds)
         places = PreviewPlaces(settings.preview_addresses, self._network.domains)
         self._parts = SandboxParts(self.controller, self._vault, discovery, self._standby, places)
 
+    @property
+    def repaired(self) -> asyncio.Event:
+        """Set when everything that belongs to no sandbox was removed after the start."""
+        return self._reconciler.repaired
+
     async def start(self) -> None:
         """Take over what runs, and begin to keep it as its rows say."""
+        await self._tunnels.prune()
         await self._reconciler.start()
         await self._parts.start()
 
@@ -157,14 +170,16 @@ class Sandboxing:
         """A request to a sandbox began (1), ended (-1), or goes on (0)."""
         self._standby.use(route.resource_id, change)
 
-    def operations(self, context: ResourceContext) -> list[ControllerRouterHandler]:
+    def operations(
+        self, context: ResourceContext, builds: ImageBuilds
+    ) -> list[ControllerRouterHandler]:
         """Every operation on sandboxes, and on the images and disks that they use."""
         data_dir = self._settings.data_dir
         return [
             *sandbox_operations(context, self.controller),
             *self._parts.operations(context),
             *storage_operations(context, self._vault, data_dir, self.disks, self.s3_endpoint),
-            *image_operations(context, provided(self.runtime, self._settings)),
+            *image_operations(context, provided(self.runtime, self._settings), builds),
         ]
 
     async def stop_parts(self) -> None:

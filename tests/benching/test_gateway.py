@@ -27,7 +27,7 @@ needs_tools = pytest.mark.skipif(
 @needs_tools
 def test_a_quick_run_prints_what_it_measured() -> None:
     command = [sys.executable, "-m", "bench.gateway", "--quick", "--targets", "nginx"]
-    workloads = "json,stream,memory"
+    workloads = "json,stream,leave,memory"
     done = subprocess.run(
         [*command, "--workloads", workloads], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -37,6 +37,9 @@ def test_a_quick_run_prints_what_it_measured() -> None:
         r"\| CPU per request: JSON, 64 connections \| nginx \| [\d.]+ times as much \|"
         r" at most 1.6 times as much \| (met|MISSED) \|",
         done.stdout,
+    )
+    assert re.search(
+        r"\| Longest until the provider .* \(of 8 calls\) \| serai \| [\d.]+ ms", done.stdout
     )
     assert re.search(r"\| Growth of resident memory \(\d+ MB\) over [\d,]+ requests", done.stdout)
     assert re.search(r"\| JSON, 64 connections \| serai \| 1 \| [\d.,]+ \| [\d,]+ \|", done.stdout)

@@ -21,10 +21,10 @@ from serai.billing.webhooks import (
     Webhooks,
     check_url,
     headers,
-    may_be_called,
     new_secret,
 )
 from serai.kernel.errors import BadRequest, Conflict
+from serai.kernel.outgoing import may_be_called
 from serai.metering.dimensions import SANDBOX_RUNTIME
 from serai.metering.prices import PriceList
 from serai.wire import billing as wire

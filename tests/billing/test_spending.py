@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -136,6 +137,68 @@ async def test_a_budget_is_about_what_it_names(world: World, filters, makes) -> 
     after = await Calls(world).begin()
     assert [one.spent for one in after.spending.watched] == [GRAINS * 4 // 100]
     assert (after.make(**mine), after.make(**(mine | makes))) == (False, True)
+
+
+def steps(work) -> int:
+    """How many functions are called on the way."""
+    count = 0
+
+    def note(frame, event, arg) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_budgets_of_others_cost_a_call_nothing(world: World) -> None:
+    """Neither where they are of other accounts, nor where they are about other workspaces."""
+    mine = [refusing("0.03"), refusing("9", "here", workspace="main")]
+    others = [refusing("0.01", f"w{number}", workspace=f"w{number}") for number in range(30)]
+    others += [
+        msgspec.structs.replace(refusing("0", f"foreign-{number}"), account_id=f"acc-{number}")
+        for number in range(30)
+    ]
+    alone = await looked_at(world, mine)
+    assert await looked_at(world, others) == alone
+
+
+async def looked_at(world: World, more: list) -> list[int]:
+    """Steps of a call beside these budgets: of counting it, of refusing it, of letting one pass."""
+    for one in more:
+        await keep(world, one)
+    calls, made = await Calls(world).begin(), call(world)
+    calls.spending.note(made)
+    calls.spending.note(made)
+    assert calls.refusal(made).details["budget"] == "cap"
+    quiet = call(world, workspace="quiet")
+    works = [
+        lambda: calls.spending.note(made),
+        lambda: calls.refusal(made),
+        lambda: calls.refusal(quiet),
+    ]
+    return [steps(work) for work in works]
+
+
+async def test_the_first_of_several_periods_that_ends_is_noticed(world: World) -> None:
+    await keep(world, refusing("0.02", "later", per="month", workspace="main"))
+    await keep(world, refusing("0.02", "sooner", per="day", workspace="other"))
+    calls = await Calls(world).begin()
+    assert calls.make()
+    assert calls.make(workspace="other", resource_id="id-2")
+    assert not calls.make()
+    assert not calls.make(workspace="other", resource_id="id-2")
+    world.now += timedelta(days=1)
+    assert not calls.make()
+    assert calls.make(workspace="other", resource_id="id-2")
+    world.now += timedelta(days=30)
+    assert calls.make()
+    assert calls.make(workspace="other", resource_id="id-2")
+    assert not calls.make()
 
 
 async def test_a_dimension_counts_alone(world: World) -> None:

@@ -41,7 +41,8 @@ class Run(Protocol):
 @pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     # A client of another service, or a proxy, may be set up in the shell that runs the tests.
-    server = Server(tmp_path_factory.mktemp("clients") / "data", NO_PROXY="*", no_proxy="*")
+    own = {"NO_PROXY": "*", "no_proxy": "*", "SERAI_PRIVATE_CALLBACKS": "1"}
+    server = Server(tmp_path_factory.mktemp("clients") / "data", **own)
     yield server.start()
     server.stop()
 

@@ -35,6 +35,10 @@ def test_snapshots_forks_and_archives(python: Run) -> None:
     assert "done" in python("snapshots.py")
 
 
+def test_agents_and_the_results_of_their_calls(python: Run) -> None:
+    assert "done" in python("agents.py")
+
+
 def test_stored_resources_with_the_generated_functions(python: Run) -> None:
     assert "done" in python("resources.py")
 

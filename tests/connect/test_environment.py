@@ -62,6 +62,7 @@ def test_both_kinds_of_client_find_what_they_read(data_dir: Path) -> None:
         "REQUESTS_CA_BUNDLE": bundle,
         "CURL_CA_BUNDLE": bundle,
         "NODE_EXTRA_CA_CERTS": bundle,
+        "SSL_VERIFY": bundle,
     }
 
 

@@ -8,6 +8,7 @@ import certifi
 import pytest
 
 from egress.room import Room
+from egress.wireguard_peer import WireguardPeer
 from egress.world import World
 from serai.egress.forgery import load_authority
 from serai.egress.service import EgressService
@@ -25,8 +26,9 @@ HOSTS = {
     "two.test": "h2",
     "first.test": "first",
     "sink.test": "sink",
+    "peer.test": "",
 }
-"""Names and which of the world's servers they lead to."""
+"""Names and which of the world's servers they lead to; to any port of loopback if to none."""
 
 
 @pytest.fixture(scope="session")
@@ -42,9 +44,9 @@ async def egress(world: World, tmp_path: Path) -> AsyncIterator[EgressService]:
     """A running service that knows the world's names."""
     certificate, key = load_authority(tmp_path)
     hosts = tuple(
-        HostRule(name=name, address="127.0.0.1", port=world.ports[kind])
+        HostRule(name=name, address="127.0.0.1", port=world.ports.get(kind, 0))
         for name, kind in HOSTS.items()
-        if kind in world.ports
+        if kind in world.ports or not kind
     )
 
     def setup() -> Setup:
@@ -82,6 +84,13 @@ def make_room(egress: EgressService, authority: Path) -> Iterator[MakeRoom]:
     yield make
     for room in rooms:
         room.close()
+
+
+@pytest.fixture(scope="session")
+def peer() -> Iterator[WireguardPeer]:
+    peer = WireguardPeer()
+    yield peer
+    peer.close()
 
 
 @pytest.fixture

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+
+from serai.runtime.links import TunnelLink
+
 _HOLD = """
 import sys
 from serai.runtime import linux
@@ -23,6 +27,18 @@ rules = network.make_rules()
 if sys.argv.pop():
     rules.chain("refused by every kernel", 99, 0, [])
 print(network.attach(rules, int(sys.argv[1]), *sys.argv[2:], enter_user=True), end="")
+"""
+_TUNNEL = """
+import sys
+from types import SimpleNamespace
+from serai.runtime import network, processes, tunnels
+from serai.runtime.messages import Errand
+pid, name, egress, link, anew = int(sys.argv[1]), *sys.argv[2:]
+place = SimpleNamespace(network=network.make_rules(), root_outside=False)
+details = {"id": name, "egress": egress, "link": link, "anew": anew}
+started = processes.start_time(pid)
+errand = Errand(request=0, kind="tunnel", pid=pid, started=started, details=details)
+print(tunnels.tunnel(place, errand), end="")
 """
 
 
@@ -50,6 +66,19 @@ class Room:
         command.append("yes" if without_rules else "")
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         return done.stdout
+
+    def tunnel(self, link: TunnelLink | None, *, anew: bool = True) -> str:
+        """Bring the interface of a tunnel, or take it away; what the errand says, or why not."""
+        wanted = msgspec.json.encode(link).decode()
+        command = [sys.executable, "-c", _TUNNEL, str(self.pid), self.name, str(self._socket)]
+        done = subprocess.run(
+            [*command, wanted, "yes" if anew else ""],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return done.stdout or done.stderr
 
     def command(self, *words: str) -> list[str]:
         """The command line that runs ``words`` inside."""

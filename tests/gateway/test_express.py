@@ -13,10 +13,13 @@ from serai.gateway.familiar import CHUNKED, LENGTH, ODD, Familiar, of_answer
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, copy_answer, copy_request
 from serai.gateway.gateway import Gateway
 from serai.gateway.limits import Limits
-from serai.gateway.models.express import Express, Heads
+from serai.gateway.models.express import Express
+from serai.gateway.models.heads import Heads
 from serai.gateway.routes import RouteTable
 from serai.gateway.upstream import Answer
 from serai.kernel.errors import BadRequest
+from serai.observed import attempted, described
+from serai.telemetry.tracing import Finished, Tracer
 
 from .model_calls import ANSWER, CHAT, ask, body
 from .world import KEY, Client, Keys, World, plain
@@ -67,17 +70,18 @@ def a_gateway() -> Gateway:
 def test_a_head_is_read_as_the_parser_and_the_long_way_read_it(lines: list[str]) -> None:
     given_lines = ["Host: h", "Authorization: Bearer good-key", "Content-Length: 7", *lines]
     raw = "\r\n".join([f"POST {CHAT} HTTP/1.1", *given_lines]).encode("latin-1")
-    head = Heads(a_gateway())[raw]
-    if head is None:
+    found = Heads(a_gateway()).find(raw)
+    if found is None:
         return
+    head, length = found
     parsed = Parsed()
     parser = httptools.HttpRequestParser(parsed)
-    parser.feed_data(raw + b"\r\n\r\n" + b"x" * head.length)
+    parser.feed_data(raw + b"\r\n\r\n" + b"x" * length)
     assert parser.should_keep_alive()
     assert not parser.should_upgrade()
     copied = copy_request(parsed.fields, DROPPED_FOR_MODEL)
     assert head.passed == b"".join(copied.lines)
-    assert (copied.chunked, copied.length) == (False, b"%d" % head.length)
+    assert (copied.chunked, copied.length) == (False, b"%d" % length)
     assert not {b"expect", b"x-request-id"} & {name for name, _ in parsed.fields}
     assert head.token == "good-key" == KEY
 
@@ -153,6 +157,40 @@ async def test_both_ways_send_and_answer_the_same(world: World, warm: Client, wa
     assert ways.taken == [True]
 
 
+class Spans:
+    """Takes what a tracer has recorded."""
+
+    def __init__(self) -> None:
+        self.taken: list[Finished] = []
+
+    def add(self, finished: Finished) -> None:
+        self.taken.append(finished)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0])
+async def test_a_trace_that_begins_here_takes_the_short_way(
+    world: World, warm: Client, ways: Ways, ratio: float
+) -> None:
+    spans = Spans()
+    world.gateway.tracer = Tracer(spans, ratio, described, attempted)
+    answer = await ask(warm)
+    assert (answer.status, ways.taken) == (200, [True])
+    given = world.model.requests.pop().headers.get("traceparent")
+    assert [one.span.header().decode() for one in spans.taken] == ([given] if ratio else [])
+    parent = f"00-{'1' * 32}-{'2' * 16}-01"
+    await ask(warm, headers={"TraceParent": parent})
+    assert ways.taken == [True], "a client's own trace is read by the long way"
+    assert spans.taken[-1].span.parent_id == "2" * 16
+    world.model.handler = plain(b"{}", "500 Oops")
+    await ask(warm)
+    assert ways.taken == [True, False]
+    assert len(spans.taken) == (3 if ratio else 1)
+    if ratio:
+        assert spans.taken[-1].about.attributes["http.response.status_code"] == 500
+        given = world.model.requests.pop().headers["traceparent"]
+        assert given == spans.taken[-1].span.header().decode()
+
+
 @pytest.mark.parametrize(
     ("content", "status", "kind"),
     [
@@ -173,6 +211,7 @@ async def test_what_is_no_plain_answer_goes_the_long_way(
         world.gateway.log_every = log_every
         answer = await ask(warm)
         text = re.sub(rb"[0-9a-f]{12}-[0-9a-f]+", b"ID", answer.body)
+        text = re.sub(rb'"timestamp":"[^"]*"', b"", text)
         answers.append((answer.status, text, world.usages.pop().counted))
     assert answers[0] == answers[1]
     assert ways.taken == [False]
@@ -209,6 +248,30 @@ async def test_an_answer_in_pieces_and_a_slow_one_arrive_whole(
     world.model.handler = plain(ANSWER)
     assert [(await ask(warm)).body for _ in range(2)] == [ANSWER] * 2
     assert (ways.taken[0], ways.taken[-1]) == (False, True)
+
+
+async def test_a_head_that_was_just_seen_is_judged_with_each_body(
+    world: World, warm: Client, ways: Ways
+) -> None:
+    """Both connections remember the last head: bodies of other lengths, other keys, other ends."""
+    answers = [await ask(warm, content=body(n=number)) for number in (1, 2, 33, 4)]
+    assert [answer.body for answer in answers] == [ANSWER] * 4
+    sent = [json.loads(request.body)["n"] for request in world.model.requests]
+    assert sent == [1, 2, 33, 4]
+    assert ways.taken == [True] * 4
+    assert (await ask(warm, key="good-kex")).status == 401
+    longer = ANSWER.replace(b"c1", b"c2") + b"  "
+
+    async def cut(request, reader, writer) -> None:
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(ANSWER)}"
+        writer.write(head.encode() + b"\r\n\r\n" + ANSWER[:9])
+        await asyncio.sleep(0.05)
+        writer.write(ANSWER[9:])
+
+    for handler, told in ((cut, ANSWER), (plain(longer), longer), (plain(ANSWER), ANSWER)):
+        world.model.handler = handler
+        assert (await ask(warm)).body == told
+    assert ways.taken[-3:] == [False, True, True]
 
 
 async def test_calls_in_one_read_are_answered_in_order(world: World, warm: Client) -> None:
@@ -270,12 +333,25 @@ async def test_a_provider_that_breaks_off_is_told(world: World, warm: Client) ->
 def test_more_than_one_length_is_left_to_the_parser() -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer k\r\n".encode()
     heads = Heads(a_gateway())
-    assert heads[head + b"Content-Length: 2"] is not None
-    assert heads[head + b"Content-Length: 2\r\nContent-Length: 2"] is None
-    assert heads[head + b"Content-Length: 2\r\nTransfer-Encoding: chunked"] is None
+    known = heads.find(head + b"Content-Length: 2")
+    assert known is not None
+    assert heads.find(head + b"content-length: 31") == (known[0], 31)
+    for line in (
+        b"Content-Length: 2\r\nContent-Length: 2",
+        b"Content-Length: 2\r\ncontent-length: 3",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked",
+        b"X-Content-Length: 2\r\nContent-Length: 2",
+        b"Content-Length: 02",
+        b"Content-Length: +2",
+        b"Content-Length: 2 ",
+        b"Content-Length: 1234567890",
+        b"Content-Length: ",
+        b"Accept: a",
+    ):
+        assert heads.find(head + line) is None, line
     with pytest.raises(BadRequest):
         copy_request([(b"host", b"a"), (b"host", b"b")], DROPPED_FOR_MODEL)
-    assert heads[head + b"Content-Length: 2\r\nHost: i"] is None
+    assert heads.find(head + b"Content-Length: 2\r\nHost: i") is None
 
 
 TICKING = Limits(tick=0.02, model_response_timeout=0.4)

@@ -153,6 +153,76 @@ async def test_a_model_that_may_not_be_called_is_passed_over(
     assert not second.requests
 
 
+NO_PLACE = {"unusable": "it names the connection 'x', which does not exist", "unlinked": True}
+
+
+async def replaced(world: World, **fields: object) -> Upstream:
+    """A model without a connection, which falls back to ``second``; the provider of that."""
+    upstream, url = await provider(world, plain(OTHER))
+    extra = settings(fallbacks=["gone", "off", "second"])
+    world.add_model("first", "", gateway=extra, **NO_PLACE | fields)
+    world.add_model("off", url, disabled=True)
+    world.add_model("second", url, model="two", key="sk-second")
+    return upstream
+
+
+async def test_fallbacks_answer_for_a_model_without_a_connection(
+    world: World, client: Client
+) -> None:
+    second = await replaced(world)
+    answer = await ask(client, path("first"))
+    assert (answer.status, answer.body) == (200, OTHER)
+    assert answer.headers["x-serai-model"] == "second"
+    assert answer.headers["x-serai-attempts"] == "1"
+    assert json.loads(second.requests[0].body)["model"] == "two"
+    assert (world.usages[0].called, world.answering[0].name) == ("first", "second")
+    second.handler = DOWN
+    assert (await ask(client, path("first"))).status == 503
+    await at_rest(world)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code"),
+    [
+        ({"disabled": True}, 403, "MODEL_DISABLED"),
+        ({"prohibited": "the policy 'here' says so"}, 403, "POLICY_VIOLATION"),
+        ({"unlinked": False}, 503, "MODEL_NOT_USABLE"),
+        ({"gateway": settings(fallbacks=["gone", "off"])}, 503, "MODEL_NOT_USABLE"),
+        ({"api": ProviderApi(family="anthropic")}, 503, "MODEL_NOT_USABLE"),
+    ],
+)
+async def test_nobody_answers_for_a_model_that_is_switched_off_or_forbidden(
+    world: World, client: Client, fields: dict[str, object], status: int, code: str
+) -> None:
+    second = await replaced(world)
+    route = world.routes.models["main", "first"]
+    world.add_model("first", "", **{"gateway": route.gateway} | NO_PLACE | fields)
+    answer = await ask(client, path("first"))
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (status, code)
+    assert not second.requests
+
+
+async def test_what_a_model_without_a_connection_keeps_is_not_asked_for_elsewhere(
+    world: World, client: Client
+) -> None:
+    second = await replaced(world)
+    answer = await client.ask("/main/models/first/v1/files/file-1")
+    assert (answer.status, json.loads(answer.body)["error"]["code"]) == (503, "MODEL_NOT_USABLE")
+    client.send(
+        path("first"),
+        method="POST",
+        headers={"Transfer-Encoding": "chunked", "Content-Type": "audio/wav"},
+    )
+    client.writer.write(b"0\r\n\r\n")
+    assert (await client.answer()).status == 503
+    assert not second.requests
+
+
+async def test_limits_of_a_model_without_a_connection_hold(world: World, client: Client) -> None:
+    await replaced(world, rate_limits=limited(2))
+    assert [(await ask(client, path("first"))).status for _ in range(3)] == [200, 200, 429]
+
+
 async def test_strict_policies_of_a_fallback_hold(world: World, client: Client) -> None:
     url, _ = await two(world)
     place = world.routes.models["main", "second"].base_url
@@ -232,6 +302,46 @@ async def test_rate_limits_of_a_fallback_hold(world: World, client: Client) -> N
     models = [(await ask(client, url)).headers["x-serai-model"] for _ in range(4)]
     assert models == ["second", "second", "first", "first"]
     assert len(second.requests) == 2
+
+
+@pytest.mark.parametrize("shared", [{"requests": 2}, {"tokens": 1300}])
+async def test_a_limit_that_both_share_counts_a_call_once(
+    world: World, client: Client, shared: dict[str, int]
+) -> None:
+    """What the first model had set aside is free again before the second is asked."""
+    limits = (RateLimit(per="hour", by="workspace", counter="workspace/main", **shared),)
+    await two(world)
+    for name in ("first", "second"):
+        route = world.routes.models["main", name]
+        world.add_model(name, route.base_url, gateway=route.gateway, rate_limits=limits)
+    answers = [await ask(client, path("first"), body(max_tokens=900)) for _ in range(3)]
+    assert [answer.status for answer in answers[:2]] == [200, 200]
+    assert answers[0].headers["x-serai-model"] == "second"
+    assert answers[2].status == (429 if "requests" in shared else 200)
+
+
+async def test_a_model_that_is_asked_last_sets_aside_what_it_needs_again(
+    world: World, client: Client
+) -> None:
+    """It was passed over as it rests, and its policy is strict: calls at once stay below it."""
+    policy = TokenPolicy(name="cap", granularity="day", total=1000, strict=True)
+    held = []
+
+    async def answering(request, reader, writer) -> None:
+        held.append(list(world.gateway.token_policies._reserved.get("id-first", ())))
+        await plain(ANSWER)(request, reader, writer)
+
+    balance = {"failures": 1, "coolDownSeconds": 60}
+    url, second = await two(world, balance=balance)
+    route = world.routes.models["main", "first"]
+    strict = {"token_policies": (policy,), "strict": True}
+    world.add_model("first", route.base_url, gateway=route.gateway, **strict)
+    assert (await ask(client, url, body(max_tokens=9))).headers["x-serai-model"] == "second"
+    world.model.handler, second.handler = answering, DOWN
+    answer = await ask(client, url, body(max_tokens=9))
+    assert answer.headers["x-serai-model"] == "first"
+    assert held == [[len(body(max_tokens=9)), 9]]
+    assert not world.gateway.token_policies._reserved
 
 
 async def test_a_call_is_counted_once_however_often_it_is_tried(

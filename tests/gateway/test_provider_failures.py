@@ -111,6 +111,7 @@ HTML = b"<html><head><style>p{}</style></head><body><h1>Bad  gateway</h1> sk-pro
         ("400 Bad", "application/json\r\ncontent-encoding: gzip", b"sk-provider", "400"),
         ("200 OK", "application/json", b'{"choices": [', '{"choices": ['),
         ("200 OK", "application/json", b"\xff\xfe", "cannot be read"),
+        ("200 OK", "application/json", b'{"echo": "sk-provider', '{"echo": "[redacted]'),
     ],
 )
 async def test_unreadable_answers(

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serai.gateway.models.estimates import Reservation, most_tokens
 from serai.gateway.models.token_policies import (
     PolicyViolated,
-    Reservation,
     TokenPolicies,
     TokenPolicy,
-    most_tokens,
 )
 from serai.kernel.errors import BadRequest
 

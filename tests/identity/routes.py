@@ -19,8 +19,8 @@ def templates() -> list[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as directory, patch("serai.app.create_app") as create_app:
         platform = Platform(Settings(data_dir=Path(directory)), own_mounts=False)
         platform.db.open()
-        platform.sandboxing.prepare(MagicMock(), platform.discovery)
-        platform._application()
+        platform.assemble(MagicMock())
+        platform.application()
         platform.db.close()
     handlers: list[Any] = create_app.call_args.args[0]
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):

@@ -182,6 +182,19 @@ def test_a_model_that_is_down_falls_back_and_the_other_is_billed(api, provider: 
     tokens_of(api, down, 0)
 
 
+def test_fallbacks_answer_for_a_model_that_has_lost_its_connection(api, provider: str) -> None:
+    lost, up = add_model(api, provider), add_model(api, provider)
+    extend(api, lost, fallbacks=[up])
+    place = f"/v0/integrations/connections/{lost}"
+    assert api.delete(place).is_success
+    assert chat(api, lost, "hello").headers["x-serai-model"] == up, "it is gone"
+    spec = api.get(f"/v0/models/{lost}").json()
+    spec["spec"]["enabled"] = False
+    assert api.put(f"/v0/models/{lost}", json=spec).is_success
+    answer = chat(api, lost, "hello")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "MODEL_DISABLED")
+
+
 def test_calls_spread_over_connections_as_they_are_written(api, provider: str) -> None:
     one, two = (add_model(api, provider, f"sk-of-{n}-longer") for n in "ab")
     extend(api, one, [one, two], balance={"weights": {one: 1, two: 0}})

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,8 @@ def test_doctor_tries_everything_and_leaves_nothing(new_server: Callable[..., Se
     if is_host_root():
         assert found["embedded"]["state"] in {"works", "degraded"}
         assert found["overlay mounts"]["state"] == "works"
+        has_device = Path("/dev/net/tun").exists()
+        assert found["tunnels"]["state"] == ("works" if has_device else "degraded")
     assert {"Drivers", "Kernel", "Programs", "Surroundings"} == {
         each["group"] for each in report["findings"]
     }

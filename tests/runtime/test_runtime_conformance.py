@@ -18,6 +18,14 @@ async def test_a_sandbox_runs_what_it_was_planned_with(runtime: Runtime, plan: M
     assert await output(handle, "hostname; echo $GUEST; id -u; pwd") == "blue-inn\nada\n0\n/blaxel"
 
 
+async def test_an_image_that_is_ready_says_how_it_starts(runtime: Runtime, plan: MakePlan) -> None:
+    found = await runtime.library.config(plan().image)
+    assert found.workdir.startswith("/")
+    assert all(isinstance(each, str) for each in (*found.entrypoint, *found.cmd))
+    with pytest.raises(UnknownImage):
+        await runtime.library.config("nobody/has-this:1")
+
+
 async def test_files_can_be_written_anywhere_and_outlive_a_stop(
     runtime: Runtime, plan: MakePlan
 ) -> None:

@@ -18,8 +18,12 @@ NAME = re.compile(r"{\w+}")
 UNSAID = {(method, "/") for method in ("GET", "POST", "PUT", "DELETE", "PATCH")}
 UNSAID |= {(method, "/filesystem/tree") for method in ("GET", "PUT", "DELETE")} | {("GET", "/mcp")}
 UNSAID |= {("GET", "/standby"), ("GET", "/archive/processes")}  # the platform's own questions
+UNSAID |= {("POST", "/task"), ("GET", "/task/{}"), ("PUT", "/task/data")}
 UNSAID |= {("GET", f"/archive/{call}") for call in ("quiesced", "content")}
 UNSAID |= {("POST", f"/archive/{call}") for call in ("begin", "plan", "beat", "finish")}
+UNSAID |= {(method, "/stdio/{}") for method in ("GET", "PUT", "DELETE")}
+UNSAID |= {(method, "/stdio/{}/mcp") for method in ("GET", "POST", "DELETE")}
+UNSAID |= {("POST", "/stdio/{}/probe"), ("GET", "/stdio/{}/logs")}
 
 
 @cache

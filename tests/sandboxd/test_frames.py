@@ -7,14 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serai.kernel.errors import BadRequest
-from serai.sandboxd.errors import Unprocessable
 from serai.sandboxd.mcp import Fault, McpRoutes
 from serai.sandboxd.monitors import parse_callback
-from serai.sandboxd.network_routes import check_tunnel
 from serai.sandboxd.process_routes import decode_request
 from serai.sandboxd.terminal_routes import size_of
 from serai.sandboxd.terminals import READ_SIZE, Tail
 from serai.sandboxd.websocket import FrameReader, Message, Violation, frame, unmask
+from serai.wire.tunnels import read_tunnel
 
 MASK = st.binary(min_size=4, max_size=4)
 
@@ -130,7 +129,7 @@ def test_callbacks_are_understood_or_refused(url: str) -> None:
 
 @given(st.binary(max_size=60))
 def test_process_requests_and_tunnels_never_break(data: bytes) -> None:
-    for parse, error in ((decode_request, BadRequest), (check_tunnel, Unprocessable)):
+    for parse, error in ((decode_request, BadRequest), (read_tunnel, ValueError)):
         try:
             parse(data if parse is decode_request else data.decode("latin-1"))  # type: ignore[operator]
         except error:

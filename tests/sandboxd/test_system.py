@@ -1,6 +1,5 @@
 """What the sandbox says and does about itself: environment, upgrade, archive, drives, tunnels."""
 
-import base64
 import json
 import os
 from collections.abc import Iterator
@@ -111,39 +110,20 @@ def test_archives_are_made_by_the_platform(sandbox: Sandbox) -> None:
     assert sandbox.call("POST", "/archive/plan", {"dryRun": 1}).status == 400
 
 
-def tunnel(**changes: object) -> str:
-    key = base64.b64encode(b"k" * 32).decode()
-    config = {
-        "local_ip": "10.0.0.2/32",
-        "peer_endpoint": "10.0.0.1:51820",
-        "peer_public_key": key,
-        "private_key": key,
-        **changes,
-    }
-    return base64.b64encode(json.dumps(config).encode()).decode()
-
-
 @pytest.mark.parametrize(
     ("body", "status", "says"),
-    [
-        ({}, 400, "config"),
-        ({"config": ""}, 400, "config"),
-        ({"config": "%%"}, 422, "invalid tunnel config"),
-        ({"config": tunnel(local_ip="here")}, 422, "here"),
-        ({"config": tunnel(peer_endpoint="nowhere")}, 422, "peer_endpoint"),
-        ({"config": tunnel(private_key="c2hvcnQ=")}, 422, "private_key"),
-        ({"config": tunnel(mtu=1)}, 422, "mtu"),
-        ({"config": tunnel()}, 500, "failed to apply tunnel config"),
-    ],
+    [({}, 400, "config"), ({"config": ""}, 400, "config"), ({"config": "e30="}, 500, "platform")],
 )
-def test_tunnels(sandbox: Sandbox, body: dict[str, str], status: int, says: str) -> None:
+def test_tunnels_are_made_by_the_platform(
+    sandbox: Sandbox, body: dict[str, str], status: int, says: str
+) -> None:
     answer = sandbox.call("PUT", "/network/tunnel/config", body)
     assert (answer.status, says in answer.json["error"]) == (status, True), answer.body
 
 
 def test_there_is_no_tunnel_and_no_drive(sandbox: Sandbox) -> None:
     ended = sandbox.call("DELETE", "/network/tunnel")
-    assert (ended.status, ended.json["error"]) == (400, "no WireGuard client is running")
+    assert (ended.status, "platform" in ended.json["error"]) == (500, True)
     assert sandbox.call("GET", "/network/tunnel").status == 404
     assert sandbox.call("GET", "/drives/mount").json == {"mounts": []}
     assert sandbox.call("POST", "/drives/mount", {"driveName": "d"}).status == 400

@@ -18,6 +18,7 @@ from serai.store.reach import current, unbounded, within
 from serai.store.tables import metadata
 from serai.store.tables.documents import document_events, documents
 from serai.store.tables.identity import memberships, users, workspaces
+from serai.store.tables.lines import line_metadata
 from serai.store.tables.sharing import image_shares, images
 from serai.store.tables.usage import usage_metadata
 from serai.store.tenancy import GLOBAL, OWNED
@@ -88,7 +89,7 @@ def stored(db: Database) -> list[tuple[str, str]]:
 def test_every_table_says_whose_its_rows_are() -> None:
     for module in pkgutil.iter_modules(tables.__path__):
         importlib.import_module(f"{tables.__name__}.{module.name}")
-    known = {**metadata.tables, **usage_metadata.tables}
+    known = {**metadata.tables, **usage_metadata.tables, **line_metadata.tables}
     assert {*OWNED, *GLOBAL} == set(known)
     assert not {*OWNED} & {*GLOBAL}
     for name, owned in OWNED.items():

@@ -35,11 +35,13 @@ class Provider:
         self._server.shutdown()
         self._server.server_close()
 
-    def model(self, api: httpx.Client, name: str = "", **spec: Any) -> str:
+    def model(
+        self, api: httpx.Client, name: str = "", key: str = "sk-provider-of-tests", **spec: Any
+    ) -> str:
         """A model that this provider serves; returns its name."""
         self._models += 1
         name = name or f"model-{self._models}-{self._server.server_port}"
-        config = {"integration": "openai", "secret": {"apiKey": "sk-provider-of-tests"}}
+        config = {"integration": "openai", "secret": {"apiKey": key}}
         config["config"] = {"baseUrl": self.url}
         connection = {"metadata": {"name": name}, "spec": config}
         assert api.post("/v0/integrations/connections", json=connection).is_success
@@ -71,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, told)
         elif prompt == "fail":
             self._send(429, {"error": {"code": "slow_down", "message": "slow down"}})
+        elif prompt == "leak":
+            self._send(200, {"choices": [], "asked": self.headers["authorization"]})
         elif body.get("stream"):
             self._stream(prompt)
         else:

@@ -16,7 +16,7 @@ from serai.api.scopes import scopes_of
 from serai.telemetry.exposition import Exposition, Reading
 from serai.telemetry.metrics import MOST_CODES, MOST_SERIES, Distribution, LoopLag, ModelMetrics
 
-from .calls import call, until
+from .calls import call, shown, until
 from .provider import Provider
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
@@ -64,7 +64,7 @@ def test_calls_are_counted_in_both_formats(
     assert value(seen, f"{duration}_bucket", le="0.25", **told) == 2
     assert value(seen, "gen_ai_server_time_to_first_token_seconds_count", **told) == 3
     assert value(seen, "process_cpu_seconds_total") > 0
-    assert value(seen, "serai_event_loop_lag_seconds_count") > 0
+    until(lambda: value(scraped(api), "serai_event_loop_lag_seconds_count"))
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -126,6 +126,32 @@ def test_numbers_go_with_their_model(api: httpx.Client, provider: Provider) -> N
     until(lambda: value(scraped(api), "serai_model_requests_total", model=model))
     assert api.delete(f"/v0/models/{model}").is_success
     assert f'model="{model}"' not in api.get("/metrics").text
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_stream_that_outlives_its_model_brings_no_numbers_back(
+    api: httpx.Client, server: Server, provider: Provider, again: bool
+) -> None:
+    """Nor does it count for a new model of the same name."""
+    model = provider.model(api)
+    answers = []
+
+    def stream() -> None:
+        with server.client_for(KEY) as own:
+            answers.append(call(own, model, "hold", stream=True))
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    flying = "serai_model_requests_in_flight"
+    until(lambda: value(scraped(api), flying, workspace="main", model=model) == 1)
+    body = api.get(f"/v0/models/{model}").json()
+    assert api.delete(f"/v0/models/{model}").is_success
+    if again:
+        assert api.post("/v0/models", json=body).is_success
+    thread.join()
+    shown(api, answers[0])  # its row is made after it was counted
+    assert answers[0].text.endswith("data: [DONE]\n\n")
+    assert value(scraped(api), "serai_model_requests_total", model=model) == 0
 
 
 def test_members_may_not_read_metrics(server: Server, api: httpx.Client) -> None:

@@ -61,6 +61,13 @@ def test_failures_are_kept_too(api: httpx.Client, provider: Provider) -> None:
     assert "slow down" in kept["answer"]
 
 
+def test_the_providers_key_is_not_kept(api: httpx.Client, provider: Provider) -> None:
+    """Also one that looks like no key, in an answer that is no error."""
+    model = provider.model(api, key="plain words of nobody", **FULL)
+    kept = shown(api, call(api, model, "leak"), "/log")
+    assert '"asked":"Bearer [redacted]"' in kept["answer"]
+
+
 def test_long_content_is_cut(api: httpx.Client, provider: Provider) -> None:
     kept = shown(api, call(api, provider.model(api, **FULL), "x" * 300_000), "/log")
     assert kept["truncated"]

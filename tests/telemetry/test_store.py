@@ -54,6 +54,11 @@ def wanted(workspace: str = "w", **more: object) -> Wanted:
     return Wanted(account_id="acc", workspace=workspace, exact={}, **more)
 
 
+async def only_m() -> frozenset[str]:
+    """The models that there are."""
+    return frozenset({"m"})
+
+
 async def numbers(usage: UsageStore, **more: object) -> list[int]:
     rows, total = await usage.read(lambda conn: page(conn, wanted(**more), None, 1000))
     assert len(rows) == total
@@ -178,7 +183,7 @@ async def test_logs_are_sealed_to_their_call_and_end_with_time_and_model(usage: 
 
     await usage.write(lambda conn: records.prune_logs(conn, NOW + DAY))
     assert await left() == [2, 3]
-    keeper = RequestKeeper(usage, lambda: frozenset({"m"}), 3650)
+    keeper = RequestKeeper(usage, only_m, 3650)
     gone = await usage.read(records.logged_models) - frozenset({"m"})
     await usage.write(lambda conn: records.forget_logs(conn, gone))
     assert await left() == [3]
@@ -221,8 +226,8 @@ async def test_a_log_lasts_no_longer_than_the_row_of_its_call(usage: UsageStore)
     kept_log = await found()
     assert kept_log is not None
     assert kept_log.ends_at == rfc3339(moment_of(moment + 30 * DAY))
-    await RequestKeeper(usage, lambda: frozenset({"m"}), 30).tidy()
+    await RequestKeeper(usage, only_m, 30).tidy()
     assert await found() is not None
     await asyncio.sleep(0.01)
-    await RequestKeeper(usage, lambda: frozenset({"m"}), 0).tidy()
+    await RequestKeeper(usage, only_m, 0).tidy()
     assert await found() is None

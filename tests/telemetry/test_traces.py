@@ -1,6 +1,7 @@
 """Traces of model calls: continued from the client, handed to the provider, sent to a collector."""
 
 import asyncio
+import itertools
 import re
 import socket
 import time
@@ -93,6 +94,48 @@ def test_traces_begin_here_and_tell_of_failures(
     assert {span.trace_id.hex() for span in spans} == sent
     assert len(sent) == 3
     assert all(span.parent_span_id == b"" for span in spans)
+
+
+def test_each_attempt_has_a_span_below_that_of_the_call(
+    traced: Server, collector: Collector, provider: Provider
+) -> None:
+    with traced.client_for(KEY) as api:
+        up = provider.model(api)
+        connection = api.get(f"/v0/integrations/connections/{up}").json()["spec"]
+        nowhere = connection | {"config": {"baseUrl": "http://127.0.0.1:9/v1"}, "secret": {}}
+        made = {"metadata": {"name": "nowhere"}, "spec": nowhere}
+        assert api.post("/v0/integrations/connections", json=made).is_success
+        spec = {"runtime": {"type": "openai", "model": "gpt-lost"}}
+        spec["gateway"] = {"fallbacks": [up], "retries": {"attempts": 1, "backoffMs": 1}}
+        spec["integrationConnections"] = ["nowhere"]
+        lost = {"metadata": {"name": "lost"}, "spec": spec}
+        assert api.post("/v0/models", json=lost).is_success
+        answer = call(api, "lost", headers={"traceparent": SAMPLED})
+        assert answer.headers["x-serai-attempts"] == "3"
+        refused = call(api, "lost", "fail", stream=True)
+    spans = until(lambda: collector.spans if len(collector.spans) == 8 else None)
+    mine = [span for span in spans if span.trace_id.hex() == TRACE]
+    (whole,) = [span for span in mine if span.parent_span_id.hex() == PARENT]
+    assert attributes(whole)["serai.attempts"] == 3
+    tries = [span for span in mine if span.parent_span_id == whole.span_id]
+    tries.sort(key=lambda span: attributes(span)["serai.attempt"])
+    assert [span.name for span in tries] == ["chat gpt-lost"] * 2 + ["chat gpt-real"]
+    first, again, last = map(attributes, tries)
+    assert first["error.type"] == again["error.type"] == "UPSTREAM_CONNECT_FAILED"
+    assert (first["server.port"], "http.response.status_code" in first) == (9, False)
+    assert ("http.request.resend_count" in first, again["http.request.resend_count"]) == (False, 1)
+    assert last["gen_ai.response.model"] == "gpt-real-2026"
+    assert (last["http.response.status_code"], last["serai.model"]) == (200, up)
+    assert [span.status.code for span in tries] == [2, 2, 0]
+    assert not any("usage" in name for name in last), "tokens are told once, of the call"
+    for one, other in itertools.pairwise(tries):
+        assert whole.start_time_unix_nano <= one.start_time_unix_nano <= one.end_time_unix_nano
+        assert one.end_time_unix_nano <= other.start_time_unix_nano <= whole.end_time_unix_nano
+    told, _ = provider.seen[-2]
+    assert told["traceparent"] == f"00-{TRACE}-{tries[-1].span_id.hex()}-01"
+    others = [attributes(span) for span in spans if span.trace_id.hex() != TRACE]
+    found = [each["error.type"] for each in others if each.get("serai.attempt") == 3]
+    assert (found, refused.status_code) == (["slow_down"], 429)
 
 
 def test_what_the_client_does_not_record_is_passed_on_and_not_recorded(

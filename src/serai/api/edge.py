@@ -18,6 +18,8 @@ REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}\Z")
 ALIASES = ("/api/v0", "/api")
 SANDBOX_ACTION = re.compile(r"/v0/sandboxes(/[^/]+)?\Z")
 USER_AGENT_MAX = 256
+OFTEN = frozenset({"/v1/logs", "/v1/metrics", "/v1/traces"})
+"""Paths that programs ask for with every line they print, or so: told from status 400 on."""
 log = structlog.get_logger("serai.access")
 
 
@@ -124,7 +126,8 @@ class Exchange:
 
     def log(self) -> None:
         """One line per request; never a header, a body or a query (they may hold secrets)."""
-        log.info(
+        quiet = self.path in OFTEN and 0 < self.status < 400
+        (log.debug if quiet else log.info)(
             "request",
             method=self.scope["method"],
             path=self.path,

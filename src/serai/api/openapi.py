@@ -120,7 +120,8 @@ def _success(kind: Any, schema: Json, media: str) -> Json:
     headers = {"X-Request-Id": {"schema": {"type": "string"}}}
     answer: Json = {"description": "The answer.", "headers": headers}
     if kind is not None:
-        answer["content"] = {media: {"schema": schema}}
+        is_stream = media == "text/event-stream"  # of events, which have no schema together
+        answer["content"] = {media: {} if is_stream else {"schema": schema}}
     return answer
 
 

@@ -1,8 +1,9 @@
 """What an OAuth credential has to carry for each operation.
 
 Names of scopes and which operation asks for which are facts of the public contract; the last
-group, what workloads are called with, ``accounts:get`` and ``metrics:get`` are ours. An operation
-that stands nowhere here needs ``admin``, which stands for everything that the caller's role allows.
+group, what workloads are called with, ``accounts:get``, ``metrics:get`` and those of ``logs`` are
+ours. An operation that stands nowhere here needs ``admin``, which stands for everything that the
+caller's role allows.
 """
 
 from collections import defaultdict
@@ -73,6 +74,8 @@ _OPERATIONS: dict[str, str] = {
     "jobs:list": "GetPolicyUsages ListJobExecutions ListJobRevisions ListJobs",
     "jobs:update": "UpdateJob",
     "locations:list": "ListLocations",
+    "logs:create": "CreateLogs CreateMetrics CreateTraces",
+    "logs:get": "ListLogs",
     "mcphub:list": "ListMCPHubDefinitions",
     "metrics:get": "GetMetrics",
     "models:create": "CreateModel",

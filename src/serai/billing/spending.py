@@ -7,7 +7,8 @@ what the store has, which lacks the calls of the last second.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -102,6 +103,25 @@ class _Watched:
         )
 
 
+class _Index:
+    """Budgets by whose calls they are about, as there may be some of every account.
+
+    Args:
+        budgets: all of them.
+    """
+
+    def __init__(self, budgets: Iterable[_Watched] = ()) -> None:
+        self._found: dict[tuple[str, str], list[_Watched]] = defaultdict(list)
+        for one in budgets:
+            workspace = one.budget.filters.get("workspace", "")
+            self._found[one.budget.account_id, workspace].append(one)
+
+    def near(self, account_id: str, workspace: str) -> Sequence[_Watched]:
+        """Those of the account that are about the workspace, or about no workspace alone."""
+        found = self._found
+        return (*found.get((account_id, ""), ()), *found.get((account_id, workspace), ()))
+
+
 class Spending:
     """All budgets that refuse.
 
@@ -124,7 +144,10 @@ class Spending:
         self._calls = calls
         self._clock = clock
         self._reloading = asyncio.Lock()
-        self._next: list[_Watched] = []
+        self._next = _Index()
+        self._index = _Index()
+        self._again = 0
+        """When the first period ends of a budget that is spent, in milliseconds since 1970."""
         self.watched: list[_Watched] = []
         self.refusing = False
         self.changed: Callable[[], None] = lambda: None
@@ -134,26 +157,28 @@ class Spending:
         """A call has ended; from the event loop's thread only."""
         moment, now = datetime.fromtimestamp(call.started, UTC), self._clock()
         about = call.account_id, call.workspace, call.model_name, call.labels, call.credential_id
-        for one in (*self.watched, *self._next):
-            one.roll(now)
-            if one.is_about(*about):
-                one.add(call, moment)
-        self._tell()
+        for index in (self._index, self._next):
+            for one in index.near(*about[:2]):
+                one.roll(now)
+                if one.is_about(*about):
+                    one.add(call, moment)
+                    if index is self._index and one.spent >= one.limit:
+                        self._spent(one)
 
     def refusal(
         self, account_id: str, workspace: str, model: str, labels: str, credential_id: str
     ) -> BudgetSpent | None:
         """Why a call may not be made now, if so."""
         now = self._clock()
-        refusing = False
-        for one in self.watched:
-            one.roll(now)
-            if one.spent >= one.limit:
-                refusing = True
-                if one.is_about(account_id, workspace, model, labels, credential_id):
-                    return one.refusal(now)
-        if not refusing:
+        if millis(now) >= self._again:
+            for one in self.watched:
+                one.roll(now)
             self._tell()
+        for one in self._index.near(account_id, workspace):
+            if one.spent >= one.limit and one.is_about(
+                account_id, workspace, model, labels, credential_id
+            ):
+                return one.refusal(now)
         return None
 
     async def reload(self) -> None:
@@ -163,7 +188,7 @@ class Spending:
             fresh = await self._watch([one for one in found if one.action == REFUSE])
             if fresh:
                 await self._read(fresh)
-            self.watched = fresh
+            self.watched, self._index = fresh, _Index(fresh)
             self._tell()
 
     async def _watch(self, budgets: Iterable[Budget]) -> list[_Watched]:
@@ -180,7 +205,7 @@ class Spending:
 
         def begin() -> None:
             self.collect()
-            self._next = fresh
+            self._next = _Index(fresh)
 
         async def read() -> list[int]:
             return await self._context.usage.read_in_thread(
@@ -192,11 +217,20 @@ class Spending:
         try:
             sums = await self._calls.settled(self._store, begin, read)
         finally:
-            self._next = []
+            self._next = _Index()
         for (one, period), cost in zip(periods, sums, strict=True):
             if one.period == period:
                 one.spent += cost
 
+    def _spent(self, one: _Watched) -> None:
+        """A budget is spent."""
+        if not self.refusing or one.end < self._again:
+            self._again = one.end
+        self.refusing = True
+        self.changed()
+
     def _tell(self) -> None:
-        self.refusing = any(one.spent >= one.limit for one in self.watched)
+        spent_ = [one.end for one in self.watched if one.spent >= one.limit]
+        self._again = min(spent_, default=0)
+        self.refusing = bool(spent_)
         self.changed()

@@ -8,27 +8,20 @@ the attempt) and ``webhook-signature``: ``v1,`` and the base64 HMAC-SHA256 of
 import base64
 import binascii
 import hmac
-import ipaddress
 import secrets
-import socket
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 import serai
 from serai.kernel.errors import BadRequest
-
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractResolver
+from serai.kernel.outgoing import AddressForbidden, check_host, guarded_resolver
 
 PREFIX = "whsec_"
 TIMEOUT_SECONDS = 10
 URL_MAX = 2048
 KEY_BYTES = range(24, 65)
 """Lengths of a key that the specification allows."""
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Undelivered(Exception):
@@ -74,10 +67,10 @@ class Webhooks:
 
         try:
             url = URL(message.url)
-            _check_literal(url.host or "", self._private)
+            check_host(url.host or "", self._private)
             async with (
                 aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(resolver=_guarded(self._private)),
+                    connector=aiohttp.TCPConnector(resolver=guarded_resolver(self._private)),
                     timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
                 ) as session,
                 session.post(
@@ -89,6 +82,8 @@ class Webhooks:
             ):
                 if not 200 <= answer.status < 300:
                     raise Undelivered(f"The receiver answered with status {answer.status}.")
+        except AddressForbidden as problem:
+            raise Undelivered(f"Webhooks must not call {problem}.") from None
         except TimeoutError:
             raise Undelivered(f"No answer within {TIMEOUT_SECONDS} seconds.") from None
         except (OSError, ValueError, aiohttp.ClientError) as problem:
@@ -152,52 +147,3 @@ def check_url(url: str, field: str = "webhookUrl") -> str:
     if parts.username is not None or parts.password is not None:
         raise BadRequest(f"{field} must not hold a user name or password.")
     return url
-
-
-def may_be_called(address: Address, private: bool) -> bool:
-    """Whether a webhook may go to an address."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return may_be_called(address.ipv4_mapped, private)
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
-        return False
-    return private or address.is_global
-
-
-def _check_literal(host: str, private: bool) -> None:
-    """Addresses in the URL itself, as the client understands it: the resolver is not asked."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return
-    _check_address(address, private)
-
-
-def _check_address(address: Address, private: bool) -> None:
-    if not may_be_called(address, private):
-        raise Undelivered(f"Webhooks must not call the address {address}.")
-
-
-def _guarded(private: bool) -> "AbstractResolver":
-    """Looks names up, and refuses those with an address that must not be called.
-
-    The connection is made to the very address that was checked.
-    """
-    from aiohttp.abc import AbstractResolver
-    from aiohttp.resolver import ThreadedResolver
-
-    class Guarded(AbstractResolver):
-        def __init__(self) -> None:
-            self._inner = ThreadedResolver()
-
-        async def resolve(
-            self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-        ) -> Any:
-            found = await self._inner.resolve(host, port, family)
-            for one in found:
-                _check_address(ipaddress.ip_address(one["host"].partition("%")[0]), private)
-            return found
-
-        async def close(self) -> None:
-            await self._inner.close()
-
-    return Guarded()

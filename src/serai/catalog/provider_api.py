@@ -68,6 +68,7 @@ class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
         family: whose paths and shapes it has.
         auth: the header that carries the key.
         asks_usage: its streams count tokens only when ``stream_options`` asks for it.
+        drops_usage: it refuses ``stream_options.include_usage``.
         headers: fields that each request gets unless the client sends its own.
         query: parameters that each request gets unless the client sends its own.
         project: project of Vertex AI; empty where requests name none.
@@ -80,6 +81,7 @@ class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
     family: Family = "openai"
     auth: Auth = "bearer"
     asks_usage: bool = True
+    drops_usage: bool = False
     headers: tuple[tuple[str, str], ...] = ()
     query: tuple[tuple[str, str], ...] = ()
     project: str = ""
@@ -103,6 +105,7 @@ class Place(msgspec.Struct, frozen=True):
         model: what the body's ``model`` becomes; None leaves the body alone.
         adds_model: put ``model`` into a body that has none.
         completions: the operation knows ``stream_options``.
+        drops_usage: the operation refuses ``stream_options.include_usage``.
     """
 
     path: str
@@ -110,6 +113,7 @@ class Place(msgspec.Struct, frozen=True):
     model: str | None = None
     adds_model: bool = False
     completions: bool = False
+    drops_usage: bool = False
 
 
 def place_of(api: ProviderApi, base_path: str, rest: str, model: str | None) -> Place:
@@ -171,9 +175,10 @@ def _versioned(rest: str) -> str:
 
 
 def _in_body(api: ProviderApi, path: str, model: str | None) -> Place:
-    completions = api.asks_usage and path.endswith("/completions")
+    completes = path.endswith("/completions")
     names = _NAMES_MODEL.search(path) is not None
-    return Place(path, api.auth, model, names, completions)
+    asks, drops = completes and api.asks_usage, completes and api.drops_usage
+    return Place(path, api.auth, model, names, asks, drops)
 
 
 def _openai(api: ProviderApi, base_path: str, rest: str, model: str | None) -> Place:

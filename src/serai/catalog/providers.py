@@ -100,6 +100,7 @@ class Providers:
                 family=provider.family,
                 auth="bearer" if account else provider.auth,
                 asks_usage=provider.asks_usage,
+                drops_usage=provider.drops_usage,
                 headers=_headers(provider, config, runtime),
                 query=_query(provider, config),
                 project=_checked("project", project or "", _PROJECT),

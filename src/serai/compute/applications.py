@@ -93,6 +93,7 @@ APPLICATIONS = Kind(
     prepare=prepare_application,
     secrets=application_slots,
     versioned=True,
+    built=True,
     revision_shape=AppRevision,
     operations=Operations.of("Application"),
 )

@@ -2,8 +2,10 @@
 
 from sqlalchemy import Connection
 
-from serai.compute import mount_records, schedule_records
+from serai.compute import mount_records, records, schedule_records
 from serai.compute.previews import drop_previews
+from serai.resources import documents
+from serai.resources.documents import Document
 
 
 def drop_belongings(conn: Connection, workspace: str, sandbox: str) -> None:
@@ -11,3 +13,9 @@ def drop_belongings(conn: Connection, workspace: str, sandbox: str) -> None:
     drop_previews(conn, workspace, sandbox)
     schedule_records.drop_sandbox(conn, workspace, sandbox)
     mount_records.drop(conn, workspace, sandbox)
+
+
+def drop_record(conn: Connection, sandbox: Document) -> None:
+    """Forget a sandbox, its document and its row."""
+    documents.drop(conn, sandbox)
+    records.drop(conn, sandbox.id)

@@ -1,16 +1,18 @@
 """The life of sandboxes: every step is a row first, so that a crash at any line can be repaired."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
 from serai.compute import records
-from serai.compute.belongings import drop_belongings
+from serai.compute.belongings import drop_belongings, drop_record
 from serai.compute.deadline import CreationDeadline
 from serai.compute.disks import SandboxDisks
 from serai.compute.imaging import Imaging
+from serai.compute.journal import SandboxJournal
 from serai.compute.kept import end_storage
 from serai.compute.kind import AWAY, ENDED, SANDBOXES, expiry_of, retention_of
 from serai.compute.live import LiveTable
@@ -58,11 +60,14 @@ class SandboxController:
         self.networks = networks
         self.imaging = Imaging(db, runtime)
         self.live = LiveTable()
-        self.sleep = Sleep(db, store, runtime, spans, routes, self.live)
+        self.journal = SandboxJournal()
+        self.sleep = Sleep(db, store, runtime, spans, routes, self.live, self.journal)
         self.on_end: list[Callable[[str, str], None]] = []
         """Called with workspace and name after a sandbox has ended for good."""
         self.on_start: list[Callable[[SandboxRow], Awaitable[None]]] = []
         """Called when a sandbox has started, before requests come to it."""
+        self.claims: list[Callable[[Connection, str], bool]] = []
+        """Answer whether something in the runtime, by its id, belongs to others than sandboxes."""
         self.mending: dict[str, Mend] = {}
         """How phases of others are finished after a crash."""
         self.renewal = Renewal(self)
@@ -129,7 +134,7 @@ class SandboxController:
             return await self.repair(document, row)
         except RuntimeProblem:
             log.exception("sandbox_repair_failed", sandbox=name)
-            await self.db.write(lambda conn: _forget(conn, document))
+            await self.db.write(lambda conn: drop_record(conn, document))
             return None
 
     async def repair(self, document: Document, row: SandboxRow) -> Document | None:
@@ -156,13 +161,13 @@ class SandboxController:
     async def undo(self, document: Document) -> None:
         """Leave nothing of a sandbox that never ran."""
         await self.runtime.destroy(document.id, None)
-        await self.db.write(lambda conn: _forget(conn, document))
+        await self.db.write(lambda conn: drop_record(conn, document))
 
     async def _discard(self, document: Document) -> None:
         """Remove a sandbox that nobody waited for, record and all."""
         row = await self.db.read(lambda conn: records.get(conn, document.id))
         await self.finish_delete(document, row)
-        await self.db.write(lambda conn: _forget(conn, document))
+        await self.db.write(lambda conn: drop_record(conn, document))
 
     def _insert(
         self,
@@ -174,8 +179,7 @@ class SandboxController:
         origin: Origin,
     ) -> Document:
         if ended is not None:
-            documents.drop(conn, ended)
-            records.drop(conn, ended.id)
+            drop_record(conn, ended)
         memory_mb = body["spec"]["runtime"]["memory"]
         quotas.check_memory(conn, actor.workspace, memory_mb)
         take_volumes(conn, actor.workspace, body["spec"])
@@ -223,7 +227,8 @@ class SandboxController:
         plan = await self.imaging.resolved(document.workspace, plan)
         plan = await self.db.read(lambda conn: self.disks.complete(conn, document, plan))
         self.networks.tell(document)
-        handle = await self.runtime.create(plan)
+        with self.journal.failures(document):
+            handle = await self.runtime.create(plan)
         try:
             changed, row = await self.db.write(lambda conn: self._started(conn, document, handle))
         except BaseException:
@@ -232,6 +237,7 @@ class SandboxController:
         for step in self.on_start:
             await step(row)
         self.sleep.announce(records.running(row, handle), changed, row)
+        self.journal.say(row.workspace, row.name, "The sandbox has started.")
         return changed
 
     def plan(self, document: Document, row: SandboxRow | None = None) -> SandboxPlan:
@@ -255,7 +261,7 @@ class SandboxController:
     ) -> tuple[Document, SandboxRow]:
         moment = now()
         current = self.store.need(conn, SANDBOXES, document.workspace, document.name)
-        shown = {"state": "RUNNING", "isolation": handle.level or None}
+        shown: dict[str, Any] = {"state": "RUNNING", "isolation": handle.level or None}
         changed = self.store.with_status(conn, current, "DEPLOYED", **shown)
         stamp = rfc3339(moment)
         now_running = {"phase": "running", "handle": handle, "last_active_at": stamp}
@@ -307,6 +313,7 @@ class SandboxController:
         ended = await self.db.write(lambda conn: self._ended(conn, document))
         for tell in self.on_end:
             tell(document.workspace, document.name)
+        self.journal.say(document.workspace, document.name, "The sandbox has ended for good.")
         self.networks.forget(document.id)
         self._background.start(self._remove_files(document.id, handle))
         return ended
@@ -378,6 +385,7 @@ class SandboxController:
         """See ``expire``; the caller holds the name's lock."""
         if self.live.is_due(workspace, name):
             log.info("sandbox_expired", workspace=workspace, sandbox=name)
+            self.journal.say(workspace, name, "The time of the sandbox is over.")
             await self._terminate(workspace, name)
 
     async def _remove_files(self, sandbox_id: str, handle: SandboxHandle | None) -> None:
@@ -390,8 +398,3 @@ class SandboxController:
     async def drain(self) -> None:
         """Wait for file removals that are still going on."""
         await self._background.wait()
-
-
-def _forget(conn: Connection, sandbox: Document) -> None:
-    documents.drop(conn, sandbox)
-    records.drop(conn, sandbox.id)

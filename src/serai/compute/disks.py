@@ -54,17 +54,8 @@ class SandboxDisks:
         )
 
     def _volume(self, conn: Connection, document: Document, number: int, volume: Body) -> Mount:
-        path, read_only = volume["mountPath"], bool(volume.get("readOnly"))
-        if not is_kept(volume):
-            name, size, content = f"{document.id}.{number}", volume["sizeMb"], ""
-        else:
-            found = documents.find(conn, document.workspace, VOLUME, volume["name"])
-            if found is None:
-                raise RuntimeProblem(f"volume {volume['name']!r} is gone")
-            name, content = found.id, self._content(conn, found.id)
-            size = msgspec.json.decode(found.body)["spec"]["size"]
-        return Mount(
-            id=name, kind="volume", path=path, read_only=read_only, size_mb=size, content=content
+        return volume_mount(
+            conn, document.workspace, f"{document.id}.{number}", volume, self._content
         )
 
     def _drives(self, conn: Connection, document: Document, body: Body) -> list[Mount | None]:
@@ -81,6 +72,35 @@ class SandboxDisks:
             log.warning("drive_not_mounted_again", sandbox=row.sandbox, drive=row.drive)
             return None
         return mount_of(row, read_only=row.read_only or mode == "read")
+
+
+def volume_mount(
+    conn: Connection, workspace: str, own_id: str, volume: Body, content: Content
+) -> Mount:
+    """What the runtime mounts for an attachment of a volume.
+
+    Args:
+        conn: for reading.
+        workspace: of whoever has it.
+        own_id: id of a volume that ends with whoever has it.
+        volume: the attachment, as settings have it.
+        content: what volumes start with.
+
+    Raises:
+        RuntimeProblem: the volume is gone.
+    """
+    path, read_only = volume["mountPath"], bool(volume.get("readOnly"))
+    if not is_kept(volume):
+        name, size, start = own_id, volume["sizeMb"], ""
+    else:
+        found = documents.find(conn, workspace, VOLUME, volume["name"])
+        if found is None:
+            raise RuntimeProblem(f"volume {volume['name']!r} is gone")
+        name, start = found.id, content(conn, found.id)
+        size = msgspec.json.decode(found.body)["spec"]["size"]
+    return Mount(
+        id=name, kind="volume", path=path, read_only=read_only, size_mb=size, content=start
+    )
 
 
 def allowed(drive: Document, sandbox: Body, folder: str) -> str | None:

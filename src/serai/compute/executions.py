@@ -1,65 +1,51 @@
-"""Executions of jobs: making, showing and cancelling them.
-
-Nothing runs them yet: an execution waits as ``queued`` until it is cancelled or its time limit,
-which counts from its creation, ends it as ``timeout``. That status is derived on reading, so it
-needs no clock of its own and survives restarts.
-"""
+"""Executions of jobs: making and cancelling them. What runs them is told when there is news."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Protocol
 
 import msgspec
 from sqlalchemy import Connection
 
 from serai.compute import execution_records as records
-from serai.compute.execution_records import LIVE, ExecutionRow, ExecutionSpec
+from serai.compute import task_records
+from serai.compute.execution_records import ExecutionRow, ExecutionSpec
 from serai.compute.jobs import JOBS, TIMEOUT_DEFAULT
-from serai.kernel.clock import parse_rfc3339, rfc3339
-from serai.kernel.errors import BadRequest, Conflict, NotFound, RateLimited
+from serai.compute.task_states import CANCELLED, LIVE
+from serai.kernel.clock import rfc3339
+from serai.kernel.errors import BadRequest, Conflict, NotFound, RateLimited, UsageLimitExceeded
 from serai.kernel.ids import new_uuid, token
+from serai.resources import quotas, revisions
 from serai.resources.documents import Document
 from serai.resources.kind import Body
 from serai.resources.store import DocumentStore
+from serai.resources.tenants import need_tenant
 from serai.store.secrets import Vault
-from serai.wire.jobs import (
-    CreatedJobExecution,
-    ExecutionStatus,
-    JobExecution,
-    JobExecutionMetadata,
-    JobExecutionRequest,
-    JobExecutionSpec,
-    JobExecutionStats,
-    JobExecutionTask,
-    JobExecutionTaskCondition,
-    JobExecutionTaskMetadata,
-    JobExecutionTaskSpec,
-    TaskStatus,
-)
+from serai.wire.jobs import JobExecutionRequest, JobVolume
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 TASKS_MAX = 10_000
 ENV_MAX = 1000
 MEMORY_MIN = 128
-MASK = "***"
-WAITING = (
-    "This version of Serai stores executions but has no runner for them yet; the task waits until "
-    "the execution is cancelled or reaches its time limit."
-)
-TASK_STATES: dict[str, tuple[TaskStatus, str, str]] = {
-    "queued": ("pending", "NO_RUNNER", WAITING),
-    "timeout": ("cancelled", "TIMEOUT", "The execution reached its time limit."),
-    "cancelled": ("cancelled", "CANCELLED", "The execution was cancelled."),
-}
+MEMORY_DEFAULT = 2048
+QUEUE_TIME = timedelta(hours=24)
+"""How long an execution may wait for its first task to begin."""
+
+
+class Places(Protocol):
+    """What runs tasks on this machine."""
+
+    def is_full(self, conn: Connection) -> bool:
+        """Whether a new execution would have to wait for others."""
 
 
 class Executions:
     """What can be done with executions. Methods run inside the caller's transaction."""
 
-    def __init__(self, store: DocumentStore, vault: Vault) -> None:
+    def __init__(self, store: DocumentStore, vault: Vault, places: Places) -> None:
         self._store = store
         self._vault = vault
+        self._places = places
 
     def create(
         self,
@@ -68,29 +54,33 @@ class Executions:
         job: str,
         asked: JobExecutionRequest,
         now: datetime,
+        trigger: str = "",
     ) -> ExecutionRow:
-        """Store a new execution of a job.
+        """Store a new execution of a job, with its tasks.
 
         Raises:
             NotFound: there is no such job.
-            BadRequest: a rule is broken, or the job is disabled.
+            BadRequest: a rule is broken, or the job is disabled or has no image.
             Forbidden: a policy of the job does not let it run here.
             Conflict: the execution id is taken.
             RateLimited: the client does not want to wait.
         """
         document = self._store.need(conn, JOBS, workspace, job)
         self._store.ask_rules(conn, JOBS, document)
-        spec = _checked(document, asked)
+        body = self.active(conn, document)
+        spec = _checked(document, body, asked)
+        spec = msgspec.structs.replace(
+            spec, account_id=need_tenant(conn, workspace).account_id, trigger=trigger
+        )
         name = asked.execution_id or new_uuid()
         if records.find(conn, workspace, job, name) is not None:
             raise Conflict(
                 f"executionId {name!r} exists already for this job; leave it out to get a new one.",
                 code="EXECUTION_ALREADY_EXISTS",
             )
+        self._check_capacity(conn, workspace, spec, queued=asked.allow_queue is not False)
         row_id, moment = token(16), rfc3339(now)
-        sealed = None
-        if asked.env:
-            sealed = self._vault.seal(msgspec.json.encode(asked.env), f"execution/{row_id}")
+        environment = msgspec.json.encode(_environment(body) | (asked.env or {}))
         row = ExecutionRow(
             id=row_id,
             workspace=workspace,
@@ -101,13 +91,52 @@ class Executions:
             updated_at=moment,
             started_at=None,
             completed_at=None,
-            deadline=rfc3339(now + timedelta(seconds=spec.timeout)),
+            deadline=rfc3339(now + QUEUE_TIME),
             spec=spec,
             tasks=msgspec.json.encode(asked.tasks or [{}]).decode(),
-            secrets=sealed,
+            secrets=self._vault.seal(environment, f"execution/{row_id}"),
         )
         records.add(conn, row)
+        task_records.add_all(conn, row)
         return row
+
+    def active(self, conn: Connection, document: Document) -> Body:
+        """The settings that the job's executions begin with, secrets in clear."""
+        body = self._store.reveal(JOBS, document)
+        route = body["spec"].get("revision") or {}
+        kept = revisions.of_document(conn, document.id)
+        chosen = next((one for one in kept if one.id == route.get("active")), None)
+        if chosen is None:
+            return body
+        found = self._store.history.revisions.reveal(JOBS, document.id, chosen)
+        found["spec"]["revision"] = route
+        return found
+
+    def _check_capacity(
+        self, conn: Connection, workspace: str, spec: ExecutionSpec, *, queued: bool
+    ) -> None:
+        most = quotas.job_memory_limit(conn, workspace)
+        if most is not None and spec.memory_mb > most:
+            raise BadRequest(
+                f"A task needs {spec.memory_mb} MiB and all tasks of this workspace may have "
+                f"{most} together: it could never start. Send a smaller memory, or ask an account "
+                "admin to raise the limit.",
+                code="QUOTA_TOO_SMALL",
+            )
+        if queued:
+            return
+        why = "all places for tasks are taken"
+        try:
+            quotas.check_job_memory(conn, workspace, spec.memory_mb)
+            full = self._places.is_full(conn)
+        except UsageLimitExceeded as problem:
+            full, why = True, problem.message
+        if full:
+            raise RateLimited(
+                f"The execution cannot start now: {why} Leave allowQueue out to queue it.",
+                code="NO_CAPACITY",
+                headers={"x-should-retry": "false"},
+            )
 
     def need(self, conn: Connection, workspace: str, job: str, name: str) -> ExecutionRow:
         """The execution of an existing job.
@@ -133,38 +162,49 @@ class Executions:
             BadRequest: it has ended in another way.
         """
         row = self.need(conn, workspace, job, name)
-        status, _ = state_of(row, now)
-        if status == "cancelled":
+        if row.status in {"cancelled", "cancelling"}:
             return row
-        if status not in LIVE:
+        if row.status not in LIVE:
             raise BadRequest(
-                f"Execution {name!r} has ended as {status}; it cannot be cancelled any more.",
+                f"Execution {name!r} has ended as {row.status}; it cannot be cancelled any more.",
                 code="EXECUTION_ENDED",
             )
-        records.end(conn, row, "cancelled", rfc3339(now))
-        return self.need(conn, workspace, job, name)
+        return begin_cancel(conn, row, rfc3339(now))
 
 
-def _checked(document: Document, asked: JobExecutionRequest) -> ExecutionSpec:
-    body: Body = msgspec.json.decode(document.body)
-    runtime = body["spec"].get("runtime") or {}
-    if body["spec"].get("enabled") is False:
+def begin_cancel(conn: Connection, row: ExecutionRow, at: str) -> ExecutionRow:
+    """End what waits of an execution; what runs is ended by whoever runs it."""
+    records.change(conn, row, status="cancelling", updated_at=at)
+    cancelling = msgspec.structs.replace(row, status="cancelling", updated_at=at)
+    task_records.end_pending(conn, row, "cancelled", at, "CANCELLED", CANCELLED)
+    return task_records.settle(conn, cancelling, at)
+
+
+def cancel_all(conn: Connection, workspace: str, job: str, at: str) -> None:
+    """Cancel everything of a job that has not ended, because the job is deleted."""
+    for row in records.living(conn, workspace, job):
+        begin_cancel(conn, row, at)
+
+
+def _checked(document: Document, body: Body, asked: JobExecutionRequest) -> ExecutionSpec:
+    spec = body["spec"]
+    runtime = spec.get("runtime") or {}
+    if msgspec.json.decode(document.body)["spec"].get("enabled") is False:
         raise BadRequest(
             f"Job {document.name!r} is disabled; set spec.enabled to true to run it.",
             code="JOB_DISABLED",
+        )
+    if not runtime.get("image"):
+        raise BadRequest(
+            f"Job {document.name!r} has no image yet: deploy it (bl deploy), or set "
+            "spec.runtime.image.",
+            code="JOB_NOT_DEPLOYED",
         )
     _check_names(document.name, asked)
     _check_overrides(asked, runtime.get("memory"))
     total = len(asked.tasks or [{}])
     if total > TASKS_MAX:
         raise BadRequest(f"tasks has {total} entries; at most {TASKS_MAX}.")
-    if asked.allow_queue is False:
-        raise RateLimited(
-            "The execution cannot start now: this version of Serai has no runner for jobs yet. "
-            "Leave allowQueue out to queue it.",
-            code="NO_CAPACITY",
-            headers={"x-should-retry": "false"},
-        )
     return ExecutionSpec(
         total=total,
         timeout=runtime.get("timeout", TIMEOUT_DEFAULT),
@@ -172,7 +212,18 @@ def _checked(document: Document, asked: JobExecutionRequest) -> ExecutionSpec:
         max_retries=runtime.get("maxRetries"),
         memory=asked.memory,
         env=list(asked.env or {}),
+        memory_mb=asked.memory or runtime.get("memory") or MEMORY_DEFAULT,
+        image=runtime["image"],
+        command=runtime.get("command") or [],
+        revision=(spec.get("revision") or {}).get("active") or "",
+        job_id=document.id,
+        volumes=msgspec.convert(spec.get("volumes") or [], list[JobVolume]),
     )
+
+
+def _environment(body: Body) -> dict[str, str]:
+    runtime = body["spec"].get("runtime") or {}
+    return {env["name"]: env.get("value", "") for env in runtime.get("envs") or []}
 
 
 def _check_names(job: str, asked: JobExecutionRequest) -> None:
@@ -201,89 +252,3 @@ def _check_overrides(asked: JobExecutionRequest, memory: int | None) -> None:
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
             raise BadRequest(f"env {name[:80]!r} is empty, or contains '=' or a null character.")
-
-
-def state_of(row: ExecutionRow, now: datetime) -> tuple[ExecutionStatus, str | None]:
-    """The status of an execution at a moment, and when it ended."""
-    if row.status in LIVE and row.deadline is not None and parse_rfc3339(row.deadline) <= now:
-        return "timeout", row.deadline
-    return row.status, row.completed_at
-
-
-def view(row: ExecutionRow, now: datetime, *, tasks: bool = False) -> JobExecution:
-    """An execution as clients see it; with its tasks if asked."""
-    status, completed_at = state_of(row, now)
-    return JobExecution(
-        execution_id=row.name,
-        metadata=_metadata(row, status, completed_at),
-        spec=_spec(row.spec),
-        status=status,
-        stats=_stats(row.spec.total, status),
-        tasks=list(task_views(row, now)) if tasks else None,
-    )
-
-
-def created(row: ExecutionRow, asked: JobExecutionRequest, now: datetime) -> CreatedJobExecution:
-    """A new execution as the client that made it sees it."""
-    tasks: list[dict[str, Any]] = asked.tasks or [{}]
-    return CreatedJobExecution(
-        execution_id=row.name,
-        id=asked.id or new_uuid(),
-        job_id=row.job,
-        workspace_id=row.workspace,
-        metadata=_metadata(row, row.status, None),
-        spec=_spec(row.spec),
-        status=row.status,
-        stats=_stats(row.spec.total, row.status),
-        tasks=tasks,
-    )
-
-
-def task_views(row: ExecutionRow, now: datetime) -> Iterator[JobExecutionTask]:
-    """Every task of an execution, in order."""
-    status, completed_at = state_of(row, now)
-    task_status, reason, message = TASK_STATES[status]
-    condition = JobExecutionTaskCondition(
-        type="Scheduled", state="False", reason=reason, message=message
-    )
-    spec = JobExecutionTaskSpec(max_retries=row.spec.max_retries, timeout=f"{row.spec.timeout}s")
-    for number in range(row.spec.total):
-        metadata = JobExecutionTaskMetadata(
-            name=f"task-{number}",
-            created_at=row.created_at,
-            updated_at=completed_at or row.updated_at,
-            completed_at=completed_at,
-        )
-        yield JobExecutionTask(
-            metadata=metadata, spec=spec, status=task_status, conditions=[condition]
-        )
-
-
-def _metadata(
-    row: ExecutionRow, status: ExecutionStatus, completed_at: str | None
-) -> JobExecutionMetadata:
-    return JobExecutionMetadata(
-        id=row.name,
-        job=row.job,
-        workspace=row.workspace,
-        created_at=row.created_at,
-        updated_at=completed_at or row.updated_at,
-        started_at=row.started_at,
-        completed_at=completed_at,
-        expired_at=completed_at if status == "timeout" else None,
-    )
-
-
-def _spec(spec: ExecutionSpec) -> JobExecutionSpec:
-    return JobExecutionSpec(
-        parallelism=spec.parallelism,
-        timeout=spec.timeout,
-        memory_override=spec.memory,
-        env_override=dict.fromkeys(spec.env, MASK) or None,
-    )
-
-
-def _stats(total: int, status: ExecutionStatus) -> JobExecutionStats:
-    """Nothing runs, so tasks either wait or were cancelled with their execution."""
-    ended = status in {"cancelled", "timeout"}
-    return JobExecutionStats(total=total, cancelled=total if ended else 0)

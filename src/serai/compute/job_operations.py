@@ -1,5 +1,6 @@
 """Jobs, applications and job executions over HTTP."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,17 +12,19 @@ from serai.api.exchange import AnyRequest, decode_body, json_response
 from serai.api.pages import LIMIT_DEFAULT, PageQuery, join_array, join_page, parse_page_query
 from serai.api.versions import PAGES_SINCE, at_least
 from serai.compute import execution_records as records
+from serai.compute import task_records
 from serai.compute.applications import APPLICATIONS
 from serai.compute.execution_records import ExecutionRow, Position
-from serai.compute.executions import Executions, created, task_views, view
+from serai.compute.execution_views import created, task_view, view
+from serai.compute.executions import Executions, cancel_all
 from serai.compute.jobs import JOBS
+from serai.compute.task_records import TaskRow
 from serai.identity.caller import caller_of
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.errors import BadRequest, NotFound
 from serai.resources.documents import Document
 from serai.resources.operations import ResourceContext, actor_of, read_operations, write_operations
-from serai.store.secrets import Vault
 from serai.wire.jobs import (
     CreatedJobExecution,
     Job,
@@ -36,18 +39,22 @@ LIMIT_EXECUTIONS_MAX = 100
 OFFSET_MAX = 1_000_000_000
 
 
-def job_operations(context: ResourceContext, vault: Vault) -> list[ControllerRouterHandler]:
-    """Every operation on jobs, their executions and applications."""
-    executions = Executions(context.store, vault)
+def job_operations(
+    context: ResourceContext, executions: Executions, news: Callable[[], None]
+) -> list[ControllerRouterHandler]:
+    """Every operation on jobs, their executions and applications.
+
+    ``news`` is called after executions were made or cancelled.
+    """
     generic = [h for h in write_operations(context, JOBS) if "DELETE" not in _methods(h)]
     return [
         *read_operations(context, JOBS),
         *generic,
-        _delete_job(context),
+        _delete_job(context, news),
         *read_operations(context, APPLICATIONS),
         *write_operations(context, APPLICATIONS),
         *_execution_lists(context, executions),
-        *_execution_writes(context, executions),
+        *_execution_writes(context, executions, news),
     ]
 
 
@@ -55,19 +62,20 @@ def _methods(handler: Any) -> set[str]:
     return {str(method) for method in handler.http_methods}
 
 
-def _delete_job(context: ResourceContext) -> ControllerRouterHandler:
+def _delete_job(context: ResourceContext, news: Callable[[], None]) -> ControllerRouterHandler:
     @delete("/v0/jobs/{name:str}", status_code=200, operation_id="DeleteJob", opt={"answer": Job})
     async def delete_job(request: AnyRequest, name: str) -> Response[bytes]:
         actor = actor_of(caller_of(request))
 
         def write(conn: Connection) -> Document:
             document = context.store.need(conn, JOBS, actor.workspace, name)
-            records.cancel_all(conn, actor.workspace, name, rfc3339(now()))
+            cancel_all(conn, actor.workspace, name, rfc3339(now()))
             context.store.delete(conn, actor, document)
             return document
 
         document = await context.db.write(write)
         context.on_change(JOBS.name, document, True)
+        news()
         return json_response(document.body.encode())
 
     return delete_job
@@ -95,8 +103,11 @@ def _execution_lists(
     @get(base + "/{execution:str}", operation_id="GetJobExecution", opt={"answer": JobExecution})
     async def get_job_execution(request: AnyRequest, job: str, execution: str) -> Response[bytes]:
         workspace = caller_of(request).workspace
-        row = await context.db.read(lambda conn: executions.need(conn, workspace, job, execution))
-        return json_response(msgspec.json.encode(view(row, now(), tasks=True)))
+
+        def read(conn: Connection) -> bytes:
+            return _whole(conn, executions.need(conn, workspace, job, execution))
+
+        return json_response(await context.db.read(read))
 
     @get(
         base + "/{execution:str}/tasks",
@@ -110,14 +121,25 @@ def _execution_lists(
                 f"The tasks of an execution are listed from API version {PAGES_SINCE} on: send "
                 f"'Blaxel-Version: {PAGES_SINCE}' or a newer one."
             )
-        row = await context.db.read(lambda conn: executions.need(conn, workspace, job, execution))
-        return json_response(answer_tasks(context.cursors, row, request.query_params))
+
+        def read(conn: Connection) -> bytes:
+            row = executions.need(conn, workspace, job, execution)
+            tasks = task_records.every(conn, row)
+            return answer_tasks(context.cursors, row, tasks, request.query_params)
+
+        return json_response(await context.db.read(read))
 
     return [list_job_executions, get_job_execution, list_tasks]
 
 
+def _whole(conn: Connection, row: ExecutionRow) -> bytes:
+    """An execution with its tasks."""
+    tasks = task_records.every(conn, row)
+    return msgspec.json.encode(view(row, task_records.count(conn, row), tasks))
+
+
 def _execution_writes(
-    context: ResourceContext, executions: Executions
+    context: ResourceContext, executions: Executions, news: Callable[[], None]
 ) -> list[ControllerRouterHandler]:
     base = "/v0/jobs/{job:str}/executions"
 
@@ -133,7 +155,8 @@ def _execution_writes(
         row = await context.db.write(
             lambda conn: executions.create(conn, workspace, job, asked, at)
         )
-        return json_response(msgspec.json.encode(created(row, asked, at)))
+        news()
+        return json_response(msgspec.json.encode(created(row, asked)))
 
     @delete(
         base + "/{execution:str}",
@@ -145,10 +168,14 @@ def _execution_writes(
         request: AnyRequest, job: str, execution: str
     ) -> Response[bytes]:
         workspace, at = caller_of(request).workspace, now()
-        row = await context.db.write(
-            lambda conn: executions.cancel(conn, workspace, job, execution, at)
-        )
-        return json_response(msgspec.json.encode(view(row, at, tasks=True)))
+
+        def write(conn: Connection) -> bytes:
+            executions.cancel(conn, workspace, job, execution, at)
+            return _whole(conn, executions.need(conn, workspace, job, execution))
+
+        answer = await context.db.write(write)
+        news()
+        return json_response(answer)
 
     return [create_job_execution, cancel_job_execution]
 
@@ -167,13 +194,13 @@ def answer_executions(
     if not at_least(request.state["version"], PAGES_SINCE):
         offset = _number(params.get("offset", ""), "offset", 0, OFFSET_MAX, 0)
         rows = _page(conn, workspace, job, Position(limit, offset=offset), query)
-        return join_array(_encoded(rows[:limit]))
+        return join_array(_encoded(conn, rows[:limit]))
     scope = query.fingerprint(f"{workspace}/executions/{job}")
     after = cursors.decode(scope, query.cursor) if query.cursor else None
     rows = _page(conn, workspace, job, Position(limit, after), query)
     more, rows = len(rows) > limit, rows[:limit]
     token = cursors.encode(scope, [rows[-1].created_at, rows[-1].id]) if more else None
-    return join_page(_encoded(rows), token, records.count(conn, workspace, job))
+    return join_page(_encoded(conn, rows), token, records.count(conn, workspace, job))
 
 
 def _page(
@@ -184,9 +211,8 @@ def _page(
     return records.page(conn, workspace, job, position, descending=query.descending, q=query.q)
 
 
-def _encoded(rows: list[ExecutionRow]) -> list[bytes]:
-    at = now()
-    return [msgspec.json.encode(view(row, at)) for row in rows]
+def _encoded(conn: Connection, rows: list[ExecutionRow]) -> list[bytes]:
+    return [msgspec.json.encode(view(row, task_records.count(conn, row))) for row in rows]
 
 
 def _number(text: str, field: str, low: int, high: int, default: int) -> int:
@@ -197,21 +223,24 @@ def _number(text: str, field: str, low: int, high: int, default: int) -> int:
     raise BadRequest(f"{field} {text[:20]!r} is not a whole number from {low} to {high}.")
 
 
-def answer_tasks(cursors: CursorCodec, row: ExecutionRow, params: Any) -> bytes:
+def answer_tasks(
+    cursors: CursorCodec, row: ExecutionRow, tasks: list[TaskRow], params: Any
+) -> bytes:
     """The JSON of a page of tasks; they stand in the order they were sent, or the reverse.
 
     Raises:
         BadRequest: a parameter is not understood, or the cursor is of another query or too old.
     """
     query = parse_page_query(params, ())
-    tasks = list(task_views(row, now()))
     total = len(tasks)
     if query.q is not None:
-        tasks = [task for task in tasks if query.q in task.metadata.name]
+        tasks = [task for task in tasks if query.q in task.name]
     if query.column == "name" and query.descending:
         tasks.reverse()
     scope = query.fingerprint(f"{row.workspace}/tasks/{row.id}")
     start = int(cursors.decode(scope, query.cursor)[0]) if query.cursor else 0
     end = start + (query.limit or LIMIT_DEFAULT)
     token = cursors.encode(scope, [str(end)]) if end < len(tasks) else None
-    return join_page([msgspec.json.encode(task) for task in tasks[start:end]], token, total)
+    return join_page(
+        [msgspec.json.encode(task_view(row, task)) for task in tasks[start:end]], token, total
+    )

@@ -153,6 +153,7 @@ SANDBOXES = Kind(
     status="DEPLOYING",
     prepare=prepare_sandbox,
     secrets=sandbox_slots,
+    built=True,
     operations=Operations.of("Sandbox", "Sandboxes"),
     list_query={"showTerminated": bool},
 )

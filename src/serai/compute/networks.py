@@ -1,6 +1,6 @@
 """The network of each sandbox: its rules are told before it starts, and kept up to date."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import structlog
@@ -43,8 +43,12 @@ class SandboxNetworks:
     def __init__(self, store: DocumentStore, egress: Egress, *, closed: bool = False) -> None:
         self._store = store
         self._egress = egress
-        self._closed = closed
+        self.closed = closed
         self._troubled: set[str] = set()
+        self.on_attach: list[Callable[[RunningSandbox], Awaitable[None]]] = []
+        """Called when a running sandbox was connected with a new egress process."""
+        self.on_forget: list[Callable[[str], None]] = []
+        """Called with the id of a sandbox that has ended for good."""
 
     def plan(self, body: Mapping[str, Any]) -> NetworkPlan:
         """What a new sandbox needs to know of its way out."""
@@ -57,12 +61,14 @@ class SandboxNetworks:
     def tell(self, document: Document) -> None:
         """From now on the rules of this document hold, for connections that are open as well."""
         body = self._store.reveal(SANDBOXES, document)
-        policy = policy_of(body["spec"].get("network"), closed=self._closed)
+        policy = policy_of(body["spec"].get("network"), closed=self.closed)
         self._egress.put(document.id, policy)
 
     def forget(self, sandbox_id: str) -> None:
         """The sandbox has ended for good."""
         self._egress.drop(sandbox_id)
+        for tell in self.on_forget:
+            tell(sandbox_id)
 
     async def report(self, sandbox_id: str) -> Report:
         """What it reached and what was refused.
@@ -94,6 +100,9 @@ class SandboxNetworks:
                 await runtime.attach(sandbox.handle)
             except RuntimeProblem as problem:
                 self._complain(sandbox, problem)
+                continue
+            for step in self.on_attach:
+                await step(sandbox)
 
     def _complain(self, sandbox: RunningSandbox, problem: RuntimeProblem) -> None:
         """Once, as it is tried again and again."""

@@ -12,6 +12,7 @@ from serai.api.exchange import AnyRequest, decode_body, flag
 from serai.compute.controller import SandboxController
 from serai.compute.deadline import HEADER, CreationDeadline, deadline_of
 from serai.compute.kind import SANDBOXES, name_unnamed
+from serai.compute.uploaded import UploadedSandboxes
 from serai.identity.caller import caller_of
 from serai.resources.documents import Document
 from serai.resources.operations import (
@@ -22,6 +23,7 @@ from serai.resources.operations import (
     read_operations,
     show,
 )
+from serai.resources.uploading import UPLOAD, answer_opened, wants_upload
 from serai.wire.sandboxes import Sandbox
 
 
@@ -30,7 +32,7 @@ def sandbox_operations(
 ) -> list[ControllerRouterHandler]:
     """Every operation on sandboxes."""
     listing, _ = read_operations(context, SANDBOXES)
-    return [listing, *_reads(context, controller), *_writes(controller)]
+    return [listing, *_reads(context, controller), *_writes(context, controller)]
 
 
 def _reads(
@@ -67,12 +69,16 @@ def _reads(
     return [get_sandbox, get_sandbox_by_external_id]
 
 
-def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
+def _writes(
+    context: ResourceContext, controller: SandboxController
+) -> list[ControllerRouterHandler]:
+    uploaded = UploadedSandboxes(controller)
+
     @post(
         "/v0/sandboxes",
         status_code=200,
         operation_id="CreateSandbox",
-        opt={"body": Sandbox, "answer": Sandbox, "query": {"createIfNotExist": bool}},
+        opt={"body": Sandbox, "answer": Sandbox, "query": {"createIfNotExist": bool} | UPLOAD},
     )
     async def create_sandbox(request: AnyRequest) -> Response[bytes]:
         caller = caller_of(request)
@@ -80,6 +86,9 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
         shape = await decode_body(request, Sandbox)
         name_unnamed(shape)
         body = controller.store.wanted(SANDBOXES, shape)
+        if context.uploads is not None and wants_upload(request):
+            document, opened = await uploaded.create(actor, body, context.uploads)
+            return answer_opened(document, opened, controller.show(document.body.encode()))
         if_not_exist = flag(request, "createIfNotExist")
         deadline = deadline_of(request.headers.get(HEADER))
         work = controller.create(
@@ -91,11 +100,15 @@ def _writes(controller: SandboxController) -> list[ControllerRouterHandler]:
     @put(
         "/v0/sandboxes/{name:str}",
         operation_id="UpdateSandbox",
-        opt={"body": Sandbox, "answer": Sandbox},
+        opt={"body": Sandbox, "answer": Sandbox, "query": UPLOAD},
     )
     async def replace_sandbox(request: AnyRequest, name: str) -> Response[bytes]:
-        shape = await decode_body(request, Sandbox)
-        document = await controller.renewal.replace(actor_of(caller_of(request)), name, shape)
+        shape, actor = await decode_body(request, Sandbox), actor_of(caller_of(request))
+        if context.uploads is not None and wants_upload(request):
+            body = controller.store.wanted(SANDBOXES, shape, name)
+            document, opened = await uploaded.replace(actor, name, body, context.uploads)
+            return answer_opened(document, opened, controller.show(document.body.encode()))
+        document = await controller.renewal.replace(actor, name, shape)
         return answer(document, controller.show)
 
     @delete(

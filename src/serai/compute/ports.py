@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from serai.egress.policy import Policy
-from serai.egress.setup import Report
+from serai.egress.setup import Report, TunnelPlan
 from serai.runtime.port import SandboxHandle
 
 
@@ -53,6 +53,11 @@ class Egress(Protocol):
 
     async def attached(self) -> frozenset[str]:
         """The sandboxes whose network is connected. Fails with EgressProblem."""
+
+    async def tunnel(
+        self, sandbox_id: str, plan: TunnelPlan | None, *, judged: bool = True
+    ) -> None:
+        """Prepare or end a tunnel. Fails with TunnelRefused and EgressProblem."""
 
     async def wait_for_restart(self, seconds: float) -> None:
         """Until networks must be connected anew, or so long."""

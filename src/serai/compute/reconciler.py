@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection
@@ -32,6 +33,8 @@ class Reconciler:
         self.controller = controller
         self._tasks: list[asyncio.Task[None]] = []
         self._noted: dict[str, datetime] = {}
+        self.repaired = asyncio.Event()
+        """Set when what belongs to no sandbox has been removed."""
 
     async def start(self) -> None:
         """Adopt what still runs, mark what does not, then begin the loops."""
@@ -135,12 +138,17 @@ class Reconciler:
                 log.exception("sandbox_repair_failed", sandbox=row.name)
         runtime = self.controller.runtime
         for sandbox_id in await runtime.leftovers():
-            row_now = await self.controller.db.read(
-                lambda conn, wanted=sandbox_id: records.get(conn, wanted)  # type: ignore[misc]
-            )
-            if row_now is None or row_now.phase in {"archived", "terminated"}:
+            if not await self.controller.db.read(partial(self._is_kept, sandbox_id=sandbox_id)):
                 with suppress(RuntimeProblem):
                     await runtime.destroy(sandbox_id, None)
+        self.repaired.set()
+
+    def _is_kept(self, conn: Connection, sandbox_id: str) -> bool:
+        """Whether there is a row of a sandbox, or of something else that runs in such a one."""
+        row = records.get(conn, sandbox_id)
+        if row is not None:
+            return row.phase not in {"archived", "terminated"}
+        return any(claimed(conn, sandbox_id) for claimed in self.controller.claims)
 
     async def _finish(self, row: SandboxRow) -> None:
         """A crash left this one half created or half deleted: finish it."""
@@ -203,6 +211,8 @@ class Reconciler:
             if self.controller.live.by_id.get(sandbox.id) is not live:
                 return
             log.warning("sandbox_died", workspace=sandbox.workspace, sandbox=sandbox.name)
+            text = "The sandbox's processes have ended without being asked to."
+            self.controller.journal.say(sandbox.workspace, sandbox.name, text, "error")
             self.controller.live.remove(sandbox.id)
             self.controller.routes.withdraw(sandbox)
             await self.controller.runtime.stop(sandbox.handle)

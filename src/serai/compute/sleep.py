@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.compute import records
+from serai.compute.journal import SandboxJournal
 from serai.compute.kind import SANDBOXES, expiry_of
 from serai.compute.live import LiveSandbox, LiveTable, Prospect, ending
 from serai.compute.ports import Routes, RunningSandbox, UsageSpans
@@ -42,8 +43,10 @@ class Sleep:
         spans: UsageSpans,
         routes: Routes,
         live: LiveTable,
+        journal: SandboxJournal,
     ) -> None:
         self._db = db
+        self._journal = journal
         self._store = store
         self._runtime = runtime
         self._spans = spans
@@ -99,6 +102,7 @@ class Sleep:
             self._routes.publish(sandbox)
             raise
         log.info("sandbox_suspended", workspace=sandbox.workspace, sandbox=sandbox.name)
+        self._journal.say(sandbox.workspace, sandbox.name, "The sandbox is in standby.")
 
     async def write_asleep(self, live: LiveSandbox) -> None:
         """Write down that it is suspended."""
@@ -121,7 +125,8 @@ class Sleep:
         try:
             await self._runtime.resume(live.sandbox.handle)
         except RuntimeProblem as problem:
-            name = live.sandbox.name
+            name, text = live.sandbox.name, f"The sandbox cannot go on: {problem}"
+            self._journal.say(live.sandbox.workspace, name, text, "error")
             raise ServiceUnavailable(f"Sandbox {name!r} cannot go on: {problem}") from problem
         self.awake(live)
 
@@ -131,6 +136,7 @@ class Sleep:
         live.used_at = live.active_at = live.busy_at = now()
         self._routes.publish(live.sandbox)
         log.info("sandbox_resumed", workspace=live.sandbox.workspace, sandbox=live.sandbox.name)
+        self._journal.say(live.sandbox.workspace, live.sandbox.name, "The sandbox goes on.")
         live.saving = asyncio.create_task(self._write_awake(live))
 
     async def _write_awake(self, live: LiveSandbox) -> None:

@@ -16,8 +16,11 @@ from serai.kernel.files import write_atomic
 AUTHORITY = "ca.pem"
 BUNDLE = "bundle.pem"
 FILE, DIRECTORY = "SSL_CERT_FILE", "SSL_CERT_DIR"
-VARIABLES = (FILE, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-"""Variables by which OpenSSL, httpx, Go, requests, curl and Node find extra or other roots."""
+VARIABLES = (FILE, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "SSL_VERIFY")
+"""Variables by which OpenSSL, httpx, Go, requests, curl, Node and LiteLLM find their roots.
+
+LiteLLM, by which CrewAI and Google's ADK call models, reads no directory of them.
+"""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 _SYSTEM_FILES = (

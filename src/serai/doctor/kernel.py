@@ -83,6 +83,13 @@ def mounts(place: Place) -> Iterator[Finding]:
         yield finding(_GROUP, "idmapped mounts", problem, "work on /usr", fix, weaker=True)
 
 
+def tunnels(_: Place) -> Iterator[Finding]:
+    """Whether sandboxes can have the interface of a tunnel."""
+    problem = attempt("tunnel")
+    fix = "modprobe tun, and run Serai as root"
+    yield finding(_GROUP, "tunnels", problem, "an interface was made", fix, weaker=True)
+
+
 def system_calls(_: Place) -> Iterator[Finding]:
     """Whether system calls can be filtered."""
     problem = attempt("filter")

@@ -21,6 +21,7 @@ PROBES: tuple[Probe, ...] = (
     kernel.freezer,
     kernel.mounts,
     kernel.system_calls,
+    kernel.tunnels,
     programs.packet_filter,
     programs.quotas,
     programs.checkpoints,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from serai.runtime import host, launcher, linux, privileges, processes, seccomp
+from serai.runtime import host, launcher, linux, privileges, processes, seccomp, tunnels
 
 _SECONDS = 30
 _POOL_BYTES = 160 << 20
@@ -111,6 +111,11 @@ def _freezer(parent: str, switch: str, on: str, off: str, shown: str) -> None:
             group.rmdir()
 
 
+def _tunnel() -> None:
+    _separate(linux.CLONE_NEWNET)
+    os.close(tunnels.open_device("probe"))
+
+
 def _packet_filter(program: str) -> None:
     _separate(linux.CLONE_NEWNET)
     rules = "table inet serai { chain out { type filter hook output priority 0; policy drop; } }"
@@ -146,5 +151,6 @@ _TRIALS: Mapping[str, Callable[..., None]] = {
     "filter": _filter,
     "freezer": _freezer,
     "packet filter": _packet_filter,
+    "tunnel": _tunnel,
     "quotas": _quotas,
 }

@@ -30,7 +30,8 @@ from serai.egress.gate import Gate
 from serai.egress.journal import TOO_MANY
 from serai.egress.names import Resolver
 from serai.egress.policy import Policy
-from serai.egress.setup import Ask, Drop, Order, Put, Setup, Told, line
+from serai.egress.setup import Ask, Drop, Open, Order, Put, Setup, Told, TunnelRefused, line
+from serai.egress.tunnels import Tunnels
 from serai.egress.upstreams import Upstreams
 
 MAX_CONNECTIONS = 512
@@ -46,6 +47,7 @@ _MAX_LINE = 64 << 20
 _ATTACH_SECONDS = 5.0
 _ADDRESSES_EVERY = 10.0
 _PR_SET_NO_NEW_PRIVS = 38
+TUNNEL = "tunnel"
 _CLOSED = Policy(closed=True)
 """Of a sandbox whose rules the server has not said yet."""
 
@@ -212,6 +214,7 @@ class Egress:
         self._attaching = attaching
         self._gates: dict[str, Gate] = {}
         self._attached: dict[str, Attached] = {}
+        self._tunnels = Tunnels(self._upstreams, self._gate)
         self._everyone = [0]
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -230,7 +233,10 @@ class Egress:
             self._put(order.id, order.policy)
         elif isinstance(order, Drop):
             self._detach(order.id)
+            self._tunnels.close(order.id)
             self._gates.pop(order.id, None)
+        elif isinstance(order, Open):
+            _keep(self._tasks, self._open(order, tell))
         elif isinstance(order, Ask):
             gate = self._gates.get(order.id)
             report = gate.journal.report() if gate is not None else None
@@ -243,6 +249,18 @@ class Egress:
             gate.policy = policy
             if (attached := self._attached.get(sandbox_id)) is not None:
                 attached.cut()
+            self._tunnels.reconsider(sandbox_id)
+
+    async def _open(self, order: Open, tell: asyncio.StreamWriter) -> None:
+        problem = ""
+        try:
+            if order.plan is None:
+                self._tunnels.close(order.id)
+            else:
+                await self._tunnels.open(order.id, order.plan, judged=order.judged)
+        except TunnelRefused as refusal:
+            problem = str(refusal)
+        tell.write(line(Told(request=order.request, problem=problem)))
 
     def _gate(self, sandbox_id: str) -> Gate:
         return self._gates.setdefault(sandbox_id, Gate(_CLOSED))
@@ -265,8 +283,7 @@ class Egress:
             async with asyncio.timeout(_ATTACH_SECONDS):
                 await ready.wait()
             data, descriptors, _, _ = socket.recv_fds(connection, 4096, _MAX_DESCRIPTORS)
-            if data:
-                self._take(msgspec.json.decode(data, type=_Attachment), descriptors)
+            if data and self._take(msgspec.json.decode(data, type=_Attachment), descriptors):
                 with contextlib.suppress(OSError):  # a birth does not wait for it
                     connection.send(b"\n")
         except (OSError, TimeoutError, msgspec.DecodeError):
@@ -275,7 +292,10 @@ class Egress:
             loop.remove_reader(connection.fileno())
             connection.close()
 
-    def _take(self, message: _Attachment, descriptors: list[int]) -> None:
+    def _take(self, message: _Attachment, descriptors: list[int]) -> bool:
+        """Whether we have what was brought."""
+        if message.kinds == (TUNNEL,):
+            return self._tunnels.take(message.id, descriptors[0])
         self._detach(message.id)
         gate = self._gate(message.id)
         attached = Attached(gate, self._connections, self._answers, self._everyone)
@@ -285,6 +305,7 @@ class Egress:
                 self._watch(message.id, attached, descriptor)
             else:
                 attached.listen(kind, descriptor)
+        return True
 
     def _watch(self, sandbox_id: str, attached: Attached, pidfd: int) -> None:
         """Let go of a sandbox when its first process ends."""
@@ -296,6 +317,7 @@ class Egress:
             attached.close()
             if self._attached.get(sandbox_id) is attached:
                 del self._attached[sandbox_id]
+                self._tunnels.close(sandbox_id)
 
         loop.add_reader(pidfd, ended)
 

@@ -16,7 +16,19 @@ import msgspec
 import structlog
 
 from serai.egress.policy import Policy
-from serai.egress.setup import Ask, Drop, EgressProblem, Put, Report, Setup, Told, line
+from serai.egress.setup import (
+    Ask,
+    Drop,
+    EgressProblem,
+    Open,
+    Put,
+    Report,
+    Setup,
+    Told,
+    TunnelPlan,
+    TunnelRefused,
+    line,
+)
 
 _LONGEST_PATH = 100
 _MAX_LINE = 64 << 20
@@ -122,18 +134,40 @@ class EgressService:
         """
         return frozenset((await self._ask("")).attached)
 
+    async def tunnel(
+        self, sandbox_id: str, plan: TunnelPlan | None, *, judged: bool = True
+    ) -> None:
+        """Prepare a tunnel for the device that the runtime brings; ``None`` ends the one there is.
+
+        Args:
+            judged: fail if the peer cannot be reached by the sandbox's rules as they are now.
+                They count for every packet all the same.
+
+        Raises:
+            TunnelRefused: it cannot, and why; the tunnel there is goes on.
+            EgressProblem: the egress process does not answer.
+        """
+        told = await self._request(
+            lambda number: Open(request=number, id=sandbox_id, plan=plan, judged=judged)
+        )
+        if told.problem:
+            raise TunnelRefused(told.problem)
+
     def _say(self, message: Put | Drop) -> None:
         if self._tell is not None:
             self._tell.write(line(message))
 
     async def _ask(self, sandbox_id: str) -> Told:
+        return await self._request(lambda number: Ask(request=number, id=sandbox_id))
+
+    async def _request(self, make: Callable[[int], Ask | Open]) -> Told:
         if self._tell is None:
             raise EgressProblem("the egress process is starting")
         number = next(self._requests)
         future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self._waiting[number] = future
         try:
-            self._tell.write(line(Ask(request=number, id=sandbox_id)))
+            self._tell.write(line(make(number)))
             async with asyncio.timeout(_ASK_SECONDS):
                 return await future
         except (OSError, TimeoutError) as error:

@@ -9,6 +9,10 @@ class EgressProblem(Exception):
     """The egress process does not start or does not answer."""
 
 
+class TunnelRefused(Exception):
+    """The peer must not be reached, or cannot be found; the text says why."""
+
+
 class HostRule(msgspec.Struct, frozen=True, kw_only=True):
     """A name that leads to a place of the administrator's choice.
 
@@ -65,7 +69,39 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, tag="ask"):
     id: str = ""
 
 
-Order = Setup | Put | Drop | Ask
+class TunnelPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A WireGuard tunnel of a sandbox, as seen from outside.
+
+    Attributes:
+        private_key, peer_key: 32 bytes each.
+        host, port: where the peer is; a name or an address.
+        address: what the sandbox is inside the tunnel.
+        allowed: networks (CIDR) that the peer may stand for.
+        keepalive: after how many seconds of silence the peer hears from us; 0 for never.
+    """
+
+    private_key: bytes
+    peer_key: bytes
+    host: str
+    port: int
+    address: str
+    allowed: tuple[str, ...]
+    keepalive: int = 0
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
+    """Prepare a tunnel of a sandbox in place of the one it has; without ``plan``, end that.
+
+    ``judged`` says that a peer which cannot be reached now is a reason to refuse.
+    """
+
+    request: int
+    id: str
+    plan: TunnelPlan | None = None
+    judged: bool = True
+
+
+Order = Setup | Put | Drop | Ask | Open
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +139,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to ``Ask``; request 0 says that the process is ready."""
+    """The answer to ``Ask`` and ``Open``; request 0 says that the process is ready.
+
+    ``problem`` says why a tunnel is refused.
+    """
 
     request: int
     report: Report | None = None
     attached: tuple[str, ...] = ()
+    problem: str = ""
 
 
 def line(message: msgspec.Struct) -> bytes:

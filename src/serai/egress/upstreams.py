@@ -64,6 +64,17 @@ class Upstreams:
             raise NotAllowed(name)
         return sorted(found, key=lambda place: place.address != asked)
 
+    def allowed(self, places: list[Place]) -> list[Place]:
+        """Those that may be connected to.
+
+        Raises:
+            NotAllowed: the rules are against all of them.
+        """
+        found = [place for place in places if self._may(place)]
+        if not found:
+            raise NotAllowed(str(places[0].address) if places else "")
+        return found
+
     async def connect(self, places: list[Place]) -> socket.socket:
         """A connection to the first place that takes it.
 
@@ -71,9 +82,7 @@ class Upstreams:
             Unreachable: none does.
             NotAllowed: the rules are against all of them.
         """
-        tried = [place for place in places if self._may(place)][:_ATTEMPTS]
-        if not tried:
-            raise NotAllowed(str(places[0].address) if places else "")
+        tried = self.allowed(places)[:_ATTEMPTS]
         problem: Exception | None = None
         for place in tried:
             try:

@@ -12,6 +12,7 @@ from serai.catalog.placement import Attached, PolicyProhibits
 from serai.compute.ports import PublishedPreview, RunningSandbox
 from serai.gateway.forwarding import DROPPED_FOR_SANDBOX
 from serai.gateway.model_routes import Link, connected, model_route
+from serai.gateway.models.plans import origin_of
 from serai.gateway.models.token_policies import TokenPolicies, policy_of
 from serai.gateway.routes import DomainRoute, ModelRoute, PreviewRoute, RouteTable, SandboxRoute
 from serai.identity.accounts import account_of_workspace
@@ -166,15 +167,20 @@ class Discovery:
         return routes
 
     def _link(self, name: str, document: Document | None, runtime: dict[str, Any]) -> Link:
+        providers = self._catalog.providers
         if document is None:
-            return Link(name, problem=f"it names the connection '{name}', which does not exist")
+            family = providers.of({"integration": runtime.get("type") or ""}, runtime).family
+            missing = f"it names the connection '{name}', which does not exist"
+            return Link(name, family=family, problem=missing)
         connection = self._store.reveal(CONNECTIONS, document)["spec"]
         provider = runtime.get("type") or connection["integration"]
         try:
-            return Link(name, provider, self._catalog.providers.called(connection, runtime))
+            called = providers.called(connection, runtime)
+            origin_of(called.base_url)
+            return Link(name, provider, called, called.provider.family)
         except SeraiError as problem:
             said = f"its connection '{name}' does not work: {problem.message}"
-            return Link(name, provider, problem=said)
+            return Link(name, provider, None, providers.of(connection, runtime).family, said)
 
 
 def sandbox_route(sandbox: RunningSandbox) -> SandboxRoute:

@@ -12,8 +12,8 @@ from serai.gateway.allowance import Allowance
 from serai.gateway.familiar import Familiar, of_answer
 from serai.gateway.limits import Limits
 from serai.gateway.models.answers import Answers
-from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
+from serai.gateway.models.heads import Heads
 from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits
@@ -25,6 +25,8 @@ from serai.gateway.routes import ModelRoute, RouteTable, SandboxRoute
 from serai.gateway.sites import Sites
 from serai.gateway.targets import Target, split
 from serai.gateway.usage import ModelUsage
+from serai.hosting.deployments import Deployment, Table, Trigger
+from serai.hosting.messages import Asked
 from serai.identity.principal import Authenticator, Principal
 from serai.telemetry.tracing import Tracer
 
@@ -57,6 +59,13 @@ class Connect(Protocol):
         """
 
 
+class AsyncCalls(Protocol):
+    """Takes calls that are answered before they are made."""
+
+    async def submit(self, deployment: Deployment, trigger: Trigger, asked: Asked) -> str:
+        """Keep a call to be made; answers its id once it cannot be lost any more."""
+
+
 class Watched(Protocol):
     """A connection that wants to know when time has passed."""
 
@@ -86,7 +95,7 @@ class Gateway:
             sent, by somebody who may call it.
         on_model_content: called just before ``on_model_usage``, with the same usage, for calls of
             models whose content is logged; with the route that was called.
-        tracer: makes spans of model calls, which then all go the long way; none without.
+        tracer: makes spans of model calls; none without.
         on_sandbox_activity: called when a sandbox request starts (with 1) and ends (with -1), and
             every ten seconds in between (with 0), of a WebSocket only when something was sent.
             Runs on the event loop: it must be cheap.
@@ -103,6 +112,8 @@ class Gateway:
         token_policies: counts and limits the tokens of models that have such policies.
         sites: host names that are not ours, such as those of previews; none without.
         isolate_previews: give previews below our own address an origin of their own in browsers.
+        hosted: agents and functions; none without.
+        calls: takes their asynchronous calls.
     """
 
     def __init__(
@@ -126,6 +137,8 @@ class Gateway:
         sites: Sites | None = None,
         isolate_previews: bool = False,
         token_policies: TokenPolicies | None = None,
+        hosted: Table | None = None,
+        calls: AsyncCalls | None = None,
     ) -> None:
         self.routes = routes
         self.authenticator = authenticator
@@ -143,6 +156,8 @@ class Gateway:
         self.sites = sites or Sites(routes)
         self.isolate_previews = isolate_previews
         self.allowance = allowance
+        self.hosted = hosted if hosted is not None else Table()
+        self.calls = calls
         self.token_policies = token_policies or TokenPolicies()
         self.rate_limits = RateLimits()
         self.pool = Pool(self.limits, tls)

@@ -1,4 +1,4 @@
-"""``/drives/mount`` and ``/archive/export`` of a sandbox's API, which the platform answers."""
+"""Calls of a sandbox's API which the platform answers: drives, archives and tunnels."""
 
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PLACE = b"/drives/mount"
 EXPORT = b"/archive/export"
+TUNNELS = (b"/network/tunnel", b"/network/tunnel/config")
 BODY_MAX = 64 * 1024
 EXPORT_BODY_MAX = 8 * 1024 * 1024
 """An upload in parts names a URL for each."""
@@ -32,7 +33,7 @@ class InPlace(Protocol):
 def is_answered_here(target: Target) -> bool:
     """Whether a request to a sandbox is one of these."""
     rest = target.rest
-    is_ours = rest in (PLACE, EXPORT) or rest.startswith(PLACE + b"/")
+    is_ours = rest in (PLACE, EXPORT, *TUNNELS) or rest.startswith(PLACE + b"/")
     return target.kind == b"sandboxes" and is_ours
 
 

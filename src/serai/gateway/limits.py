@@ -28,6 +28,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         pipeline_depth: requests of one connection that may wait behind the current one.
         send_timeout: how long a client may leave what we sent unread before it is cut off.
         tick: resolution of all timeouts.
+        hosted_wake: how long a request waits for an instance of its workload to serve.
+        hosted_silence: how long nothing may flow between a client and a workload, either way.
+        hosted_total: how long a request of a workload may last in all.
+        hosted_async_bytes: largest body of an asynchronous call; larger ones get 413.
     """
 
     url_bytes: int = 16 * 1024
@@ -49,3 +53,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     pipeline_depth: int = 256
     send_timeout: float = 300.0
     tick: float = 1.0
+    hosted_wake: float = 90.0
+    hosted_silence: float = 100.0
+    hosted_total: float = 900.0
+    hosted_async_bytes: int = 6 * 1024 * 1024

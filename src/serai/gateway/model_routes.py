@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from serai.catalog.provider_api import spoken
+from serai.catalog.provider_api import Family, ProviderApi, spoken
 from serai.catalog.providers import Called
 from serai.gateway.models.rate_limits import rate_limits_of
 from serai.gateway.routes import ModelRoute
@@ -20,12 +20,14 @@ class Link(msgspec.Struct, frozen=True):
         name: of the connection.
         provider: integration type; of a connection that does not exist empty.
         called: how it is called, if it can be.
+        family: whose API its clients speak.
         problem: why it cannot, for people.
     """
 
     name: str
     provider: str = ""
     called: Called | None = None
+    family: Family = "openai"
     problem: str = ""
 
 
@@ -65,12 +67,18 @@ def connected(route: ModelRoute, links: Sequence[Link]) -> ModelRoute:
         return route
     if not links:
         problem = "its spec.integrationConnections names no connection"
-        return msgspec.structs.replace(route, unusable=problem)
+        return msgspec.structs.replace(route, unusable=problem, unlinked=True)
     usable = [link for link in links if link.called is not None]
     if not usable:
         first = links[0]
         provider = first.provider or route.provider
-        return msgspec.structs.replace(route, provider=provider, unusable=first.problem)
+        return msgspec.structs.replace(
+            route,
+            provider=provider,
+            unusable=first.problem,
+            unlinked=True,
+            api=ProviderApi(family=first.family),
+        )
     places = [_place(route, link, alone=len(links) == 1) for link in usable]
     alike = [each for each in places if _speaks_like(each, places[0])]
     if len(alike) == 1:

@@ -87,9 +87,9 @@ class Pool:
 
     def give_back(self, upstream: Upstream) -> None:
         """Keep a connection whose answer is complete for the next request."""
-        # what runs behind a port belongs to the user: a fresh connection for every request
+        # what runs behind a port of a sandbox belongs to the user: a fresh connection every time
         address = upstream.address
-        if address.path and address.port:
+        if address.path and address.port and not address.host:
             upstream.close()
             return
         upstream.idle_since = monotonic()
@@ -185,6 +185,8 @@ def _where(address: Address) -> str:
     """An address as a client may see it: never a path of this machine."""
     if not address.path:
         return f"the model server at {address.host}:{address.port}"
+    if address.host:
+        return f"port {address.port} of the {address.host}"
     return f"port {address.port} of the sandbox" if address.port else "the sandbox"
 
 

@@ -11,7 +11,10 @@ from http import HTTPStatus
 import msgspec
 
 from serai.billing.spending import BudgetSpent
+from serai.gateway.advice import advice
 from serai.gateway.error_pages import POLICY
+from serai.hosting.problems import WorkloadUnavailable
+from serai.kernel.clock import now, rfc3339
 from serai.kernel.errors import (
     BadGateway,
     Forbidden,
@@ -123,6 +126,7 @@ class GatewayBug(SeraiError):
 
 _ALWAYS_RETRYABLE = (UpstreamConnectFailed, UpstreamConnectTimeout)
 _RETRYABLE_STATUS = frozenset({408, 429, 503})
+_AGAIN = (*_ALWAYS_RETRYABLE, WorkloadUnavailable)
 
 
 _VAIN = (ModelUnusable, TooManyTokens, BudgetSpent)
@@ -133,7 +137,7 @@ def retryable(problem: SeraiError) -> bool:
     """Whether sending the same request again is both safe and sensible."""
     if isinstance(problem, _VAIN):
         return False
-    return isinstance(problem, _ALWAYS_RETRYABLE) or problem.status in _RETRYABLE_STATUS
+    return isinstance(problem, _AGAIN) or problem.status in _RETRYABLE_STATUS
 
 
 OF_PROVIDER = (
@@ -158,6 +162,7 @@ def envelope(problem: SeraiError, request_id: str) -> bytes:
     return msgspec.json.encode(
         {
             "error": {
+                **advice(problem.code),
                 **problem.details,
                 "code": problem.code,
                 "message": problem.message,
@@ -165,6 +170,7 @@ def envelope(problem: SeraiError, request_id: str) -> bytes:
                 "origin": problem.details.get("origin", "platform"),
                 "retryable": retryable(problem),
                 "request_id": request_id,
+                "timestamp": rfc3339(now()),
             },
             "message": problem.message,
         }

@@ -12,8 +12,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from serai.gateway.asgi import AsgiSink, scope_of
 from serai.gateway.exchange import Exchange
+from serai.gateway.executions import as_management
 from serai.gateway.gateway import Gateway
-from serai.gateway.hosting import HostedExchange, UnverifiedExchange
+from serai.gateway.hosting import HostedExchange, UnverifiedExchange, triggered
 from serai.gateway.in_place import InPlaceExchange, is_answered_here
 from serai.gateway.lasting import LastingProtocol
 from serai.gateway.models.exchange import ModelExchange
@@ -100,6 +101,10 @@ class GatewayProtocol(LastingProtocol):
         gateway, url = self.gateway, request.url
         host = request.index.get(b"host", b"")
         target = gateway.sites.target(host, url) or gateway.target(url)
+        if gateway.hosted.paths:
+            target = triggered(gateway.hosted, url, target)
+        if target is not None and target.kind == b"jobs":
+            target = as_management(request, target)
         if target is None:
             self._start_asgi(request)
         else:

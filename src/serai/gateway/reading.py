@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.config import Config
@@ -14,8 +14,11 @@ from serai.gateway.problems import HeadersTooLarge, UriTooLong
 from serai.gateway.request import Current, Nobody, Request
 from serai.gateway.targets import origin_form
 from serai.gateway.tunnel import TunnelEnd
-from serai.gateway.upstream import Ignored
+from serai.gateway.upstream import UNKNOWN, Ignored
 from serai.kernel.errors import BadRequest, MethodNotAllowed, SeraiError
+
+if TYPE_CHECKING:
+    from serai.gateway.models.heads import Head
 
 
 class ReadingProtocol(HttpToolsProtocol):
@@ -40,6 +43,8 @@ class ReadingProtocol(HttpToolsProtocol):
         "_trailers",
         "_tunnel",
         "client_address",
+        "known_bytes",
+        "known_head",
     )
     gateway: Gateway
 
@@ -53,6 +58,10 @@ class ReadingProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
         self.client_address = b"unknown"
+        self.known_head: tuple[Head, int] | None = None
+        """What the head of the last model call means, and the length of its body."""
+        self.known_bytes = UNKNOWN
+        """That head with its empty line, once it came twice in a row."""
         self._fields: list[tuple[bytes, bytes]] = []
         self._head: list[tuple[bytes, bytes]] = []
         self._trailers = Ignored()

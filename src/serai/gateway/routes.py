@@ -60,7 +60,9 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         places: a route for each of several connections; the first leads where this does.
         labels: those of the model, as JSON.
         logged: something of its calls' content is kept; follows from its settings.
-        blocked: it is disabled, unusable or prohibited; follows from these.
+        unlinked: it is unusable for want of a connection, and for no other reason.
+        replaced: it is, and its fallbacks are asked in its place; follows from its settings.
+        blocked: it is disabled, prohibited, or unusable and not replaced; follows from these.
         reserves: the body of a call says what it may use, which is set aside; follows too.
         routed: a call may take more than one attempt, or none; follows too.
         plain: nothing here needs that, or a look at a call's body, so that it may go the short way
@@ -88,6 +90,8 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
     places: "tuple[ModelRoute, ...]" = ()
     labels: str = "{}"
     logged: bool = False
+    unlinked: bool = False
+    replaced: bool = False
     blocked: bool = False
     reserves: bool = False
     routed: bool = False
@@ -97,16 +101,24 @@ class ModelRoute(msgspec.Struct, frozen=True, kw_only=True):
         extra = self.gateway
         needs = (extra.timeout_ms, extra.retries, extra.fallbacks, extra.cache, self.places)
         logged = extra.request_log is not None and bool(extra.request_log.enabled)
+        forbidden = self.disabled or bool(self.prohibited)
+        replaced = self.unlinked and bool(extra.fallbacks) and not forbidden
         follows = {
             "logged": logged,
             "place": self.place or self.resource_id,
-            "blocked": self.disabled or bool(self.unusable) or bool(self.prohibited),
+            "replaced": replaced,
+            "blocked": forbidden or (bool(self.unusable) and not replaced),
             "reserves": self.strict or any(limit.tokens for limit in self.rate_limits),
             "routed": any(needs),
             "plain": not (any(needs) or self.rate_limits or logged),
         }
         for name, value in follows.items():
             msgspec.structs.force_setattr(self, name, value)
+
+
+def connection_of(route: ModelRoute) -> str:
+    """The connection that a route leads to, of a model with several; else empty."""
+    return route.place.removeprefix(route.resource_id)[1:]
 
 
 class PreviewRoute(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-KINDS = frozenset({b"agents", b"functions", b"models", b"sandboxes", b"jobs"})
+KINDS = frozenset({b"agents", b"applications", b"functions", b"models", b"sandboxes", b"jobs"})
 
 RESERVED = frozenset(
     {
@@ -36,6 +36,7 @@ RESERVED = frozenset(
         b"static",
         b"uploads",
         b"v0",
+        b"v1",
     }
 )
 """First path segments that never name a workspace; the management API refuses such names."""
@@ -46,15 +47,17 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         workspace: workspace name, as written.
-        kind: ``agents``, ``functions``, ``models``, ``sandboxes`` or ``jobs``; ``preview`` for
-            a preview, which has no workspace here and whose name is its slug; ``preview-host`` for
-            one that has ``host`` to itself, ``unverified`` for a host that is nobody's.
+        kind: ``agents``, ``applications``, ``functions``, ``models``, ``sandboxes`` or ``jobs``;
+            ``preview`` for a preview, which has no workspace here and whose name is its slug;
+            ``preview-host`` for one that has ``host`` to itself, ``unverified`` for a host that is
+            nobody's.
         name: resource name, as written.
         rest: what follows the name, with its leading slash; empty when nothing follows.
         query: what follows the ``?``; None without one.
         host: the name of its own by which a preview was asked for, without port.
         fallback: where a preview stands in for others, the part of the name that names none, and
             the domain it is below.
+        trigger: id of the trigger of a deployment whose path was asked for; empty for none.
     """
 
     workspace: str
@@ -64,6 +67,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     query: bytes | None
     host: str = ""
     fallback: tuple[str, str] | None = None
+    trigger: str = ""
 
     def path(self) -> bytes:
         """The path that this was made of; for a preview without what stands before its slug."""

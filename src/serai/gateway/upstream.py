@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to what stands behind the gateway."""
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import httptools
 import msgspec
@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from serai.gateway.pool import Pool
 
 Headers = list[tuple[bytes, bytes]]
+UNKNOWN = b"\0"
+"""What no message of HTTP begins with."""
 
 
-class Address(NamedTuple):
+class Address(msgspec.Struct, frozen=True, cache_hash=True, gc=False):
     """Where an upstream listens.
 
     Attributes:
         path: Unix socket; empty for TCP.
-        host: TCP host.
+        host: TCP host; with a path and a port, not empty where connections may be used again.
         port: TCP port; with a path, the port inside a sandbox (see ``runtime.port``), 0 for none.
         tls: speak TLS and verify the certificate for ``host``.
     """
@@ -107,6 +109,9 @@ class Upstream(asyncio.Protocol):
         "heard",
         "idle_since",
         "keep",
+        "known_bytes",
+        "known_out",
+        "last_head",
         "parser",
         "pool",
         "reused",
@@ -125,6 +130,12 @@ class Upstream(asyncio.Protocol):
         self.sending = False
         """The request's body is not complete yet, so the connection cannot be used again."""
         self.idle_since = 0.0
+        self.last_head = b""
+        """The head of the last plain answer, for the short way of calls."""
+        self.known_bytes = UNKNOWN
+        """The same with its empty line once it came twice; then what is passed on of it, and the
+        length of the body."""
+        self.known_out: tuple[bytes, int] = b"", 0
         self.watcher: Watcher | None = None
         """Reads the streams that are passed on as they come."""
         self._trailers = Ignored()

@@ -21,8 +21,8 @@ class ModelUsage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         duration: seconds from there to the last byte.
         streamed: the answer was an event stream.
         counted: the server reported usage; otherwise the token numbers are 0 or incomplete.
-        estimated: the stream ended before its last report, so the output is at least one token
-            for each event that passed.
+        estimated: the stream ended before its last report or without one, so the output is taken
+            for one token for each event that passed.
         attempts: how often it was sent to a provider; 0 when the cache answered.
         cache: ``hit`` or ``miss`` of a model with a cache, else empty.
         first_byte: seconds from the start to the first byte of the answer (of a stream's first

@@ -252,6 +252,12 @@ def _machine(conn: Connection, client_id: str) -> Principal | None:
     )
 
 
+def workspace_ids(conn: Connection) -> dict[str, str]:
+    """The id of every workspace by its name, for the platform itself."""
+    query = select(workspaces.c.name, workspaces.c.id)
+    return {str(name): str(id_) for name, id_ in conn.execute(query)}
+
+
 def account_of_workspace(conn: Connection, workspace: str) -> str:
     """The account that pays for a workspace."""
     query = select(workspaces.c.account_id).where(workspaces.c.name == workspace)

@@ -32,7 +32,7 @@ PUBLIC = frozenset(
     }
 )
 """Paths that need no credential; what an invitation's link leads to asks for its secret."""
-PROTECTED = frozenset({"/metrics"})
+PROTECTED = frozenset({"/metrics", "/v1/logs", "/v1/metrics", "/v1/traces"})
 """Paths outside ``/v0`` that need one all the same."""
 MERGED = re.compile(r"/+")
 """The router takes several slashes for one, so the door must as well."""

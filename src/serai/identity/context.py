@@ -22,7 +22,8 @@ class IdentityContext(msgspec.Struct, frozen=True):
 
     ``origin`` begins every link, ``names`` are the rules of workspace names and ``features`` the
     keys of what this installation has switched on; without a ``mailer`` links are shown instead.
-    ``keep_secret`` is told workspace, id and secret of a service account's new key.
+    ``keep_secret`` is told workspace, id and secret of a service account's new key, and
+    ``workspace_gone`` the name of a workspace that was deleted.
     """
 
     db: Database
@@ -33,6 +34,7 @@ class IdentityContext(msgspec.Struct, frozen=True):
     features: tuple[str, ...]
     mailer: Mailer | None = None
     keep_secret: Callable[[Connection, str, str, str], None] | None = None
+    workspace_gone: Callable[[str], None] = lambda _: None
 
     async def write(self, fn: Callable[[Connection], T]) -> T:
         """Change who may do what: once it is durable, no cached principal is believed any more.

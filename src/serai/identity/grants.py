@@ -88,6 +88,20 @@ def of_device(conn: Connection, user_id: str | None, device_digest: bytes) -> st
     return found
 
 
+def of_sign_in(conn: Connection, sign_in_id: str, client_id: str, at: datetime) -> Grant | None:
+    """The living grant that a browser session gave to an application."""
+    c = oauth_grants.c
+    wanted = (c.sign_in_id == sign_in_id, c.client_id == client_id)
+    found = conn.execute(select(c.id).where(*wanted, c.revoked_at.is_(None))).scalars().first()
+    return None if found is None else find(conn, found, at)
+
+
+def end_of_sign_in(conn: Connection, sign_in_id: str, client_id: str) -> None:
+    """End what a browser session gave to an application."""
+    c = oauth_grants.c
+    _revoke(conn, [c.sign_in_id == sign_in_id, c.client_id == client_id])
+
+
 def lock(conn: Connection, grant_id: str) -> None:
     """Let no other transaction use the grant before this one has ended."""
     query = select(oauth_grants.c.id).where(oauth_grants.c.id == grant_id)

@@ -1,6 +1,6 @@
 """Images over HTTP."""
 
-from typing import Any, get_args
+from typing import Any, Protocol, get_args
 
 import msgspec
 from litestar import Response, delete, get, post
@@ -12,13 +12,15 @@ from serai.api.pages import LIMIT_DEFAULT, PageQuery, parse_page_query
 from serai.api.versions import at_least
 from serai.identity.caller import caller_of
 from serai.images import records
-from serai.images.names import PLURALS, image_not_found
+from serai.images.names import PLURALS, image_not_found, wanted_type
 from serai.images.records import Rows, StoredImage
 from serai.images.registration import Provided, register
 from serai.images.removal import cleanup, remove, remove_tag
 from serai.images.views import image_views, summary_views, tag_view
+from serai.kernel.names import check_name
 from serai.resources.operations import ResourceContext
-from serai.wire.common import PageMeta, Status
+from serai.resources.uploading import HEADER
+from serai.wire.common import CoreEvent, PageMeta, Status
 from serai.wire.images import (
     CleanupAnswer,
     CreateImage,
@@ -27,6 +29,7 @@ from serai.wire.images import (
     ImagePage,
     ImageSummary,
     ImageTagPage,
+    ResourceType,
 )
 
 IMAGE_PAGES_SINCE = "2026-09-22"
@@ -35,9 +38,30 @@ ANY_TYPE = "_"
 STATUSES: tuple[str, ...] = get_args(Status)
 
 
-def image_operations(context: ResourceContext, provided: Provided) -> list[ControllerRouterHandler]:
+class ImageBuilds(Protocol):
+    """Builds of images that no resource waits for."""
+
+    def announce(
+        self, conn: Connection, workspace: str, resource_type: ResourceType, name: str
+    ) -> str:
+        """Wait for the code of an image; answers where it is sent to."""
+
+    def events(
+        self, conn: Connection, workspace: str, resource_type: str, name: str
+    ) -> list[CoreEvent]:
+        """How the newest build of an image went, oldest first."""
+
+
+def image_operations(
+    context: ResourceContext, provided: Provided, builds: ImageBuilds
+) -> list[ControllerRouterHandler]:
     """Operations on images and tags; see ``share_operations`` for sharing."""
-    return [*_reads(context), _tags(context), _create(context, provided), *_deletes(context)]
+    return [
+        *_reads(context, builds),
+        _tags(context),
+        _create(context, provided, builds),
+        *_deletes(context),
+    ]
 
 
 def need(
@@ -62,7 +86,7 @@ def image_answer(image: Image | ImageSummary) -> Response[bytes]:
     return json_response(msgspec.json.encode(image))
 
 
-def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
+def _reads(context: ResourceContext, builds: ImageBuilds) -> list[ControllerRouterHandler]:
     db = context.db
 
     @get(
@@ -108,6 +132,9 @@ def _reads(context: ResourceContext) -> list[ControllerRouterHandler]:
             found = [need(conn, workspace, resource_type, name, source)]
             views: Any = summary_views if brief else image_views
             view: Image | ImageSummary = views(conn, found, workspace)[0]
+            owner, kind = found[0].workspace, found[0].resource_type
+            if owner == workspace:
+                view.events = builds.events(conn, owner, kind, found[0].name) or None
             return view
 
         return image_answer(await db.read(read))
@@ -142,7 +169,9 @@ def _tags(context: ResourceContext) -> ControllerRouterHandler:
     return list_image_tags
 
 
-def _create(context: ResourceContext, provided: Provided) -> ControllerRouterHandler:
+def _create(
+    context: ResourceContext, provided: Provided, builds: ImageBuilds
+) -> ControllerRouterHandler:
     @post(
         "/v0/images",
         status_code=200,
@@ -155,11 +184,24 @@ def _create(context: ResourceContext, provided: Provided) -> ControllerRouterHan
     )
     async def create_image(request: AnyRequest) -> Response[bytes]:
         workspace = caller_of(request).workspace
-        flag(request, "upload")
+        upload = flag(request, "upload")
         flag(request, "skip-build")
         wanted = await decode_body(request, CreateImage)
+        if upload and not wanted.image:
+            return await announce(workspace, wanted)
         answer = await context.db.write(lambda conn: register(conn, workspace, wanted, provided))
         return json_response(msgspec.json.encode(answer))
+
+    async def announce(workspace: str, wanted: CreateImage) -> Response[bytes]:
+        name, kind = check_name(wanted.name, "name"), wanted_type(wanted.resource_type)
+        url = await context.db.write(lambda conn: builds.announce(conn, workspace, kind, name))
+        answer = CreateImageAnswer(
+            message=f"Send the code of {kind}/{name} to the upload URL; it is built then.",
+            name=name,
+            resource_type=kind,
+            build=True,
+        )
+        return json_response(msgspec.json.encode(answer), {HEADER: url})
 
     return create_image
 

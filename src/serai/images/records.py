@@ -7,8 +7,10 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from serai.api.pages import PageQuery
+from serai.images.charges import charge
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.ids import token
+from serai.runtime.making import BUILT
 from serai.store.tables.sharing import image_shares, image_tags, images
 
 ACTIVE = "active"
@@ -217,12 +219,35 @@ def register(
     if not conn.execute(known).rowcount:
         fields |= {"image_id": image_id, "name": tag, "created_at": moment}
         conn.execute(insert(image_tags).values(fields))
-    return _images(conn.execute(select(*IMAGE).where(*own)).all())[0]
+    stored = _images(conn.execute(select(*IMAGE).where(*own)).all())[0]
+    charge(conn, stored, built_bytes(conn, image_id))
+    return stored
+
+
+def put_status(
+    conn: Connection, workspace: str, resource_type: str, name: str, status: str, *, make: bool
+) -> None:
+    """Note how far the newest build of an image is; ``make`` makes an image that is new."""
+    c, moment = images.c, rfc3339(now())
+    own = (c.workspace == workspace, c.resource_type == resource_type, c.name == name)
+    change = {"updated_at": moment, "status": status}
+    if conn.execute(update(images).where(*own).values(change)).rowcount or not make:
+        return
+    key = {"id": token(16), "workspace": workspace, "resource_type": resource_type, "name": name}
+    conn.execute(insert(images).values(key | change | {"created_at": moment}))
+
+
+def built_bytes(conn: Connection, image_id: str) -> int:
+    """Bytes that the builds of an image take; what is only registered is stored elsewhere."""
+    c = image_tags.c
+    mine = (c.image_id == image_id, c.reference.startswith(f"{BUILT}/", autoescape=True))
+    return int(conn.execute(select(func.coalesce(func.sum(c.size), 0)).where(*mine)).scalar_one())
 
 
 def drop(conn: Connection, image: StoredImage) -> None:
     """Delete an image with its tags and shares."""
     c = images.c
+    charge(conn, image, 0)
     conn.execute(delete(images).where(c.id == image.id, c.workspace == image.workspace))
 
 
@@ -230,3 +255,6 @@ def drop_tag(conn: Connection, image_id: str, tag: str) -> None:
     """Delete a tag."""
     c = image_tags.c
     conn.execute(delete(image_tags).where(c.image_id == image_id, c.name == tag))
+    image = by_id(conn, image_id)
+    if image is not None:
+        charge(conn, image, built_bytes(conn, image_id))

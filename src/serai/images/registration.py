@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from serai.images import records
 from serai.images.names import DEFAULT_TAG, split_reference, wanted_tag, wanted_type
 from serai.images.records import StoredImage
-from serai.kernel.errors import Conflict
+from serai.kernel.errors import BadRequest, Conflict
 from serai.kernel.names import check_name
 from serai.runtime.port import ImageInfo
 from serai.wire.images import CreateImage, CreateImageAnswer
@@ -55,10 +55,9 @@ def _provided_image(image: str | None, provided: Provided) -> ImageInfo:
     known = {info.reference: info for info in provided.infos()}
     choice = f"register one that it provides: {', '.join(known) or '(none)'}"
     if not image:
-        raise Conflict(
-            "This installation cannot build images from uploaded source; in the field image, "
-            f"{choice}.",
-            code=NOT_AVAILABLE,
+        raise BadRequest(
+            "image is missing: name the one to register, or send upload=true to have it built "
+            "from code that you upload."
         )
     repository, tag = split_reference(image)
     full = f"{repository}:{tag or DEFAULT_TAG}"

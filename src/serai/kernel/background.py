@@ -2,8 +2,20 @@
 
 import asyncio
 from collections.abc import Coroutine, Hashable
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
+
+T = TypeVar("T")
+
+
+async def surely(work: Coroutine[Any, Any, T]) -> T:
+    """Do something to its end, also when we are cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Background:

@@ -3,7 +3,6 @@
 import difflib
 import ipaddress
 import math
-import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -14,16 +13,16 @@ from urllib.parse import urlsplit
 
 from serai.kernel.addresses import NO_DOMAIN
 from serai.kernel.collectors import checked_fields, collector_url
+from serai.kernel.directories import default_data_dir, usable_path
 from serai.kernel.settings import AUTO, Settings
 from serai.kernel.smtp import parse_smtp_url
 
 FILE = "serai.toml"
 PREFIX = "SERAI_"
-PATH_MAX, NAME_MAX = 3840, 255
-"""Bytes of a directory's path, with room for what lies in it, and of each part of one."""
 SECONDS_MAX = 86_400
 SECRET = frozenset(
-    {"admin_api_key", "oidc_client_secret", "otlp_headers", "smtp_url", "usage_database_url"}
+    {"admin_api_key", "oidc_client_secret", "otlp_headers", "smtp_url"}
+    | {"logs_database_url", "usage_database_url"}
 )
 """Settings whose values no message may show."""
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
@@ -150,32 +149,11 @@ def _flag_values(flags: Mapping[str, Any]) -> dict[str, Value]:
 
 def _data_dir(value: Value | None, environ: Mapping[str, str], directory: Path) -> Path:
     if value is None:
-        return _default_data_dir(environ)
-    path = _path(value.raw)
+        return default_data_dir(environ)
+    path = usable_path(value.raw)
     if path is None:
         raise ConfigurationError(f"{value.source} is {value.raw!r}: must be a directory's path")
     return directory / path
-
-
-def _path(raw: Any) -> Path | None:
-    """A path that the system can open; None for what is none."""
-    if not isinstance(raw, str | Path) or not str(raw) or "\0" in str(raw):
-        return None
-    try:
-        path = Path(raw).expanduser()
-        encoded = os.fsencode(path)
-    except (RuntimeError, UnicodeEncodeError):
-        return None
-    is_short = len(encoded) <= PATH_MAX and all(len(x) <= NAME_MAX for x in encoded.split(b"/"))
-    return path if is_short else None
-
-
-def _default_data_dir(environ: Mapping[str, str]) -> Path:
-    """``$XDG_DATA_HOME/serai``; a relative value of that variable is ignored, as its spec says."""
-    base = Path(environ.get("XDG_DATA_HOME") or "")
-    if not base.is_absolute():
-        base = Path(environ.get("HOME") or Path.home()) / ".local" / "share"
-    return base / "serai"
 
 
 def _parse(name: str, value: Value) -> Any:
@@ -304,9 +282,13 @@ def _label(text: str) -> str:
     return text.strip()
 
 
-def _domains(raw: Any) -> tuple[str, ...]:
+def _words(raw: Any) -> Any:
     """A list in a file; in a variable words between commas or spaces."""
-    words = re.split(r"[\s,]+", raw.strip()) if isinstance(raw, str) else raw
+    return re.split(r"[\s,]+", raw.strip()) if isinstance(raw, str) else raw
+
+
+def _domains(raw: Any) -> tuple[str, ...]:
+    words = _words(raw)
     if not isinstance(words, list) or not all(
         isinstance(word, str) and _HOSTNAME.fullmatch(word) for word in words
     ):
@@ -315,8 +297,7 @@ def _domains(raw: Any) -> tuple[str, ...]:
 
 
 def _registries(raw: Any) -> tuple[str, ...]:
-    """A list in a file; in a variable words between commas or spaces."""
-    words = re.split(r"[\s,]+", raw.strip()) if isinstance(raw, str) else raw
+    words = _words(raw)
     if not isinstance(words, list) or not all(
         isinstance(word, str) and (word in {"*", "none"} or _REGISTRY.fullmatch(word))
         for word in words
@@ -380,6 +361,10 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "usage_event_retention": _integer(8, 3660),
     "model_request_rate": _integer(0, 100_000),
     "model_request_retention": _integer(1, 3660),
+    "log_rate": _integer(1, 1_000_000),
+    "log_retention": _integer(1, 3660),
+    "log_mb": _integer(0, 1 << 30),
+    "logs_database_url": _text(_postgresql_url),
     "otlp_endpoint": _text(collector_url),
     "otlp_headers": _text(checked_fields),
     "otlp_sampling": _share,
@@ -392,6 +377,20 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "image_source": _choice("auto", "built", "host"),
     "image_registries": _registries,
     "image_mirror": _text(_mirror),
+    "build_slots": _integer(1, 64),
+    "build_seconds": _integer(1, 86_400),
+    "build_memory_mb": _integer(128, 1 << 20),
+    "build_disk_mb": _integer(16, 1 << 30),
+    "build_upload_mb": _integer(1, 1 << 20),
+    "build_hosts": _domains,
+    "builds_kept": _integer(1, 1000),
+    "dockerfile_builds": _choice("engine", "offline", "off"),
     "unenforced_volumes": _boolean,
+    "start_seconds": _seconds,
+    "instance_concurrency": _integer(1, 100_000),
+    "instance_stop_seconds": _seconds,
+    "async_calls": _integer(1, 10_000),
+    "private_callbacks": _boolean,
+    "job_tasks": _integer(0, 10_000),
     "s3_port": _integer(0, 65535),
 }

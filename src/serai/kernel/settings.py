@@ -45,6 +45,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         usage_database_url: PostgreSQL database of usage; ``usage.db`` in ``data_dir`` when absent.
         model_request_rate: model calls a second of which a row is kept, over ten seconds.
         model_request_retention: days that these rows are kept.
+        log_rate: lines of logs a second that are kept of one resource, over ten seconds.
+        log_retention: days that lines are kept.
+        log_mb: MiB that the lines of one workspace may take; 0 for any amount.
+        logs_database_url: PostgreSQL database of logs; ``logs.db`` in ``data_dir`` when absent.
         otlp_endpoint: OpenTelemetry collector that gets traces of model calls; none when absent.
         otlp_headers: sent to it, ``name=value`` between commas.
         otlp_sampling: share of the traces beginning here that is recorded, 0 to 1.
@@ -54,11 +58,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         image_source: what stands for hub images: ``built`` ones, files of the ``host``, or with
             ``auto`` the host's until one is built.
         image_registries: registries that images are pulled from for whoever asks.
+        build_slots: builds that go on at once.
+        build_seconds: how long one may take.
+        build_memory_mb: MiB of memory that one may use.
+        build_disk_mb: MiB that one may write.
+        build_upload_mb: MiB that uploaded code may have.
+        build_hosts: names that steps of a build may reach; all of the internet when empty.
+        builds_kept: images of a resource that stay, whether they are used or not.
+        dockerfile_builds: whether Dockerfiles are built by the ``engine`` that is here, by it
+            ``offline``, or not at all (``off``).
         image_mirror: Debian mirror that images are built from; the usual one when absent.
         model_cache_mb: MiB of memory that kept answers of models may take; 0 keeps none.
         pool_mb: MiB that sandboxes and drives may take of the disk in all; 0 for most of it.
         sandbox_disk_mb: MiB that the files of one sandbox may take.
         unenforced_volumes: whether volumes may be used where their size cannot be enforced.
+        start_seconds: an instance of an agent or function has to listen on its port.
+        instance_concurrency: requests at once after which another instance is started.
+        instance_stop_seconds: an instance stands before it is ended.
+        async_calls: asynchronous calls that are made at the same time.
+        private_callbacks: whether results of them may go to this machine and private networks.
+        job_tasks: most tasks of jobs that run at the same time; 0 for four per processor.
         s3_port: loopback port at which drives are reached over S3; 0 for not at all.
     """
 
@@ -86,6 +105,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     usage_event_retention: int = 8
     model_request_rate: int = 500
     model_request_retention: int = 30
+    log_rate: int = 5_000
+    log_retention: int = 14
+    log_mb: int = 2048
+    logs_database_url: str | None = None
     otlp_endpoint: str | None = None
     otlp_headers: str | None = None
     otlp_sampling: float = 1.0
@@ -97,10 +120,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_source: str = "auto"
     image_registries: tuple[str, ...] = ("docker.io", "ghcr.io", "quay.io")
     image_mirror: str | None = None
+    build_slots: int = 2
+    build_seconds: int = 1800
+    build_memory_mb: int = 4096
+    build_disk_mb: int = 10 * 1024
+    build_upload_mb: int = 1024
+    build_hosts: tuple[str, ...] = ()
+    builds_kept: int = 5
+    dockerfile_builds: str = "engine"
     model_cache_mb: int = 64
     pool_mb: int = 0
     sandbox_disk_mb: int = 10 * 1024
     unenforced_volumes: bool = False
+    start_seconds: float = 60.0
+    instance_concurrency: int = 80
+    instance_stop_seconds: float = 300.0
+    async_calls: int = 16
+    private_callbacks: bool = False
+    job_tasks: int = 0
     s3_port: int = 0
 
     @property

@@ -26,6 +26,7 @@ HOUR = 3_600_000
 """Stored milliseconds per hour of active time."""
 
 SANDBOX_RUNTIME = "sandbox_compute_runtime_gbs"
+JOB_RUNTIME = "job_compute_runtime_gbs"
 MODEL_INPUT_TOKENS = "model_input_tokens_count"
 MODEL_OUTPUT_TOKENS = "model_output_tokens_count"
 MODEL_REQUESTS = "model_requests_count"
@@ -39,7 +40,7 @@ DIMENSIONS = {
         ("agent_compute_runtime_gbs", "agent", "gbs"),
         ("agent_image_storage_gbs", "agent", "gbs"),
         ("agent_async_requests_count", "agent", "count"),
-        ("job_compute_runtime_gbs", "job", "gbs"),
+        (JOB_RUNTIME, "job", "gbs"),
         ("job_image_storage_gbs", "job", "gbs"),
         ("mcp_server_compute_runtime_gbs", "mcp_server", "gbs"),
         ("mcp_server_image_storage_gbs", "mcp_server", "gbs"),
@@ -51,7 +52,4 @@ DIMENSIONS = {
         (MODEL_REQUESTS, "model", "count"),
     )
 }
-"""Every dimension by name; Serai adds those of models and drives to the public contract's.
-
-What is not metered yet (images, agents, jobs, MCP servers, asynchronous calls) has no
-workload or no bytes of its own yet: whoever brings it opens spans or records events of it."""
+"""Every dimension by name; Serai adds those of models and drives to the public contract's."""

@@ -23,6 +23,8 @@ DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 MACHINE = "client_credentials"
 BUILT_IN_ID = "blaxel"
 """How the official command line and SDKs call themselves."""
+CONSOLE_ID = "serai-console"
+"""The web console: its grants come from a browser session, never from a request for one."""
 Kind = Literal["built-in", "registered", "service account"]
 
 
@@ -120,12 +122,21 @@ BUILT_IN = Client(
     scope=scopes.SUPPORTED,
 )
 
+CONSOLE = Client(
+    client_id=CONSOLE_ID,
+    name="Serai console",
+    kind="built-in",
+    grant_types=(),
+    scope=scopes.SUPPORTED,
+)
+
 
 @unbounded("which application a request speaks of comes before who asks")
 def find(conn: Connection, vault: Vault, client_id: str) -> Client | None:
     """The client of that id, of any kind."""
-    if client_id == BUILT_IN_ID:
-        return BUILT_IN
+    for ours in (BUILT_IN, CONSOLE):
+        if client_id == ours.client_id:
+            return ours
     return _registered(conn, vault, client_id) or _machine(conn, vault, client_id)
 
 

@@ -17,7 +17,9 @@ from sqlalchemy import (
 
 from serai.api.pages import PageQuery
 from serai.resources import counts
+from serai.resources.changes import Change
 from serai.resources.counts import List
+from serai.store import changes
 from serai.store.dialect import search_candidates
 from serai.store.tables.documents import documents
 
@@ -102,16 +104,24 @@ def _first(
 def add(conn: Connection, document: Document) -> None:
     """Insert a document; its name must be free."""
     conn.execute(insert(documents).values(_row(document)))
+    changes.note(conn, _change(document))
 
 
 def save(conn: Connection, document: Document) -> None:
     """Overwrite a document by its id; its name, parent, kind and workspace never change."""
     conn.execute(update(documents).where(*_itself(document)).values(_row(document)))
+    changes.note(conn, _change(document))
 
 
 def drop(conn: Connection, document: Document) -> None:
     """Delete a document; its events and revisions go with it."""
     conn.execute(delete(documents).where(*_itself(document)))
+    changes.note(conn, _change(document, deleted=True))
+
+
+def _change(document: Document, *, deleted: bool = False) -> Change:
+    where = (document.workspace, document.kind, document.name, document.parent)
+    return Change(*where, status=document.status, deleted=deleted)
 
 
 def drop_by_id(conn: Connection, document_id: str) -> None:
@@ -129,6 +139,12 @@ def every(conn: Connection, kind: str, workspace: str | None = None) -> list[Doc
     if workspace is not None:
         query = query.where(documents.c.workspace == workspace)
     return [Document(**dict(zip(FIELDS, row, strict=True))) for row in conn.execute(query)]
+
+
+def ids(conn: Connection, kind: str) -> frozenset[str]:
+    """The ids of all documents of a kind, of every workspace: for the platform itself."""
+    query = select(documents.c.id).where(documents.c.kind == kind)
+    return frozenset(map(str, conn.execute(query).scalars()))
 
 
 def elsewhere(conn: Connection, kind: str, origin: str) -> Document | None:

@@ -8,7 +8,7 @@ from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind
 from serai.resources.masking import take_out
 from serai.resources.revisions import RevisionStore, settings
-from serai.resources.routing import first_route, next_route, only_points
+from serai.resources.routing import first_route, held_route, next_route, only_points
 from serai.store.secrets import Vault
 
 
@@ -21,6 +21,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         before: where traffic went before.
         route: where traffic goes from now on.
         settings: whether the settings differ from those before.
+        held: whether the revision waits until it can serve, see ``rollout``.
     """
 
     body: Body
@@ -28,6 +29,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     before: Body
     route: Body
     settings: bool
+    held: bool = False
 
 
 class History:
@@ -65,9 +67,18 @@ class History:
         events.append(conn, document, events.CREATED, message, revision=change.revision or "")
 
     def next(
-        self, conn: Connection, kind: Kind, old: Document, body: Body, known: dict[str, str]
+        self,
+        conn: Connection,
+        kind: Kind,
+        old: Document,
+        body: Body,
+        known: dict[str, str],
+        *,
+        held: bool = False,
     ) -> Change:
         """The change that replaces a document; one without revisions yet gets its first.
+
+        A held one makes a revision in any case, and leaves traffic where it is.
 
         Raises:
             BadRequest: ``spec.revision`` names a revision that is not kept.
@@ -85,15 +96,16 @@ class History:
             self.revisions.add(conn, old, kept[0], known, active=True)
         if not route:
             route = {"active": kept[-1]}
-        new = revisions.new_id() if differs else None
+        new = revisions.new_id() if differs or held else None
         sent = body["spec"].get("revision") if kind.routed else None
-        after = next_route(kept, route, sent, new)
+        after = held_route(route, sent) if held else next_route(kept, route, sent, new)
         return Change(
             body=_routed(kind, body, after),
             revision=new,
             before=route,
             route=after,
-            settings=differs,
+            settings=differs or held,
+            held=held,
         )
 
     def changed(
@@ -105,6 +117,8 @@ class History:
         change: Change,
     ) -> None:
         """Keep the revision and the event of a document just replaced, if there is news."""
+        if change.held:
+            revisions.drop_waiting(conn, document.id, change.route)
         if change.revision is not None:
             self.revisions.add(conn, document, change.revision, secrets)
         active, former = change.route.get("active"), change.before.get("active")
@@ -118,11 +132,11 @@ class History:
             revision = change.revision or active or ""
             events.append(conn, document, kind_of_event, message, revision=revision, canary=canary)
 
-    def moved(self, conn: Connection, document: Document) -> None:
-        """A document has another status."""
+    def moved(self, conn: Connection, document: Document, why: str = "") -> None:
+        """A document has another status; ``why`` is for people."""
         route = (msgspec.json.decode(document.body).get("spec") or {}).get("revision")
         active = route.get("active") if isinstance(route, dict) else None
-        message = f"The status is {document.status} now."
+        message = f"The status is {document.status} now{f': {why}' if why else '.'}"
         events.append(conn, document, "status", message, revision=active or "")
 
 
@@ -147,6 +161,8 @@ def _news(kind: Kind, change: Change) -> tuple[str, str]:
             share = change.route.get("canaryPercent")
             return "canary", f"Revision {canary} takes {share} % of the traffic."
         return "updated", f"The {kind.title} was updated."
+    if change.held:
+        return "updated", f"Revision {change.revision} was made and waits for its code."
     if change.revision == active:
         return "updated", f"Revision {change.revision} was made and serves now."
     if change.revision == canary:

@@ -73,6 +73,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         prepare: completes defaults and checks a wanted body, in place; raises BadRequest.
         secrets: where in a body secret values stand.
         versioned: whether its last revisions are kept.
+        built: whether its code can be uploaded (``?upload=true``), of which an image is made.
         routed: whether ``spec.revision`` says which revision serves; else the newest does.
         revision_shape: the Struct of one of its revisions.
         operations: what the contract calls its list, get, create, replace and delete.
@@ -91,6 +92,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     prepare: Callable[[Body], None] = nothing_to_check
     secrets: Callable[[Body], Iterator[Slot]] = no_secrets
     versioned: bool = False
+    built: bool = False
     routed: bool = True
     revision_shape: type[Any] = RevisionMetadata
     operations: Operations = Operations()

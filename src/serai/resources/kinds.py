@@ -1,16 +1,19 @@
 """The kinds whose whole life is their document."""
 
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from serai.kernel.errors import BadRequest
 from serai.kernel.names import check_name
 from serai.resources.kind import Body, Kind, Operations
-from serai.resources.masking import env_slots, map_slots
+from serai.resources.masking import Slot, env_slots, map_slots
 from serai.resources.model_gateway import check_gateway
+from serai.resources.triggers import callback_slots, prepare_triggers
 from serai.wire.models import IntegrationConnection, Model, Policy
 from serai.wire.workloads import Agent, Function
 
 MEMORY_RANGE = (128, 65536)
+SCALE_MAX = 1000
 
 
 def check_memory(runtime: Body) -> None:
@@ -46,7 +49,21 @@ def prepare_workload(body: Body) -> None:
     low, high = runtime.get("minScale"), runtime.get("maxScale")
     if low is not None and high is not None and low > high:
         raise BadRequest(f"spec.runtime.minScale {low} is above spec.runtime.maxScale {high}.")
+    for field, value in (("minScale", low), ("maxScale", high)):
+        least = 0 if field == "minScale" else 1
+        if value is not None and not least <= value <= SCALE_MAX:
+            raise BadRequest(f"spec.runtime.{field} {value} is outside {least} to {SCALE_MAX}.")
+    command = runtime.get("command")
+    if command is not None and not all(word and "\0" not in word for word in command[:1]):
+        raise BadRequest("spec.runtime.command begins with the program to start, as a word.")
+    prepare_triggers(spec)
     _names(spec.get("policies"), "spec.policies")
+
+
+def workload_slots(body: Body) -> Iterator[Slot]:
+    """Secret environment values, and what signs results of asynchronous calls."""
+    yield from env_slots(body)
+    yield from callback_slots(body)
 
 
 def prepare_model(body: Body) -> None:
@@ -113,8 +130,9 @@ AGENTS = Kind(
     shape=Agent,
     status="DEACTIVATED",
     prepare=prepare_workload,
-    secrets=env_slots,
+    secrets=workload_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Agent"),
 )
 FUNCTIONS = Kind(
@@ -124,8 +142,9 @@ FUNCTIONS = Kind(
     shape=Function,
     status="DEACTIVATED",
     prepare=prepare_workload,
-    secrets=env_slots,
+    secrets=workload_slots,
     versioned=True,
+    built=True,
     operations=Operations.of("Function"),
 )
 MODELS = Kind(

@@ -1,6 +1,6 @@
 """Secret values inside documents: taken out, masked, and put back for those who may see them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -9,11 +9,15 @@ MASK = "********"
 
 
 class Slot(msgspec.Struct, frozen=True):
-    """One secret value: its stable key in the document, and the container and field it is in."""
+    """One secret value: its stable key in the document, and the container and field it is in.
+
+    ``made`` makes the value of one that clients never send.
+    """
 
     key: str
     container: dict[str, Any]
     field: str
+    made: Callable[[], str] | None = None
 
 
 def map_slots(prefix: str, values: dict[str, Any] | None) -> Iterator[Slot]:
@@ -43,6 +47,8 @@ def take_out(slots: Iterable[Slot], known: dict[str, str]) -> dict[str, str]:
         value = slot.container.get(slot.field, "")
         if is_mask(value) and slot.key in known:
             value = known[slot.key]
+        elif slot.made is not None and is_mask(value):
+            value = slot.made()
         taken[slot.key] = value
         slot.container[slot.field] = MASK
     return taken

@@ -1,6 +1,6 @@
 """Create, read, list, replace and delete over HTTP, for every kind whose life is a document."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -19,11 +19,22 @@ from serai.resources.documents import Document
 from serai.resources.kind import Kind
 from serai.resources.listing import answer_list
 from serai.resources.store import DocumentStore
+from serai.resources.uploading import (
+    UPLOAD,
+    WAITING,
+    Opened,
+    Uploads,
+    answer_opened,
+    wants_upload,
+)
 from serai.store.database import Database
 from serai.wire.common import CoreEvent
 
 Complete = Callable[[bytes], bytes]
 """Adds to the JSON of a document what changes by itself, and is stored nowhere."""
+
+Written = tuple[Document, Collection[str]]
+"""A document just written, and the keys of the secrets that it had before."""
 
 OnChange = Callable[[str, Document, bool], None]
 """Called after a commit with the kind's name, the document, and whether it is gone."""
@@ -38,6 +49,7 @@ class ResourceContext(msgspec.Struct, frozen=True):
     on_change: OnChange
     complete: Mapping[str, Complete] = {}
     """By kind's name."""
+    uploads: Uploads | None = None
 
 
 SHOW = {"show_secrets": bool}
@@ -172,27 +184,48 @@ def write_operations(context: ResourceContext, kind: Kind) -> list[ControllerRou
     """Create, replace and delete, each in one transaction."""
     db, store = context.db, context.store
     ids, shape = kind.operations, kind.shape
+    query = UPLOAD if kind.built else {}
 
-    @post(template(kind), status_code=200, **labelled(ids.create, shape, shape))
+    async def done(
+        request: AnyRequest, write: Callable[[Connection, str | None], Written]
+    ) -> Response[bytes]:
+        """Write; ``write`` is given the status of a document whose code is still to come."""
+        uploads = context.uploads if kind.built and wants_upload(request) else None
+        actor = actor_of(caller_of(request))
+
+        def both(conn: Connection) -> tuple[Written, Opened | None]:
+            written = write(conn, WAITING if uploads else None)
+            return written, uploads.open(conn, actor, kind, written[0]) if uploads else None
+
+        (document, before), opened = await db.write(both)
+        context.on_change(kind.name, document, False)
+        shown = store.announced(kind, document, before)
+        if opened is not None:
+            return answer_opened(document, opened, shown)
+        return answer(document, lambda _: shown)
+
+    @post(template(kind), status_code=200, **labelled(ids.create, shape, shape, query=query))
     async def create_document(request: AnyRequest) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
         body = store.wanted(kind, await decode_body(request, shape))
-        document = await db.write(lambda conn: store.create(conn, kind, actor, body, parent=parent))
-        context.on_change(kind.name, document, False)
-        return answer(document)
 
-    @put(template(kind, "/{name:str}"), **labelled(ids.replace, shape, shape))
+        def write(conn: Connection, status: str | None) -> Written:
+            return store.create(conn, kind, actor, body, status, parent), ()
+
+        return await done(request, write)
+
+    @put(template(kind, "/{name:str}"), **labelled(ids.replace, shape, shape, query=query))
     async def replace_document(request: AnyRequest, name: str) -> Response[bytes]:
         actor, parent = actor_of(caller_of(request)), parent_of(request)
         sent: Any = await decode_body(request, shape)
 
-        def write(conn: Connection) -> Document:
+        def write(conn: Connection, held: str | None) -> Written:
             old = store.need(conn, kind, actor.workspace, name, parent)
-            return store.replace(conn, kind, actor, old, store.wanted(kind, sent, name))
+            known = store.secrets(old).keys()
+            wanted = store.wanted(kind, sent, name)
+            return store.replace(conn, kind, actor, old, wanted, held), known
 
-        document = await db.write(write)
-        context.on_change(kind.name, document, False)
-        return answer(document)
+        return await done(request, write)
 
     @delete(template(kind, "/{name:str}"), status_code=200, **labelled(ids.delete, shape))
     async def delete_document(request: AnyRequest, name: str) -> Response[bytes]:

@@ -17,6 +17,7 @@ from serai.store.tables.governance import quotas
 from serai.store.tables.identity import workspaces
 from serai.store.tables.sandboxes import sandboxes
 from serai.store.tables.snapshots import snapshots
+from serai.store.tables.storage import job_boxes
 from serai.store.tables.usage import usage_days, usage_series
 from serai.wire.governance import Quota
 
@@ -29,6 +30,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 """What counts against a limit of how many there may be."""
 SANDBOX_MEMORY = "sandbox_memory"
 """Sum of the memory of all sandboxes that have not ended, in MiB."""
+JOB_MEMORY = "job_memory"
+"""Sum of the memory of what runs tasks of jobs, in MiB; tasks wait where it is used up."""
 SNAPSHOT_STORAGE = "snapshot_storage"
 """Sum of what all snapshots take on disk, in MiB; each counts at least one."""
 MODEL_TOKENS = "model_tokens"
@@ -36,8 +39,12 @@ MODEL_TOKENS = "model_tokens"
 TOKEN_DIMENSIONS = ("model_input_tokens_count", "model_output_tokens_count")
 STATED = ("sandbox_ttl", "sandbox_enforced_ttl")
 """Known to one client, which reads them; seconds. Nothing is enforced by them."""
-RESOURCES = (*KINDS, SANDBOX_MEMORY, SNAPSHOT_STORAGE, MODEL_TOKENS, *STATED)
-NOUNS = {SANDBOX_MEMORY: "MiB of sandbox memory", SNAPSHOT_STORAGE: "MiB of snapshots"}
+RESOURCES = (*KINDS, SANDBOX_MEMORY, JOB_MEMORY, SNAPSHOT_STORAGE, MODEL_TOKENS, *STATED)
+NOUNS = {
+    SANDBOX_MEMORY: "MiB of sandbox memory",
+    JOB_MEMORY: "MiB of memory for tasks of jobs",
+    SNAPSHOT_STORAGE: "MiB of snapshots",
+}
 VALUE_MAX = 2**53
 MEBIBYTE = 1 << 20
 
@@ -69,6 +76,21 @@ def check_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
         UsageLimitExceeded: with the number and the limit.
     """
     _check(conn, workspace, SANDBOX_MEMORY, memory_mb)
+
+
+def check_job_memory(conn: Connection, workspace: str, memory_mb: int) -> None:
+    """Refuse a task whose memory (MiB) would pass a limit.
+
+    Raises:
+        UsageLimitExceeded: with the number and the limit.
+    """
+    _check(conn, workspace, JOB_MEMORY, memory_mb)
+
+
+def job_memory_limit(conn: Connection, workspace: str) -> int | None:
+    """The most memory (MiB) that tasks of a workspace can ever have together; None for any."""
+    found = [limit.value for limit in _limits(conn, workspace, JOB_MEMORY)]
+    return min(found, default=None)
 
 
 def check_snapshots(conn: Connection, workspace: str, more_mb: int) -> None:
@@ -161,7 +183,7 @@ def _check_quota(conn: Connection, account_id: str, quota: Quota, field: str) ->
         )
 
 
-def _check(conn: Connection, workspace: str, resource: str, more: int) -> None:
+def _limits(conn: Connection, workspace: str, resource: str) -> list[Limit]:
     c = quotas.c
     account = select(workspaces.c.account_id).where(workspaces.c.name == workspace)
     query = select(c.account_id, c.workspace, c.resource, c.value).where(
@@ -169,8 +191,11 @@ def _check(conn: Connection, workspace: str, resource: str, more: int) -> None:
         c.workspace.in_(["", workspace]),
         c.resource == resource,
     )
-    for row in conn.execute(query).all():
-        limit = Limit(*row)
+    return [Limit(*row) for row in conn.execute(query).all()]
+
+
+def _check(conn: Connection, workspace: str, resource: str, more: int) -> None:
+    for limit in _limits(conn, workspace, resource):
         with unbounded("an account's limit counts all its workspaces; only the sum is told"):
             used = _used(conn, limit) or 0
         if used + more > limit.value:
@@ -236,6 +261,9 @@ def _used(conn: Connection, limit: Limit) -> int | None:
             c.workspace.in_(names), c.phase != "terminated"
         )
         return int(conn.execute(query).scalar_one())
+    if limit.resource == JOB_MEMORY:
+        total = select(func.coalesce(func.sum(job_boxes.c.memory_mb), 0))
+        return int(conn.execute(total.where(job_boxes.c.workspace.in_(names))).scalar_one())
     if limit.resource == SNAPSHOT_STORAGE:
         s = snapshots.c
         megabytes = (s.size + MEBIBYTE - 1) / MEBIBYTE

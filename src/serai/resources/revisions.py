@@ -12,8 +12,11 @@ from serai.resources.kind import Body, Kind
 from serai.resources.masking import put_back
 from serai.store.secrets import Vault
 from serai.store.tables.documents import document_revisions as revisions
+from serai.store.tables.hosting import hosted_deployments
 
 REVISIONS_MAX = 5
+WAITING = ("UPLOADING", "BUILDING")
+"""Statuses of a revision whose code is not there yet."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +98,29 @@ class RevisionStore:
         return body
 
 
+def set_status(conn: Connection, document_id: str, revision_id: str, status: str) -> None:
+    """Note how far a revision has come that does not serve."""
+    c = revisions.c
+    mine = (c.document_id == document_id, c.id == revision_id)
+    conn.execute(update(revisions).where(*mine).values(status=status))
+
+
+def set_spec(conn: Connection, document_id: str, revision_id: str, spec: Body) -> None:
+    """Complete a revision's settings by what the platform found out, such as its image."""
+    c = revisions.c
+    mine = (c.document_id == document_id, c.id == revision_id)
+    text = msgspec.json.encode(spec).decode()
+    conn.execute(update(revisions).where(*mine).values(spec=text))
+
+
+def drop_waiting(conn: Connection, document_id: str, route: Body) -> None:
+    """Forget revisions that wait for their code, as newer code comes instead of it."""
+    serving = [one for one in (route.get("active"), route.get("canary")) if one]
+    c = revisions.c
+    mine = (c.document_id == document_id, c.status.in_(WAITING), c.id.not_in(serving))
+    conn.execute(delete(revisions).where(*mine))
+
+
 def activate(conn: Connection, document: Document, before: str | None, active: str) -> None:
     """Note that another revision became the active one; the old one keeps its last status."""
     c = revisions.c
@@ -106,13 +132,16 @@ def activate(conn: Connection, document: Document, before: str | None, active: s
 
 
 def prune(conn: Connection, document_id: str, route: Body) -> None:
-    """Forget the oldest revisions beyond the limit, but never one that serves."""
+    """Forget the oldest revisions beyond the limit, but never one that serves or is to serve."""
+    c = hosted_deployments.c
+    query = select(c.serving, c.canary).where(c.document_id == document_id)
+    serving = set(conn.execute(query).first() or ()) | {route.get("active"), route.get("canary")}
     kept = of_document(conn, document_id)
-    idle = [one.id for one in kept if one.id not in {route.get("active"), route.get("canary")}]
+    idle = [one.id for one in kept if one.id not in serving]
     gone = idle[: max(len(kept) - REVISIONS_MAX, 0)]
     if gone:
-        c = revisions.c
-        conn.execute(delete(revisions).where(c.document_id == document_id, c.id.in_(gone)))
+        d = revisions.c
+        conn.execute(delete(revisions).where(d.document_id == document_id, d.id.in_(gone)))
 
 
 def show(kind: Kind, document: Document, kept: list[Revision]) -> list[Any]:

@@ -76,6 +76,25 @@ def next_route(known: Sequence[str], current: Body, sent: Body | None, new: str 
     return _route(active, canary, percent, ttl)
 
 
+def held_route(current: Body, sent: Body | None) -> Body:
+    """Where traffic goes while a new revision waits: where it went, with the wish for later."""
+    traffic = (sent or {}).get("traffic")
+    kept = {key: value for key, value in current.items() if key != "traffic"}
+    return kept | {"traffic": traffic} if traffic is not None else kept
+
+
+def released_route(current: Body, revision: str) -> Body:
+    """Where traffic goes once a revision that waited can serve: to it, or the wished-for part."""
+    wish, ttl = current.get("traffic"), current.get("stickySessionTtl")
+    active, canary = current.get("active"), current.get("canary")
+    percent = current.get("canaryPercent")
+    if wish is None or wish == 100 or active in {None, revision}:
+        return _route(revision, canary if canary != revision else None, percent, ttl)
+    if wish == 0:
+        return _route(active, canary, percent, ttl)
+    return _route(active, revision, wish, ttl)
+
+
 def _route(active: str | None, canary: str | None, percent: int | None, ttl: int | None) -> Body:
     route: Body = {"active": active}
     if canary is not None and canary != active:

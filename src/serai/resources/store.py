@@ -1,6 +1,6 @@
 """Creating, replacing and reading documents: the part that is the same for every kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 from sqlalchemy import Connection
@@ -119,12 +119,19 @@ class DocumentStore:
         return document
 
     def replace(
-        self, conn: Connection, kind: Kind, actor: Actor, old: Document, body: Body
+        self,
+        conn: Connection,
+        kind: Kind,
+        actor: Actor,
+        old: Document,
+        body: Body,
+        held: str | None = None,
     ) -> Document:
         """Replace a document's spec and metadata; masked secrets keep their values.
 
         New settings make an event, and a revision where the kind has them; new labels alone do
-        not. The generation rises with everything that a client changed.
+        not. The generation rises with everything that a client changed. With ``held``, the new
+        status, there is a new revision in any case, and it waits (see ``rollout``).
 
         Raises:
             Conflict: ``If-Match`` of the request names another state of the document.
@@ -134,9 +141,9 @@ class DocumentStore:
         self._rules(conn, kind, actor.workspace, body)
         before: Body = msgspec.json.decode(old.body)
         known = self.secrets(old)
-        change = self.history.next(conn, kind, old, body, known)
+        change = self.history.next(conn, kind, old, body, known, held=held is not None)
         stamp = {k: v for k in ("createdAt", "createdBy") if (v := before["metadata"].get(k))}
-        place = Place(old.id, old.parent, old.generation, old.status)
+        place = Place(old.id, old.parent, old.generation, held or old.status)
         document, taken = self._document(kind, actor, change.body, place, stamp, known)
         after: Body = msgspec.json.decode(document.body)
         secrets = sorted(key for key, value in taken.items() if known.get(key, value) != value)
@@ -196,11 +203,12 @@ class DocumentStore:
         return document
 
     def with_status(
-        self, conn: Connection, document: Document, status: str, **fields: object
+        self, conn: Connection, document: Document, status: str, why: str = "", **fields: object
     ) -> Document:
         """Save a new status and other top-level fields (``None`` removes one).
 
-        Another status is an event; the generation stays, as no client changed anything.
+        Another status is an event, which says ``why``; the generation stays, as no client changed
+        anything.
         """
         body = msgspec.json.decode(document.body)
         body["status"] = status
@@ -213,7 +221,7 @@ class DocumentStore:
         )
         documents.save(conn, changed)
         if status != document.status:
-            self.history.moved(conn, changed)
+            self.history.moved(conn, changed, why)
         return changed
 
     def secrets(self, document: Document) -> dict[str, str]:
@@ -228,6 +236,22 @@ class DocumentStore:
         body: Body = msgspec.json.decode(document.body)
         put_back(kind.secrets(body), self.secrets(document))
         return body
+
+    def announced(self, kind: Kind, document: Document, before: Collection[str]) -> bytes:
+        """The body as a write answers it, with secrets that it made in clear, this once.
+
+        Args:
+            kind: of the document.
+            document: as written.
+            before: slot keys of the secrets that it had earlier.
+        """
+        body: Body = msgspec.json.decode(document.body)
+        made = {slot.key for slot in kind.secrets(body) if slot.made is not None} - set(before)
+        if not made:
+            return document.body.encode()
+        known = self.secrets(document)
+        put_back(kind.secrets(body), {key: known[key] for key in made if key in known})
+        return msgspec.json.encode(body)
 
     def relocate(self, conn: Connection, kind: Kind) -> None:
         """Give every document of a kind its URL below the current origin."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from serai.runtime import freezer
 from serai.runtime.messages import Hierarchy, Limits
+from serai.runtime.port import RuntimeProblem
 
 FREEZER = "freezer"
 """Listed as a controller of the hierarchies whose groups can be frozen."""
@@ -199,6 +200,27 @@ def remove(group: Path, timeout: float = 5.0) -> None:
             time.sleep(0.002)
         else:
             return
+
+
+def remove_all(groups: Iterable[Path]) -> None:
+    """Remove several; see ``remove``.
+
+    Raises:
+        RuntimeProblem: naming the one that stays.
+    """
+    for group in groups:
+        try:
+            remove(group)
+        except OSError as error:
+            raise RuntimeProblem(f"control group {group} cannot be removed: {error}") from error
+
+
+def below(hierarchy: Hierarchy) -> list[str]:
+    """Names of our groups there: ids of sandboxes."""
+    try:
+        return [path.name for path in Path(hierarchy.parent).iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
 
 
 def kill_all(group: Path) -> None:

@@ -12,6 +12,7 @@ import structlog
 from serai.runtime.bubblewrap.runtime import BubblewrapRuntime
 from serai.runtime.disks import Disks
 from serai.runtime.embedded import EmbeddedRuntime
+from serai.runtime.links import TunnelLink
 from serai.runtime.oci.program import PROGRAMS
 from serai.runtime.oci.runtime import OciRuntime
 from serai.runtime.plans import check_id
@@ -202,6 +203,10 @@ class Drivers:
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """See Runtime.unmount."""
         await (await self._driver(handle.driver)).unmount(handle, path)
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """See Runtime.tunnel."""
+        await (await self._driver(handle.driver)).tunnel(handle, link, anew=anew)
 
     async def stop(self, handle: SandboxHandle) -> None:
         """See Runtime.stop."""

@@ -13,6 +13,7 @@ from serai.runtime import cgroups, freezer, host, image, instances, network, pro
 from serai.runtime.channel import Channel, LauncherGone
 from serai.runtime.disks import Disks
 from serai.runtime.guest.tree import Successors
+from serai.runtime.links import TunnelLink
 from serai.runtime.masks import Masks
 from serai.runtime.messages import Birth, Errand, Setup, Trace
 from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
@@ -24,6 +25,7 @@ from serai.runtime.saving import SavedFiles
 from serai.runtime.sleepers import Sleepers
 from serai.runtime.storage import Storage
 from serai.runtime.traces import is_running, locked_if_there, read_trace, trace_of
+from serai.runtime.tunnels import details_of as tunnel_details
 
 _TRIAL = "trial"
 _KILL_SECONDS = 10.0
@@ -164,7 +166,7 @@ class EmbeddedRuntime:
 
     async def _masks_for(self, choice: Choice) -> Mapping[str, str]:
         if self._masks is None:
-            raise _not_started()
+            raise host.not_started()
         return {} if choice.layers else await self._masks.complete()
 
     async def alive(self, handle: SandboxHandle) -> bool:
@@ -186,8 +188,7 @@ class EmbeddedRuntime:
     async def attach(self, handle: SandboxHandle) -> None:
         """Connect the network of a running sandbox with a new egress process."""
         if self._egress:
-            details = {"id": handle.id, "egress": self._egress}
-            await self._send("network", trace_of(handle), details)
+            await self._send("network", trace_of(handle), {"id": handle.id, "egress": self._egress})
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the sandbox's first process, and with it every other; its files stay."""
@@ -212,6 +213,12 @@ class EmbeddedRuntime:
         """See Runtime.unmount."""
         async with self._turn(handle.id):
             await self._send("unmount", trace_of(handle), {"path": path})
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """See Runtime.tunnel."""
+        details = tunnel_details(handle, link, self._egress, anew=anew)
+        async with self._turn(handle.id):
+            await self._send("tunnel", trace_of(handle), details)
 
     async def successor(self, handle: SandboxHandle) -> str:
         """See Runtime.successor."""
@@ -258,7 +265,7 @@ class EmbeddedRuntime:
         """The running launcher; a new one if it died."""
         async with self._opening:
             if self._setup is None:
-                raise _not_started()
+                raise host.not_started()
             if self._channel is None or not self._channel.is_open:
                 if self._channel is not None:
                     await self._channel.close()
@@ -300,11 +307,14 @@ class EmbeddedRuntime:
             workdir=choice.config.workdir,
             masks=dict(masks),
             root=choice.layers,
-            services=choice.services(),
+            services=choice.services() if plan.services else (),
             mounts=self.disks.placed(plan),
             egress=self._egress,
             authority=plan.network.authority if plan.network else "",
-            saved=tuple(str(self._storage.saved_files(each)) for each in plan.files_from),
+            saved=(
+                *(str(self._storage.saved_files(each)) for each in plan.files_from),
+                *choice.over,
+            ),
         )
 
     async def _bear(self, birth: Birth) -> Trace:
@@ -370,17 +380,12 @@ class EmbeddedRuntime:
         parents = [each.parent for each in self._setup.hierarchies] if self._setup else []
         groups = {Path(parent, sandbox_id) for parent in parents}
         groups.update(Path(group) for group in (trace.cgroups if trace else ()))
-        for group in groups:
-            try:
-                cgroups.remove(group)
-            except OSError as error:
-                raise RuntimeProblem(f"control group {group} cannot be removed: {error}") from error
+        cgroups.remove_all(groups)
 
     def _leftovers(self) -> list[str]:
         found = self._storage.known() | self._storage.known_sockets()
         for hierarchy in self._setup.hierarchies if self._setup else ():
-            with contextlib.suppress(FileNotFoundError):
-                found.update(p.name for p in Path(hierarchy.parent).iterdir() if p.is_dir())
+            found.update(cgroups.below(hierarchy))
         return sorted(found)
 
     @contextlib.asynccontextmanager
@@ -390,7 +395,3 @@ class EmbeddedRuntime:
         self._turns[sandbox_id] = lock
         async with lock:
             yield
-
-
-def _not_started() -> RuntimeProblem:
-    return RuntimeProblem("the embedded runtime was not started: call start() first")

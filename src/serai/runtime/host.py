@@ -99,6 +99,11 @@ def describe(
     return "; ".join(parts)
 
 
+def not_started() -> RuntimeProblem:
+    """A runtime is used too early."""
+    return RuntimeProblem("the embedded runtime was not started: call start() first")
+
+
 def explain(problem: RuntimeProblem) -> RuntimeProblem:
     """The problem of a failed trial sandbox, with the setting that most likely causes it."""
     return RuntimeProblem(f"sandboxes cannot be started on this host: {problem}. {_likely_cause()}")

@@ -4,6 +4,7 @@ Written by hand, because starting ``ip`` and ``nft`` for every sandbox takes lon
 the sandbox. Layouts: linux/netlink.h, rtnetlink.h, if_addr.h, nfnetlink.h, nf_tables.h.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -16,22 +17,24 @@ _ERROR = 2
 _NESTED = 0x8000
 _HEADER = struct.Struct("=IHHII")
 
-_NEW_LINK, _NEW_ADDRESS, _NEW_ROUTE, _NO_DUPLICATE_DETECTION = 16, 20, 24, 0x02
+_NEW_LINK, _OLD_LINK, _NEW_ADDRESS, _NEW_ROUTE, _NO_DUPLICATE_DETECTION = 16, 17, 20, 24, 0x02
 _LOOPBACK_INDEX, _UP = 1, 1
-_LINK_NAME, _LINK_INFO, _INFO_KIND, _INFO_DATA, _VETH_PEER = 3, 18, 1, 2, 1
+_LINK_NAME, _LINK_MTU, _LINK_INFO, _INFO_KIND, _INFO_DATA, _VETH_PEER = 3, 4, 18, 1, 2, 1
 _TABLE_MAIN, _TABLE_LOCAL, _PROTOCOL_BOOT = 254, 255, 3
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST, _TYPE_UNICAST, _TYPE_LOCAL = 0, 253, 254, 1, 2
 
 _NFTABLES = 10 << 8
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEW_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 3, 6
+_NEW_TABLE, _OLD_TABLE, _NEW_CHAIN, _NEW_RULE = 0, 2, 3, 6
 _INET = 1
-_TABLE = "serai2"
+_TABLE, _EARLIER_TABLES = "serai3", ("serai2",)
 """With the number of the rules' version: see ``Ruleset.apply``."""
 HOOK_IN, HOOK_OUT = 0, 3
 """NF_INET_PRE_ROUTING and NF_INET_LOCAL_OUT."""
 ACCEPT, DROP = 1, 0
-_META_FAMILY, _META_PROTOCOL = 15, 16
+_META_TYPE_IN, _META_TYPE_OUT, _META_FAMILY, _META_PROTOCOL = 8, 9, 15, 16
+_TYPE_NONE = 0xFFFE
+"""ARPHRD_NONE: a device without addresses below IP, which here is a tunnel's."""
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _REGISTER, _PORT_REGISTER = 8, 12
 """NFT_REG32_00, and one far enough from it to leave room for an IPv6 address."""
@@ -126,10 +129,23 @@ def raise_link(name: str) -> None:
     _exchange(_ROUTE, _message(_NEW_LINK, _ACK, 1, body), 1)
 
 
+def set_mtu(name: str, size: int) -> None:
+    """Let packets on an interface have up to so many bytes."""
+    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), 0, 0)
+    body += _attribute(_LINK_MTU, struct.pack("=I", size))
+    _exchange(_ROUTE, _message(_NEW_LINK, _ACK, 1, body), 1)
+
+
+def remove_link(name: str) -> None:
+    """Take an interface away, and with it its addresses and routes."""
+    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), 0, 0)
+    _exchange(_ROUTE, _message(_OLD_LINK, _ACK, 1, body), 1)
+
+
 def add_link_address(name: str, address: str, prefix: int) -> None:
     """Give an interface an address in a network of its own; one it has already is kept."""
     family, packed = _packed(address)
-    head = (family, prefix, 0, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
+    head = (family, prefix, _NO_DUPLICATE_DETECTION, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
     body = struct.pack("=BBBBI", *head) + _attribute(1, packed) + _attribute(2, packed)
     _exchange(_ROUTE, _message(_NEW_ADDRESS, _ACK | _CREATE | _REPLACE, 1, body), 1)
 
@@ -143,13 +159,30 @@ def route_all_by(name: str, gateway: str) -> None:
     _exchange(_ROUTE, _message(_NEW_ROUTE, _ACK | _CREATE | _REPLACE, 1, body), 1)
 
 
-def except_from_here(name: str, address: str) -> None:
-    """Reach one address by an interface, although ``route_everything_here`` took them all."""
+def except_from_here(name: str, network: str, source: str = "") -> None:
+    """Reach an address or a network by an interface, although ``route_everything_here`` took all.
+
+    Args:
+        source: what connections come from there, unless their maker says otherwise.
+    """
+    details = _attribute(7, _packed(source)[1]) if source else b""
+    _route_in_local(network, _SCOPE_LINK, _TYPE_UNICAST, socket.if_nametoindex(name), details)
+
+
+def keep_here(network: str, source: str) -> None:
+    """Treat a network as our own, even if a larger one is reached by an interface."""
+    details = _attribute(7, _packed(source)[1])
+    _route_in_local(network, _SCOPE_HOST, _TYPE_LOCAL, _LOOPBACK_INDEX, details)
+
+
+def _route_in_local(network: str, scope: int, kind: int, interface: int, details: bytes) -> None:
+    address, _, prefix = network.partition("/")
     family, packed = _packed(address)
-    size = len(packed) * 8
-    head = (family, size, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, _SCOPE_LINK, _TYPE_UNICAST, 0)
+    size = int(prefix or len(packed) * 8)
+    scope = scope if family == socket.AF_INET else _SCOPE_UNIVERSE
+    head = (family, size, 0, 0, _TABLE_LOCAL, _PROTOCOL_BOOT, scope, kind, 0)
     body = struct.pack("=BBBBBBBBI", *head) + _attribute(1, packed)
-    body += _attribute(4, struct.pack("=I", socket.if_nametoindex(name)))
+    body += _attribute(4, struct.pack("=I", interface)) + details
     _exchange(_ROUTE, _message(_NEW_ROUTE, _ACK | _CREATE | _REPLACE, 1, body), 1)
 
 
@@ -182,6 +215,16 @@ def destined_to(address: str, prefix: int = 0) -> list[Expression]:
         _payload(_NETWORK_HEADER, offset, len(packed)),
         _equals(packed),
     ]
+
+
+def from_tunnel() -> list[Expression]:
+    """Only packets that came in by a tunnel."""
+    return [_meta(_META_TYPE_IN), _equals(struct.pack("=H", _TYPE_NONE))]
+
+
+def into_tunnel() -> list[Expression]:
+    """Only packets that go out by a tunnel."""
+    return [_meta(_META_TYPE_OUT), _equals(struct.pack("=H", _TYPE_NONE))]
 
 
 def port_is(port: int) -> list[Expression]:
@@ -262,6 +305,16 @@ class Ruleset:
             _exchange(_NETFILTER, b"".join(messages), len(self._bodies))
         except FileExistsError:
             return
+
+
+def drop_earlier_rules() -> None:
+    """Remove those of earlier versions, which know less; waits for every processor."""
+    head, batch = struct.pack("!BBH", _INET, 0, 0), struct.pack("!BBH", 0, 0, _NFTABLES >> 8)
+    for table in _EARLIER_TABLES:
+        old = _message(_NFTABLES | _OLD_TABLE, _ACK, 1, head + _text(1, table))
+        edges = _message(_BATCH_BEGIN, 0, 0, batch), _message(_BATCH_END, 0, 2, batch)
+        with contextlib.suppress(FileNotFoundError):
+            _exchange(_NETFILTER, edges[0] + old + edges[1], 1)
 
 
 def has_ipv6() -> bool:

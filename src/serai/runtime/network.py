@@ -42,7 +42,7 @@ class Attachment(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: the sandbox's.
         kinds: ``life`` is a pidfd of its first process, ``tcp`` a listening socket, ``dns`` a
-            datagram socket.
+            datagram socket; ``tunnel``, which comes alone, a device of packets.
     """
 
     id: str
@@ -69,6 +69,7 @@ def make_rules() -> netlink.Ruleset:
         netlink.HOOK_IN,
         _BEFORE_ROUTING,
         [
+            [*netlink.from_tunnel(), netlink.verdict(netlink.ACCEPT)],
             *everywhere,
             [*ask, *netlink.hand_to(_LISTEN, _DNS_PORT)],
             [*ask_by_tcp, *to_us],
@@ -86,7 +87,14 @@ def make_rules() -> netlink.Ruleset:
         "out",
         netlink.HOOK_OUT,
         _OUTPUT,
-        [*everywhere, *own, *guest, passing, [*ask, netlink.verdict(netlink.ACCEPT)]],
+        [
+            [*netlink.into_tunnel(), netlink.verdict(netlink.ACCEPT)],
+            *everywhere,
+            *own,
+            *guest,
+            passing,
+            [*ask, netlink.verdict(netlink.ACCEPT)],
+        ],
     )
     return ruleset
 
@@ -118,19 +126,40 @@ def attach(
         OSError: this kernel cannot, or the egress process is not there.
     """
     life = os.pidfd_open(pid)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-        channel.settimeout(_ANSWER_SECONDS)
-        channel.connect(egress)
+    with connected(egress) as channel:
         for name in ("user", "net") if enter_user else ("net",):
-            _enter(pid, name)
+            enter(pid, name)
         reach, listeners = _open(rules)
         descriptors = [life, *[each.fileno() for _, each in listeners]]
-        message = Attachment(id=sandbox_id, kinds=("life", *[kind for kind, _ in listeners]))
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())
-        channel.sendmsg([msgspec.json.encode(message) + b"\n"], [rights])
-        if wait and channel.recv(1) != b"\n":
-            raise OSError("the egress process did not take the network over")
+        kinds = ("life", *[kind for kind, _ in listeners])
+        hand_over(channel, Attachment(id=sandbox_id, kinds=kinds), descriptors, wait=wait)
     return reach
+
+
+def connected(egress: str) -> socket.socket:
+    """A connection to the egress process, which must be made before entering a sandbox."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        channel.settimeout(_ANSWER_SECONDS)
+        channel.connect(egress)
+    except OSError:
+        channel.close()
+        raise
+    return channel
+
+
+def hand_over(
+    channel: socket.socket, message: Attachment, descriptors: list[int], *, wait: bool = True
+) -> None:
+    """Give descriptors to the egress process.
+
+    Raises:
+        OSError: it did not take them.
+    """
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())
+    channel.sendmsg([msgspec.json.encode(message) + b"\n"], [rights])
+    if wait and channel.recv(1) != b"\n":
+        raise OSError("the egress process did not take the network over")
 
 
 def try_attach(rules: netlink.Ruleset, pid: int, sandbox_id: str, egress: str) -> str:
@@ -141,7 +170,8 @@ def try_attach(rules: netlink.Ruleset, pid: int, sandbox_id: str, egress: str) -
         return f"not connected: {error}"
 
 
-def _enter(pid: int, namespace: str) -> None:
+def enter(pid: int, namespace: str) -> None:
+    """Move into a namespace (``net``, ``user``) of a process."""
     descriptor = os.open(f"/proc/{pid}/ns/{namespace}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         linux.enter_namespace(descriptor)

@@ -1,9 +1,14 @@
 """The port every sandbox runtime implements."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
+
+from serai.runtime.links import Links
+
+if TYPE_CHECKING:
+    from serai.runtime.making import Making
 
 LEVELS = ("none", "container", "namespaces-rootless", "namespaces", "gvisor")
 """What separates a sandbox from the host, weakest first: nothing; a container engine's defaults,
@@ -67,6 +72,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
             changes, the topmost first; they must stay as long as the sandbox is there.
         memory_from: id of the saved set whose processes go on, instead of a start from the
             beginning; of the sandbox itself when ``Files.copy`` gave it some. Empty for none.
+        services: start what the image starts by itself: its services, or its entry point.
     """
 
     id: str
@@ -79,6 +85,7 @@ class SandboxPlan(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkPlan | None = None
     files_from: tuple[str, ...] = ()
     memory_from: str = ""
+    services: bool = True
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,6 +147,25 @@ class ImageInfo(msgspec.Struct, frozen=True, kw_only=True):
     progress: str = ""
 
 
+class ImageConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image says of how its program starts; the OCI image configuration's fields.
+
+    Attributes:
+        entrypoint, cmd: what it would run as a container; both empty where it says nothing.
+        env: variables below everybody else's.
+        workdir: where processes start, absolute.
+        user: ``name``, ``uid``, ``name:group`` or ``uid:gid``; empty for root.
+        ports: TCP ports it says it listens on.
+    """
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+    workdir: str = "/"
+    user: str = ""
+    ports: tuple[int, ...] = ()
+
+
 class RuntimeProblem(Exception):
     """A runtime could not do what was asked; the message names cause and fix."""
 
@@ -184,6 +210,10 @@ class NoSpace(RuntimeProblem):
 class Library(Protocol):
     """The images that sandboxes can be made of."""
 
+    @property
+    def making(self) -> "Making | None":
+        """Makes images of what was built; None where only the engine can."""
+
     def infos(self) -> list[ImageInfo]:
         """All there are, and those that are made on first use."""
 
@@ -194,6 +224,14 @@ class Library(Protocol):
             UnknownImage: it cannot be had here.
             ImageNotReady: it takes longer than so many seconds; that goes on.
             RuntimeProblem: it failed, with the cause.
+        """
+
+    async def config(self, image: str) -> ImageConfig:
+        """How the program of an image that is ready starts.
+
+        Raises:
+            UnknownImage, ImageNotReady: see ``ready``.
+            RuntimeProblem: it cannot be told, with the cause.
         """
 
 
@@ -288,7 +326,7 @@ class Files(Protocol):
         """Remove a saved set; nothing happens when there is none."""
 
 
-class Runtime(Protocol):
+class Runtime(Links, Protocol):
     """Starts, finds and removes sandboxes. All operations may be repeated safely."""
 
     files: Files
@@ -356,10 +394,7 @@ class Runtime(Protocol):
         """Unmount a drive; refused while something inside uses it, fine if nothing is there."""
 
     async def successor(self, handle: SandboxHandle) -> str:
-        """Make our version of the sandbox API ready to replace that of a sandbox; its name inside.
-
-        Fails with RuntimeProblem.
-        """
+        """Make our API ready to replace a sandbox's; its name inside. Fails with RuntimeProblem."""
 
     async def leftovers(self) -> list[str]:
         """Ids that still have files or processes here, for the reconciler to compare."""

@@ -149,10 +149,12 @@ class SavedFiles:
         source = self._storage.directory(plan.id)
         target = self._storage.packed(f"{plan.id}.{os.urandom(6).hex()}.list")
         saved = [str(self._storage.saved_files(each)) for each in plan.files_from]
-        image = (await self._library.choose(plan)).layers
+        choice = await self._library.choose(plan)
+        over = [f"{each}/layers/root/upper" for each in choice.over]
         details = {
             "saved": msgspec.json.encode(saved).decode(),
-            "image": msgspec.json.encode(image).decode(),
+            "image": msgspec.json.encode(choice.layers).decode(),
+            "over": msgspec.json.encode(over).decode(),
         }
         async with self._turn(plan.id):
             try:

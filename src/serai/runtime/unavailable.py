@@ -1,8 +1,11 @@
 """The runtime of a machine that cannot isolate sandboxes: everything else still works."""
 
+from serai.runtime.links import TunnelLink
+from serai.runtime.making import Making
 from serai.runtime.port import (
     Contents,
     Files,
+    ImageConfig,
     ImageInfo,
     Incapable,
     Library,
@@ -17,6 +20,8 @@ from serai.runtime.port import (
 class NoLibrary:
     """Holds no image, and says why."""
 
+    making: Making | None = None
+
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
@@ -25,6 +30,10 @@ class NoLibrary:
         return []
 
     async def ready(self, image: str, seconds: float) -> None:
+        """Always refused."""
+        raise RuntimeProblem(self._reason)
+
+    async def config(self, image: str) -> ImageConfig:
         """Always refused."""
         raise RuntimeProblem(self._reason)
 
@@ -150,6 +159,10 @@ class UnavailableRuntime:
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is mounted."""
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """Fails with the reason."""
+        raise RuntimeProblem(self._reason)
 
     async def successor(self, handle: SandboxHandle) -> str:
         """Fails with the reason."""

@@ -27,15 +27,17 @@ from serai.sandboxd.process_routes import ProcessRoutes
 from serai.sandboxd.process_table import ProcessTable
 from serai.sandboxd.process_tools import ProcessTools
 from serai.sandboxd.processes import Limits
-from serai.sandboxd.relay import Half
+from serai.sandboxd.relay import Half, Server
 from serai.sandboxd.router import Router
 from serai.sandboxd.running import Runner
 from serai.sandboxd.search_routes import SearchRoutes
 from serai.sandboxd.spawning import Reaper, Surroundings
 from serai.sandboxd.standby_routes import StandbyRoutes
+from serai.sandboxd.stdio_routes import StdioRoutes
 from serai.sandboxd.succession import Succession
 from serai.sandboxd.swagger_routes import SwaggerRoutes
 from serai.sandboxd.system_routes import SystemRoutes
+from serai.sandboxd.task_routes import TaskRoutes
 from serai.sandboxd.terminal_routes import TerminalRoutes
 from serai.sandboxd.terminals import Terminals
 from serai.sandboxd.tree_routes import TreeRoutes
@@ -74,12 +76,14 @@ class Api:
             ArchiveRoutes(self.table, self.freeze),
             StandbyRoutes(self.table, self.freeze),
             processes,
+            TaskRoutes(self.table, self.known),
             SearchRoutes(self.paths, self.table),
             self.terminal_routes,
             NetworkRoutes(self.monitors),
             SwaggerRoutes(),
             CodeRoutes(coder, self.paths),
             McpRoutes(tools),
+            StdioRoutes(self.paths, self.surroundings, self.reaper),
             TreeRoutes(self.paths, files),
             FileRoutes(self.paths, files, self.uploads),
         ):
@@ -164,7 +168,7 @@ class Api:
         elif isinstance(state, ViewerState):
             self.known.add(await accepted(state.fd, self.terminal_routes.take_over(state)))
         else:
-            client, server = Half(held=True), Half(held=True)
+            client, server = Half(held=True), Server(held=True)
             self.known.add(await accepted(state.client, client))
             await accepted(state.server, server)
             client.join(server, state)

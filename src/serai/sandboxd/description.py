@@ -203,11 +203,11 @@ OPERATIONS = (
     ),
     Operation(
         "PUT", "/network/tunnel/config",
-        "Checked and refused: there is no tunnel device in a sandbox here", api.PathAnswer,
+        "Connect with a WireGuard peer, in place of another one", api.PathAnswer,
         api.TunnelRequest, errors=(400, 422, 500),
     ),
     Operation(
-        "DELETE", "/network/tunnel", "There is no tunnel to end", api.PathAnswer, errors=(400,)
+        "DELETE", "/network/tunnel", "Disconnect from it", api.PathAnswer, errors=(400, 500)
     ),
     Operation("GET", "/drives/mount", "Mounted drives", api.DriveList),
     Operation(

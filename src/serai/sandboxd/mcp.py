@@ -67,15 +67,9 @@ class McpRoutes:
 
     async def post(self, request: Request) -> Answer:
         """One message: a call is answered, anything else taken note of (202)."""
-        _check_headers(request)
-        body = await _body(request)
-        try:
-            message = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return _fault(None, Fault(_PARSE_ERROR, f"parse error: {error}"), 400)
-        if isinstance(message, list) or not isinstance(message, dict):
-            problem = "one JSON-RPC object is expected, batches are not supported"
-            return _fault(None, Fault(_INVALID_REQUEST, problem), 400)
+        message = await message_of(request)
+        if isinstance(message, Response):
+            return message
         if "id" not in message or "method" not in message:
             return Response(status=202, content_type=None)
         return await self._answer(message)
@@ -124,6 +118,26 @@ class McpRoutes:
             return {"content": [_text(text(error.message))], "isError": True}
         encoded = _encode(result)
         return {"content": [_text(encoded.decode())], "structuredContent": msgspec.Raw(encoded)}
+
+
+async def message_of(request: Request) -> dict[str, Any] | Response:
+    """The one message of a POST, or what is answered when it is none.
+
+    Raises:
+        BadRequest: its headers are not those of this protocol.
+        UnsupportedMediaType: its body is not said to be JSON.
+        PayloadTooLarge: it is too large.
+    """
+    _check_headers(request)
+    body = await _body(request)
+    try:
+        message = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _fault(None, Fault(_PARSE_ERROR, f"parse error: {error}"), 400)
+    if not isinstance(message, dict):
+        problem = "one JSON-RPC object is expected, batches are not supported"
+        return _fault(None, Fault(_INVALID_REQUEST, problem), 400)
+    return message
 
 
 def _check_headers(request: Request) -> None:

@@ -1,13 +1,9 @@
 """``/network`` and ``/drives``: ports of processes, and what a sandbox is attached to."""
 
 import asyncio
-import base64
-import ipaddress
-
-import msgspec
 
 from serai.kernel.errors import BadRequest
-from serai.sandboxd.errors import Unavailable, Unprocessable
+from serai.sandboxd.errors import Unavailable
 from serai.sandboxd.file_routes import SMALL_BODY, body_as
 from serai.sandboxd.http import Answer, json_answer
 from serai.sandboxd.monitors import Monitors, parse_callback
@@ -20,11 +16,8 @@ from serai.wire.sandbox_api import (
     MonitorRequest,
     PathAnswer,
     PortList,
-    TunnelConfig,
     TunnelRequest,
 )
-
-_KEY_BYTES = 32
 
 
 def _pid(request: Request) -> int:
@@ -71,16 +64,20 @@ class NetworkRoutes:
         return json_answer(PathAnswer(message="Port monitoring stopped"))
 
     async def tunnel(self, request: Request) -> Answer:
-        """A checked refusal: sandboxes here have no tunnel device."""
+        """A checked refusal: whoever is in a sandbox must not change what its network is."""
         wanted = await body_as(request, TunnelRequest, SMALL_BODY)
         if not wanted.config:
             raise BadRequest("invalid request body: config is required and must not be empty")
-        check_tunnel(wanted.config)
-        raise Unavailable("failed to apply tunnel config: sandboxes here have no tunnel device")
+        raise Unavailable(
+            "failed to apply tunnel config: the platform does that; send this to the sandbox's own "
+            "address"
+        )
 
     async def end_tunnel(self, request: Request) -> Answer:
-        """There is no tunnel to end."""
-        raise BadRequest("no WireGuard client is running")
+        """None that could be ended from inside."""
+        raise Unavailable(
+            "failed to stop tunnel: the platform does that; send this to the sandbox's own address"
+        )
 
     async def drives(self, request: Request) -> Answer:
         """None: drives are mounted by the platform, which answers this in our place."""
@@ -101,23 +98,3 @@ class NetworkRoutes:
         if not path:
             raise BadRequest("Mount path is required (must start with /)")
         raise Unavailable(f"Failed to unmount drive: no drive is mounted at {path[:512]}")
-
-
-def check_tunnel(config: str) -> TunnelConfig:
-    """The tunnel that base64 text describes.
-
-    Raises:
-        Unprocessable: naming what is wrong with it.
-    """
-    try:
-        found = msgspec.json.decode(base64.b64decode(config, validate=True), type=TunnelConfig)
-        ipaddress.ip_interface(found.local_ip)
-        host, _, port = found.peer_endpoint.rpartition(":")
-        if not host or not 0 < (whole_number(port) or 0) < 65536:
-            raise ValueError("peer_endpoint must be host:port")
-        for name in ("peer_public_key", "private_key"):
-            if len(base64.b64decode(getattr(found, name), validate=True)) != _KEY_BYTES:
-                raise ValueError(f"{name} must be base64 of {_KEY_BYTES} bytes")
-    except (ValueError, msgspec.DecodeError) as error:
-        raise Unprocessable(f"invalid tunnel config: {error}") from error
-    return found

@@ -167,6 +167,12 @@ class ProcessTable:
         process.log.shrink(limit)
         self._log_bytes -= before - process.log.cost
 
+    def forget_output(self) -> None:
+        """Drop what finished processes printed; how they ended stays known."""
+        for process in self._processes:
+            if process.ended.is_set():
+                self._shrink(process, 0)
+
     def _forget(self) -> None:
         finished = [p for p in self._processes if p.ended.is_set()]
         for process in finished[: max(0, len(finished) - self.limits.finished)]:

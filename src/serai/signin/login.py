@@ -3,10 +3,11 @@
 from litestar import Response
 from sqlalchemy import Connection
 
-from serai.identity import limits, passwords, sign_ins
+from serai.identity import grants, limits, passwords, sign_ins
 from serai.identity.passwords import Match, Stored
 from serai.kernel.clock import now
 from serai.kernel.errors import BadRequest, SeraiError
+from serai.oauth.clients import CONSOLE_ID
 from serai.signin import known
 from serai.signin.entering import proved
 from serai.signin.journal import note, person_of
@@ -96,15 +97,16 @@ def _renew(conn: Connection, candidates: list[Stored], match: Match) -> None:
 
 
 async def sign_out(visit: Visit) -> Response[bytes]:
-    """``POST /logout``: leave this browser. Applications that were let in from it stay in."""
+    """``POST /logout``: leave this browser, and the console. Other applications stay let in."""
     if visit.sign_in is not None:
         sign_in = visit.sign_in
 
         def leave(conn: Connection) -> None:
+            grants.end_of_sign_in(conn, sign_in.id, CONSOLE_ID)
             sign_ins.sign_out(conn, sign_in.id)
             note(conn, sign_in.person, "sign_out", target=sign_in.id)
 
-        await visit.site.db.write(leave)
+        await visit.site.identity.write(leave)
     visit.keep(visit.site.cookies.session, "", 0)
     visit.renew_secret()
     return visit.redirect("/login")

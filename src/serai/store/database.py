@@ -19,6 +19,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from serai.kernel.errors import ServiceUnavailable
+from serai.store import changes
 from serai.store.engines import (
     DatabaseUnusable,
     postgresql_engine,
@@ -52,6 +53,8 @@ class Database:
         self._engine = sqlite_engine(place) if isinstance(place, Path) else postgresql_engine(place)
         guard(self._engine)
         self._readers = reading(self._engine)
+        self.after_commit: list[Callable[[list[Any]], None]] = []
+        """Called in the writer's thread with what was noted, see ``serai.store.changes``."""
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reader: Connection | None = None
         self._reader_thread = 0
@@ -156,13 +159,19 @@ class Database:
                         break
                     job = self._queue.get()
                 stop = job is None
-                if batch:
-                    _commit(conn, batch)
+                if batch and (noted := _commit(conn, batch)):
+                    for tell in self.after_commit:
+                        tell(noted)
 
 
-def _commit(conn: Connection, batch: list[Job]) -> None:
-    """Run each job in its own savepoint, commit once, then tell the callers."""
+def _commit(conn: Connection, batch: list[Job]) -> list[Any]:
+    """Run each job in its own savepoint, commit once, then tell the callers.
+
+    Returns:
+        What the jobs noted that is durable now.
+    """
     done: list[tuple[Future[Any], Any]] = []
+    noted: list[Any] = []
     try:
         _take_turn(conn)
         for fn, future, reach in batch:
@@ -172,8 +181,10 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
                 with _apart(conn, batch), within(reach):
                     result = fn(conn)
             except Exception as problem:
+                changes.take(conn)
                 future.set_exception(translated(problem))
             else:
+                noted += changes.take(conn)
                 done.append((future, result))
         conn.commit()
     except Exception as problem:
@@ -184,9 +195,10 @@ def _commit(conn: Connection, batch: list[Job]) -> None:
         for _, future, _ in batch:
             if not future.done():
                 future.set_exception(better)
-        return
+        return []
     for future, result in done:
         future.set_result(result)
+    return noted
 
 
 @contextmanager

@@ -50,7 +50,9 @@ def search_candidates(conn: Connection, wanted: str, limit: int) -> list[int] | 
     return None if len(rows) > limit else [row[0] for row in rows]
 
 
-def among(conn: Connection, column: "Column[str]", values: Sequence[str]) -> ColumnElement[bool]:
+def among(
+    conn: Connection, column: "Column[Any]", values: Sequence[str] | Sequence[int]
+) -> ColumnElement[bool]:
     """Whether a column has one of many values: one parameter, however many they are."""
     if conn.dialect.name == "sqlite":
         each = func.json_each(msgspec.json.encode(values).decode()).table_valued("value")

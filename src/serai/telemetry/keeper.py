@@ -1,7 +1,7 @@
 """Forgetting calls of models when their time is over, and their content with its model."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -31,11 +31,13 @@ class RequestKeeper:
 
     Args:
         usage: the usage database.
-        living: ids of all models that there are.
+        living: ids of all models that there are; never read where calls are served.
         days: how long a call is known.
     """
 
-    def __init__(self, usage: Database, living: Callable[[], frozenset[str]], days: int) -> None:
+    def __init__(
+        self, usage: Database, living: Callable[[], Awaitable[frozenset[str]]], days: int
+    ) -> None:
         self._usage = usage
         self._living = living
         self._days = days
@@ -63,7 +65,7 @@ class RequestKeeper:
         await self._usage.write(partial(prune_logs, now_ms=moment))
         # in this order: whoever is logged by now was there before, so it is living or gone
         logged = await self._usage.read(logged_models)
-        if logged and (gone := logged - self._living()):
+        if logged and (gone := logged - await self._living()):
             await self._usage.write(partial(forget_logs, models=gone))
 
     def model_gone(self, resource_id: str) -> None:

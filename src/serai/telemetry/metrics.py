@@ -44,11 +44,6 @@ class Distribution:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def put(self, place: int, value: float) -> None:
-        """The same for who has found the place among the bounds."""
-        self.counts[place] += 1
-        self.total += value
-
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants it; the last is ``+Inf``."""
         found, running = [], 0

@@ -45,6 +45,8 @@ class RequestBuffer:
         """Calls of which no row was made, as there were too many."""
         self.lost = 0
         """Rows that were made and could not be kept until the database was back."""
+        self.on_saved: Callable[[Sequence[Row]], None] = lambda _: None
+        """Told of rows that have just been written."""
         self._rate = rate
         self._clock = clock
         self._allowed = float(rate * BURST_SECONDS)
@@ -94,6 +96,7 @@ class RequestBuffer:
         except Exception:
             log.exception("model_requests_one_by_one", rows=len(batch))
             return await self._save_apart(store, batch)
+        self.on_saved(batch)
         return len(batch)
 
     def _put_back(self, rows: list[Row]) -> None:

@@ -74,6 +74,7 @@ class Tracer:
         exporter: takes what has ended.
         ratio: the share of traces beginning here that is recorded, 0 to 1.
         describe: says what a call was, from what its end tells.
+        describe_attempt: says the same of one of its attempts.
         clock: nanoseconds since 1970.
     """
 
@@ -82,11 +83,13 @@ class Tracer:
         exporter: Exporter,
         ratio: float,
         describe: Callable[..., Description],
+        describe_attempt: Callable[..., Description] | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._exporter = exporter
         self._ratio = ratio
         self._describe = describe
+        self._describe_attempt = describe_attempt or describe
         self._clock = clock
         self._random = random.Random()  # noqa: S311 - seeded by the system; ids are no secrets
 
@@ -100,12 +103,20 @@ class Tracer:
             return None
         return Span(parent[2].decode(), self._hex(64), parent[3].decode())
 
+    def child(self, span: Span) -> Span:
+        """A span below another one, recorded as that is."""
+        return Span(span.trace_id, self._hex(64), span.span_id)
+
     def _hex(self, bits: int) -> str:
         return f"{self._random.getrandbits(bits) or 1:0{bits // 4}x}"
 
     def end(self, span: Span, *call: object) -> None:
         """The call has ended."""
         self._exporter.add(Finished(span, self._describe(*call), self._clock()))
+
+    def attempt_ended(self, span: Span, *attempt: object) -> None:
+        """An attempt of a call has ended."""
+        self._exporter.add(Finished(span, self._describe_attempt(*attempt), self._clock()))
 
 
 def _is_valid(parent: re.Match[bytes]) -> bool:

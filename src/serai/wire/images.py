@@ -5,7 +5,7 @@ Sizes are in bytes. ``size`` and counts have no default, so that zero is sent to
 
 from typing import Literal
 
-from serai.wire.common import PageMeta, Status, Wire
+from serai.wire.common import CoreEvent, PageMeta, Status, Wire
 
 ResourceType = Literal["agent", "application", "function", "job", "sandbox"]
 
@@ -52,6 +52,7 @@ class Image(Wire):
 
     metadata: ImageMetadata
     spec: ImageSpec
+    events: list[CoreEvent] | None = None
 
 
 class ImageSummary(Wire):
@@ -59,6 +60,7 @@ class ImageSummary(Wire):
 
     metadata: ImageMetadata
     spec: ImageSummarySpec
+    events: list[CoreEvent] | None = None
 
 
 class ImagePage(Wire):

@@ -14,7 +14,10 @@ TaskStatus = Literal[
 
 
 class JobRuntime(Wire):
-    """How tasks run. ``memory`` is in MiB, ``timeout`` in seconds, ``max_retries`` per task."""
+    """How tasks run. ``memory`` is in MiB, ``timeout`` in seconds, ``max_retries`` per task.
+
+    ``command`` is ours: words to run instead of what the image names.
+    """
 
     image: str | None = None
     memory: int | None = None
@@ -23,6 +26,7 @@ class JobRuntime(Wire):
     max_concurrent_tasks: int | None = None
     disk_percent: int | None = None
     generation: Literal["mk2", "mk3"] | None = None
+    command: list[str] | None = None
     envs: list[Env] | None = None
     ports: list[Port] | None = None
 
@@ -101,6 +105,8 @@ class JobExecutionTaskMetadata(Wire):
     name: str
     created_at: str
     updated_at: str
+    scheduled_at: str | None = None
+    started_at: str | None = None
     completed_at: str | None = None
 
 
@@ -182,7 +188,8 @@ class JobExecutionList(Wire):
 class CreatedJobExecution(Wire):
     """The answer to a new execution: the execution itself, and what clients named it by.
 
-    ``tasks`` are the parameters that were sent, ``id`` is that of the request.
+    ``tasks`` are the parameters that were sent, where each task has some; ``id`` is that of the
+    request.
     """
 
     execution_id: str
@@ -193,4 +200,4 @@ class CreatedJobExecution(Wire):
     spec: JobExecutionSpec
     status: ExecutionStatus
     stats: JobExecutionStats
-    tasks: list[dict[str, Any]]
+    tasks: list[dict[str, Any]] | None = None

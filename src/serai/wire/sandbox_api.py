@@ -344,19 +344,10 @@ class PortOpened(Wire):
 
 
 class TunnelRequest(Wire):
-    """Body of ``PUT /network/tunnel/config``: base64 of a :class:`TunnelConfig` as JSON."""
+    """Body of ``PUT /network/tunnel/config``: base64 of a ``TunnelConfig`` as JSON,
+    see ``serai.wire.tunnels``."""
 
     config: str
-
-
-class TunnelConfig(msgspec.Struct, kw_only=True):
-    """A WireGuard tunnel; keys are base64 of 32 bytes."""
-
-    local_ip: str
-    peer_endpoint: str
-    peer_public_key: str
-    private_key: str
-    mtu: Annotated[int, msgspec.Meta(ge=68, le=65535)] = 1420
 
 
 class DriveRequest(Wire):

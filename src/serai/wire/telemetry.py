@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import msgspec
+
 from serai.wire.common import Wire
 
 
@@ -109,3 +111,34 @@ class ModelRequestLog(Wire):
     answer: str | None = None
     truncated: bool = False
     redactions: dict[str, int] | None = None
+
+
+class LogRecord(Wire):
+    """One line of a log. ``severity`` is a number of OpenTelemetry, 0 for an unknown one.
+
+    ``type`` is what printed it: ``build``, ``run``, ``task`` or ``request``; ``output`` how:
+    ``stdout``, ``stderr``, ``otlp``, or nothing for what the platform says. ``workload`` names the
+    resource where lines of several are mixed.
+    """
+
+    timestamp: str
+    message: str
+    severity: int
+    trace_id: str = msgspec.field(name="trace_id")
+    type: str | None = None
+    output: str | None = None
+    workload: str | None = None
+    revision: str | None = None
+    instance: str | None = None
+    execution_id: str | None = None
+    task_id: str | None = None
+    build_id: str | None = None
+    attributes: dict[str, Any] | None = None
+
+
+class WorkloadLogs(Wire):
+    """Lines of one resource, how many there are (counted up to 10,000), and where to go on."""
+
+    logs: list[LogRecord]
+    total_count: int
+    next_cursor: str | None = None

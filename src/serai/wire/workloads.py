@@ -32,7 +32,10 @@ class Trigger(Wire):
 
 
 class WorkloadRuntime(Wire):
-    """How a workload runs. ``memory`` is in MiB; scales count instances."""
+    """How a workload runs. ``memory`` is in MiB; scales count instances.
+
+    ``command`` is ours: the words to start instead of the image's entry point.
+    """
 
     image: str | None = None
     memory: int | None = None
@@ -43,6 +46,7 @@ class WorkloadRuntime(Wire):
     ports: list[Port] | None = None
     transport: Literal["websocket", "http-stream"] | None = None
     type: str | None = None
+    command: list[str] | None = None
 
 
 class WorkloadSpec(Wire):

@@ -3,7 +3,11 @@
 import asyncio
 import uuid
 
+from blaxel.core.common.settings import settings
 from blaxel.core.sandbox import SandboxInstance
+from blaxel.core.sandbox.client.api.network import delete_network_tunnel, put_network_tunnel_config
+from blaxel.core.sandbox.client.client import Client
+from blaxel.core.sandbox.client.models import TunnelConfigRequest
 from blaxel.core.tools import bl_tools
 
 
@@ -70,6 +74,16 @@ async def system(sandbox: SandboxInstance) -> None:
     assert await sandbox.drives.list() == []
 
 
+async def tunnel(sandbox: SandboxInstance) -> None:
+    """The platform answers; a real one needs a peer."""
+    client = Client(base_url=sandbox.metadata.url, headers=settings.headers)
+    none = await delete_network_tunnel.asyncio(client=client)
+    assert none.error == "no WireGuard client is running", none
+    wanted = TunnelConfigRequest(config="e30=")
+    wrong = await put_network_tunnel_config.asyncio(client=client, body=wanted)
+    assert wrong.error.startswith("invalid tunnel config: "), wrong
+
+
 async def main() -> None:
     name = f"api-{uuid.uuid4().hex[:8]}"
     sandbox = await SandboxInstance.create({"name": name, "memory": 512})
@@ -77,6 +91,7 @@ async def main() -> None:
         await tools(name)
         await code(sandbox)
         await system(sandbox)
+        await tunnel(sandbox)
         if hasattr(sandbox.process, "write_stdin"):
             await newer(sandbox)
     finally:

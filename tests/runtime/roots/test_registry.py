@@ -2,8 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import json
+import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from oci_images import LOGIN, ImageFiles, RegistryServer, entry, registry, tar
 from serai.runtime.roots import registry as client
 from serai.runtime.roots.problems import ImageProblem
 from serai.runtime.roots.provider import Images
+from serai.runtime.roots.reach import Reach
 from serai.runtime.roots.records import Image
 
 
@@ -64,6 +68,13 @@ async def test_an_image_with_its_layers_and_configuration(
         "1000:1000",
     )
     assert (config.entrypoint, config.command, config.ports) == (("/start",), ("now",), (53, 80))
+    started = images.config(reference)
+    assert (started.entrypoint, started.cmd, started.ports) == (("/start",), ("now",), (53, 80))
+    assert (started.env, started.workdir, started.user) == (
+        {"A": "1", "PATH": "/bin"},
+        "/srv",
+        "1000:1000",
+    )
     lower, upper = (Path(images.store.path(each)) for each in image.layers)
     assert (lower / "etc/two").read_text() == "lower"
     assert (upper / "etc/two").read_text() == "upper"
@@ -163,16 +174,21 @@ class Fault:
         self.flip = False
         self.delay = 0.0
         self.token = ""
+        self.realm = ""
+        self.sent_on: dict[str, str] = {}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on; damage blobs."""
+        for part, place in self.sent_on.items():
+            if part in request.path:
+                self.asked.append((request.path, request.headers.get("Authorization")))
+                return web.Response(status=307, headers={"Location": place + request.path})
         if request.path == "/token":
             self.asked.append(("token", request.headers.get("Authorization")))
             return web.json_response({"token": self.token})
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
-            realm = (
-                f'Bearer realm="http://{request.host}/token",service="s",scope="repository:x:pull"'
-            )
+            place = self.realm or f"http://{request.host}/token"
+            realm = f'Bearer realm="{place}",service="s",scope="repository:x:pull"'
             return web.Response(status=401, headers={"WWW-Authenticate": realm})
         wanted = request.headers.get("Range")
         self.asked.append((request.path, wanted))
@@ -276,6 +292,91 @@ async def test_tokens_are_fetched_once_and_with_credentials(
     await images.maker.pull(f"{host}/team/token:v1", told.append)
     tokens = [given for path, given in proxy.asked if path == "token"]
     assert tokens == [f"Basic {base64.b64encode(b'ada:pw').decode()}"]
+
+
+METADATA = "http://169.254.169.254"
+
+
+@pytest.mark.parametrize(
+    ("realm", "words"),
+    [
+        (f"{METADATA}/latest/meta-data", "sends on to 169.254.169.254, which is nearer"),
+        ("http://[fe80::1]/token", "sends on to fe80::1, which is nearer"),
+        ("http://0.0.0.0/token", "is nearer"),
+        ("http://[::ffff:169.254.169.254]/token", "is nearer"),
+        ("http://127.0.0.1:99999/token", "which is no URL"),
+        ("gopher://x/", "names no place to sign in at"),
+    ],
+)
+async def test_a_registry_names_no_place_to_sign_in_at_that_is_nearer_than_itself(
+    fault: tuple[Fault, str], images: Images, told: list[str], realm: str, words: str
+) -> None:
+    proxy, host = fault
+    proxy.token, proxy.realm = "t0ken", realm
+    with pytest.raises(ImageProblem, match=re.escape(words)):
+        await images.maker.pull(f"{host}/team/near:v1", told.append)
+    assert not proxy.asked
+
+
+async def test_the_place_to_sign_in_at_sends_nobody_on(
+    fault: tuple[Fault, str], images: Images, told: list[str], tmp_path: Path
+) -> None:
+    proxy, host = fault
+    proxy.token = "t0ken"
+    for login in ({"username": "ada", "password": "pw"}, {"identitytoken": "refresh"}):
+        (tmp_path / "data" / "registries.json").write_text(json.dumps({"auths": {host: login}}))
+        proxy.asked.clear()
+        proxy.sent_on = {"/token": f"http://{host}/elsewhere"}
+        with pytest.raises(ImageProblem, match="sends on to another place"):
+            await images.maker.pull(f"{host}/team/on:v1", told.append)
+        assert [path for path, _ in proxy.asked] == ["/token"]
+
+
+async def test_downloads_are_sent_on_without_credentials_and_not_nearer(
+    fault: tuple[Fault, str], images: Images, told: list[str]
+) -> None:
+    proxy, host = fault
+    proxy.behind.push(noisy(), "team/away", "v1")
+    proxy.token = "t0ken"
+    proxy.sent_on = {"/blobs/": METADATA}
+    with pytest.raises(ImageProblem, match=r"sends on to 169\.254\.169\.254"):
+        await images.maker.pull(f"{host}/team/away:v1", told.append)
+    proxy.sent_on = {"/blobs/": f"http://{proxy.behind.host}"}
+    assert await images.maker.pull(f"{host}/team/away:v1", told.append)
+    assert ("Bearer t0ken") in {given for path, given in proxy.asked if "/blobs/" in path}
+    proxy.sent_on = {"/manifests/": ""}
+    with pytest.raises(ImageProblem, match="sends on too often"):
+        await images.maker.pull(f"{host}/team/away:v1", told.append)
+
+
+@pytest.mark.parametrize(
+    ("own", "address", "allowed"),
+    [
+        ("registry.example", "93.184.216.34", True),
+        ("registry.example", "10.0.0.5", False),
+        ("registry.example", "127.0.0.1", False),
+        ("registry.example", "[::1]", False),
+        ("registry.example", "[64:ff9b::7f00:1]", False),
+        ("registry.example", "[fd00::1]", False),
+        ("10.0.0.5:5000", "10.1.2.3", True),
+        ("10.0.0.5:5000", "10.0.0.5:9000", True),
+        ("10.0.0.5:5000", "127.0.0.1", False),
+        ("127.0.0.1:5000", "10.0.0.5", True),
+        ("127.0.0.1:5000", "169.254.169.254", False),
+    ],
+)
+async def test_how_near_a_registry_may_send_us(own: str, address: str, allowed: bool) -> None:
+    reach = Reach(own)
+    with contextlib.nullcontext() if allowed else pytest.raises(ImageProblem, match="is nearer"):
+        reach.check(f"http://{address}/x")
+
+
+async def test_a_name_is_judged_by_what_it_leads_to() -> None:
+    with pytest.raises(ImageProblem, match="sends on to localhost"):
+        await Reach("registry.example").resolve("localhost", 80, socket.AF_UNSPEC)
+    near = Reach("localhost:5000")
+    assert await near.resolve("localhost", 5000, socket.AF_UNSPEC)
+    near.check("http://127.0.0.1/token")
 
 
 async def test_a_full_disk_leaves_nothing(

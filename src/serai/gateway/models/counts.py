@@ -11,19 +11,26 @@ MOST = 10**15
 """What a provider claims beyond is not believed, and could not be stored."""
 
 
-class Tally:
-    """Token counts seen so far; what was not seen stands in the class, which makes one cheap."""
+class Tally(msgspec.Struct, gc=False):
+    """Token counts seen so far.
 
-    counted = False
-    input = 0
-    output = 0
-    total = 0
-    cached = 0
-    """Of the input: what the provider had in its own prompt cache."""
-    reasoning = 0
-    """Of the output: what was thought and not said."""
+    Attributes:
+        counted: a report was seen.
+        input: tokens of the prompt.
+        output: tokens of the answer.
+        total: as reported, else the sum.
+        cached: of the input, what the provider had in its own prompt cache.
+        reasoning: of the output, what was thought and not said.
+        model: what the answer says that it was made by; a string where the provider is sane.
+    """
+
+    counted: bool = False
+    input: int = 0
+    output: int = 0
+    total: int = 0
+    cached: int = 0
+    reasoning: int = 0
     model: Any = None
-    """What the answer says that it was made by; a string where the provider is sane."""
 
     def note(self, received: Number, sent: Number, total: Number = None) -> None:
         """Take over what a report says; later reports of a stream replace earlier ones."""
@@ -31,9 +38,11 @@ class Tally:
             return
         self.counted = True
         if received is not None:
-            self.input = _whole(received)
+            is_plain = received.__class__ is int and 0 <= received <= MOST
+            self.input = received if is_plain else _whole(received)  # type: ignore[assignment]
         if sent is not None:
-            self.output = _whole(sent)
+            is_plain = sent.__class__ is int and 0 <= sent <= MOST
+            self.output = sent if is_plain else _whole(sent)  # type: ignore[assignment]
         self.total = _whole(total) if total else self.input + self.output
 
 

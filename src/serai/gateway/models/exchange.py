@@ -7,7 +7,7 @@ import msgspec
 
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import status_start
-from serai.gateway.models.failures import Failure, error_event
+from serai.gateway.models.failures import Failure, error_event, without
 from serai.gateway.models.outcome import HELD, conclude
 from serai.gateway.models.question import Question
 from serai.gateway.models.rate_limits import without_rate_fields
@@ -60,7 +60,7 @@ class ModelExchange(Question):
         """Take over a call that is on its way already."""
         self.plan, self.route = call.plan, call.plan.route
         self.principal, self.credential = call.principal, call.credential()
-        self.request_id = call.name
+        self.request_id, self.span = call.name, call.span
         self.started, self.strip, self.sent_at = call.started, call.strip, call.sent
         self.address, self.secret = call.plan.address, call.plan.secret
         self.collects, self.sent = call.plan.rewrites, True
@@ -218,7 +218,7 @@ class ModelExchange(Question):
         self.upstream = None
         self.out = []
         self.head_sent = self.chunked_out = False
-        self.fail(unreadable(self.status, b"".join(meter.parts)))
+        self.fail(unreadable(self.status, without(self.secret, b"".join(meter.parts))))
 
     def fail(self, problem: SeraiError) -> None:
         self.problem = self.problem or problem

@@ -6,38 +6,34 @@ call, and the first thing out of the ordinary (a refusal, an answer that fails o
 client that leaves) turns the Express into the ModelExchange it stands for, which handles it.
 """
 
-import re
 import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
-from serai.gateway.admission import admit_call, demand_workload
+from serai.gateway.admission import admit_call, admit_model, demand_workload
 from serai.gateway.credentials import Credential
 from serai.gateway.familiar import (
     CHUNKED,
-    CREDENTIAL,
-    HOST,
     LENGTH,
     ODD,
     STREAM,
     TYPE,
-    Familiar,
-    of_request,
 )
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.bodies import changed
 from serai.gateway.models.counts import Tally, model_named, read_answer
 from serai.gateway.models.exchange import ModelExchange
+from serai.gateway.models.heads import LONGEST_HEAD, Head
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.relay import Relay
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request
-from serai.gateway.targets import Target
-from serai.gateway.upstream import Caller, Upstream
+from serai.gateway.upstream import UNKNOWN, Caller, Upstream
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.errors import SeraiError
+from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from serai.gateway.gateway import Gateway
@@ -48,103 +44,27 @@ _OK = status_start(200)
 _OK_LINE = b"HTTP/1.1 200 OK\r\n"
 _JSON = LENGTH | TYPE
 _EVENTS = STREAM | CHUNKED
-_NEEDED = HOST | LENGTH | CREDENTIAL
-_REMEMBERED = 1024
-_LONGEST_HEAD = 2048
-_FIRST_LINE = re.compile(rb"POST (/[!-~]{1,511}) HTTP/1\.1")
-
-
-class Head(msgspec.Struct, gc=False):
-    """A request's head, read: what it addresses, who sent it, and what of it passes on.
-
-    Attributes:
-        target: what it addresses.
-        host: the ``Host`` field.
-        token: the credential.
-        length: that of the body in bytes.
-        passed: the lines that the provider gets.
-        lines: the header lines as they came.
-        plan: the plan by which it was sent last.
-        start: what the provider then gets, up to the request's id.
-        domains: those of the route table when the host was found to be ours.
-    """
-
-    target: Target
-    host: bytes
-    token: str
-    length: int
-    passed: bytes
-    lines: list[bytes]
-    plan: Plan | None = None
-    start: bytes = b""
-    domains: object = None
-
-    def follow(self, plan: Plan) -> None:
-        """Prepare to be sent by this plan."""
-        defaults = b""
-        if plan.defaults:
-            names = {line.partition(b":")[0].lower() for line in self.lines}
-            defaults = b"".join(line for name, line in plan.defaults if name not in names)
-        fields = self.passed, defaults, plan.fields
-        self.plan = plan
-        self.start = b"POST%b%b%b%baccept-encoding: identity\r\nx-request-id: " % (
-            plan.start(None),
-            *fields,
-        )
-
-
-class Heads(dict[bytes, Head | None]):
-    """Heads by their bytes; an unknown one is read line by line. None needs the parser."""
-
-    def __init__(self, gateway: "Gateway") -> None:
-        super().__init__()
-        self._gateway = gateway
-        self._lines = Familiar(of_request)
-
-    def __missing__(self, data: bytes) -> Head | None:
-        head = self._read(data)
-        if len(data) <= _LONGEST_HEAD:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[data] = head
-        return head
-
-    def _read(self, data: bytes) -> Head | None:
-        first, *lines = data.split(b"\r\n")
-        found = _FIRST_LINE.fullmatch(first)
-        target = self._gateway.target(found[1]) if found else None
-        limits = self._gateway.limits
-        if target is None or target.kind != b"models" or target.query is not None:
-            return None
-        if len(data) > limits.header_bytes or len(lines) > limits.header_count:
-            return None
-        passed, values, seen = [], {}, 0
-        for line in lines:
-            mark, kept, value = self._lines[line]
-            if mark:
-                if mark & seen or mark == ODD:
-                    return None
-                seen |= mark
-                values[mark] = value
-            passed.append(kept)
-        length = int(values.get(LENGTH, b"0"))
-        if seen | TYPE != _NEEDED | TYPE or not 0 < length <= limits.model_body_bytes:
-            return None
-        token = values[CREDENTIAL].decode("latin-1")
-        return Head(target, values[HOST], token, length, b"".join(passed), lines)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
     """Start the call in ``data``, the first bytes of a message; False leaves it to the parser."""
     started = time.time()
     gateway = client.gateway
-    raw, _, body = data.partition(b"\r\n\r\n")
-    if not body or client.flow.write_paused:
+    if client.flow.write_paused or gateway.log_every:
         return False
-    if gateway.log_every or gateway.tracer is not None:
+    if data.startswith(client.known_bytes):
+        body = data[len(client.known_bytes) :]
+    else:
+        raw, gap, body = data.partition(b"\r\n\r\n")
+        known = gateway.heads.find(raw) if body else None
+        twice = known is not None and known == client.known_head
+        client.known_bytes = raw + gap if twice else UNKNOWN
+        client.known_head = known
+    if client.known_head is None:
         return False
-    head = gateway.heads[raw]
-    if head is None or len(body) != head.length:
+    head, size = client.known_head
+    tracer = gateway.tracer
+    if len(body) != size or (tracer is not None and head.traced):
         return False
     if head.domains is not gateway.routes.domains:
         if gateway.sites.target(head.host, b"/") is not None:
@@ -164,11 +84,16 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     name = gateway.next_request_id()
     request_id = name.encode("ascii")
     sent = time.time()
-    call = Express(client, head, principal, plan, strip, name, request_id, upstream, started, sent)
+    call = Express(
+        client, head, size, principal, plan, strip, name, request_id, upstream, started, sent
+    )
     client.begin_express(call)
     upstream.caller = cast(Caller, call)
     upstream.sending = False
     length = b"\r\ncontent-length: %d\r\n\r\n" % len(body)
+    if tracer is not None and (span := tracer.begin(None)) is not None:
+        call.span = span
+        length = b"\r\ntraceparent: %b%b" % (span.header(), length)
     upstream.transport.write(b"".join((head.start, request_id, length, body)))
     return True
 
@@ -182,7 +107,11 @@ def _admit(gateway: "Gateway", principal: Principal, head: Head) -> Plan | None:
     target = head.target
     if principal.scopes is not None:
         demand_workload(principal, target)
-    route = admit_call(gateway, principal, target)
+    route = gateway.routes.models.get(head.key)
+    if route is None or target.workspace not in principal.workspaces:
+        route = admit_call(gateway, principal, target)
+    else:
+        admit_model(gateway, principal, route)
     plan = head.plan
     if plan is not None and plan.route is route:
         return plan
@@ -203,6 +132,7 @@ class Express(msgspec.Struct):
 
     client: "GatewayProtocol"
     head: Head
+    size: int
     principal: Principal
     plan: Plan
     strip: bool
@@ -211,6 +141,7 @@ class Express(msgspec.Struct):
     upstream: Upstream
     started: float
     sent: float
+    span: Span | None = None
     keep_alive: bool = True
     complete: bool = True
     expects: bool = False
@@ -249,12 +180,16 @@ class Express(msgspec.Struct):
 
         The beginning of a plain stream of events is passed on too, and the rest by a Relay.
         """
+        upstream = self.upstream
+        if data.startswith(upstream.known_bytes) and self.keep_alive:
+            out, length = upstream.known_out
+            return self._answer([out], length, data[len(upstream.known_bytes) :])
         head, gap, body = data.partition(b"\r\n\r\n")
         if not gap or not head.startswith(_OK_LINE) or not self.keep_alive:
             return False
         familiar = self.client.gateway.familiar_answers
-        out = [_OK]
-        length, seen = b"", 0
+        lines = [_OK]
+        size, seen = b"", 0
         for line in head[17:].split(b"\r\n"):
             mark, passed, value = familiar[line]
             if mark:
@@ -262,18 +197,28 @@ class Express(msgspec.Struct):
                     return False
                 seen |= mark
                 if mark == LENGTH:
-                    length = value
+                    size = value
             if passed:
-                out.append(passed)
+                lines.append(passed)
         if seen == _JSON:
-            return self._answer(out, length, body)
+            self._remember(head, lines, int(size))
+            return self._answer(lines, int(size), body)
         if seen != _EVENTS:
             return False
         sizes = self.client.gateway.chunk_sizes
-        return Relay(self, head + gap, sizes).begin(out, body)
+        return Relay(self, head + gap, sizes).begin(lines, body)
 
-    def _answer(self, out: list[bytes], length: bytes, body: bytes) -> bool:
-        if length != b"%d" % len(body) or len(body) > _LARGEST_ANSWER:
+    def _remember(self, head: bytes, lines: list[bytes], length: int) -> None:
+        """Once a head has come twice in a row, look at it no more; many never come twice."""
+        upstream = self.upstream
+        if head == upstream.last_head and len(head) <= LONGEST_HEAD:
+            upstream.known_bytes = head + b"\r\n\r\n"
+            upstream.known_out = b"".join(lines), length
+        else:
+            upstream.known_bytes, upstream.last_head = UNKNOWN, head
+
+    def _answer(self, out: list[bytes], length: int, body: bytes) -> bool:
+        if length != len(body) or length > _LARGEST_ANSWER:
             return False
         try:
             report = read_answer(body)
@@ -285,8 +230,7 @@ class Express(msgspec.Struct):
         if report is not None:
             report.add_to(tally)
         now = time.time()
-        timing = self.timing(now)
-        out += (timing, b"content-length: ", length, b"\r\nx-request-id: ")
+        out += (self.timing(now), b"content-length: %d\r\nx-request-id: " % length)
         out += (self.request_id, b"\r\n\r\n", body)
         self.settle(b"".join(out), tally, now, streamed=False, first=now)
         return True
@@ -298,11 +242,18 @@ class Express(msgspec.Struct):
         return self.client.gateway.timings[key]
 
     def settle(
-        self, last: bytes, tally: Tally, now: float, *, streamed: bool, first: float
+        self,
+        last: bytes,
+        tally: Tally,
+        now: float,
+        *,
+        streamed: bool,
+        first: float,
+        estimated: bool = False,
     ) -> None:
         """Send the last of the answer, count, and go on with the connection's next request.
 
-        ``first`` is when the answer's body began.
+        ``first`` is when the answer's body began; ``estimated`` as in ``ModelUsage``.
         """
         upstream, client = self.upstream, self.client
         upstream.caller = None
@@ -320,12 +271,15 @@ class Express(msgspec.Struct):
             duration=now - started if now > started else 0.0,
             streamed=streamed,
             counted=tally.counted,
+            estimated=estimated,
             first_byte=first - started if first > started else 0.0,
             operation=plan.operation,
             cached_tokens=tally.cached,
             reasoning_tokens=tally.reasoning,
             answered_by="" if tally.model is None else model_named(tally.model),
         )
+        if self.span is not None and gateway.tracer is not None:
+            gateway.tracer.end(self.span, plan.route, usage)
         meter_call(gateway, plan.route, self.principal, usage)
         client.answered_express(self.keep_alive)
 
@@ -342,6 +296,7 @@ class Express(msgspec.Struct):
         """Become the exchange that handles everything."""
         client, upstream = self.client, self.upstream
         headers = [_field(line) for line in self.head.lines]
+        headers.append((b"content-length", b"%d" % self.size))
         request = Request(b"POST", self.head.target.path(), headers, self.keep_alive)
         request.complete = True
         exchange = ModelExchange(client, request, self.head.target)

@@ -19,6 +19,17 @@ _EXCERPT = 300
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
 
 
+def worth_hiding(secret: bytes) -> bytes:
+    """A provider's key, if it is long enough to be one; else nothing."""
+    return secret if len(secret) >= SHORTEST_SECRET else b""
+
+
+def without(secret: bytes, data: bytes) -> bytes:
+    """What a provider said, without its key."""
+    known = worth_hiding(secret)
+    return data.replace(known, REDACTED) if known else data
+
+
 class Failure:
     """An error answer of a provider, held until it is known to be one that clients can read.
 
@@ -31,7 +42,7 @@ class Failure:
 
     def __init__(self, answer: Answer, secret: bytes) -> None:
         self.answer = answer
-        self.secret = secret if len(secret) >= SHORTEST_SECRET else b""
+        self.secret = worth_hiding(secret)
         self.body = bytearray()
         self.passing = False
         coding = answer.index.get(b"content-encoding", b"identity").lower()
@@ -67,7 +78,7 @@ class Failure:
 
     def hidden(self, data: bytes) -> bytes:
         """The same without the secret."""
-        return data.replace(self.secret, REDACTED) if self.secret else data
+        return without(self.secret, data)
 
     def release(self) -> bytes:
         """What of a body that is passed on in pieces can go now: all but a possible half secret."""

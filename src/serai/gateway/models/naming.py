@@ -36,13 +36,21 @@ _PROVIDERS = {
 }
 
 
-@lru_cache(maxsize=4096)
+_TELLING = 32
+"""Bytes at the end of a path that tell its operation: more than the longest of its names."""
+
+
 def operation_of(rest: bytes) -> str:
     """``gen_ai.operation.name`` for what follows a model's name in the URL; ``other`` if unknown.
 
     Source: OpenTelemetry semantic conventions for generative AI, attribute registry.
     """
-    path = rest.decode("latin-1").rstrip("/")
+    return _operation(rest.rstrip(b"/")[-_TELLING:])
+
+
+@lru_cache(maxsize=1024)
+def _operation(end: bytes) -> str:
+    path = end.decode("latin-1")
     if path.endswith("/chat/completions"):
         return "chat"
     return next((name for end, name in _OPERATIONS if path.endswith(end)), "other")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serai.gateway.models.counts import Tally, model_named
-from serai.gateway.models.failures import blame
+from serai.gateway.models.failures import blame, without
 from serai.gateway.models.naming import operation_of
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.usage import LineMeter, ModelUsage, StreamMeter
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 HELD = 256 * 1024
 """Bytes of an answer that are handed over at most."""
 _STREAM_METERS = (StreamMeter, LineMeter)
+_TOLD_IN_TOKENS = frozenset({"chat", "text_completion", "generate_content"})
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +39,10 @@ class Content(msgspec.Struct, frozen=True, gc=False):
         if call.failure is not None:
             told = call.failure.hidden(bytes(call.failure.body))
             return cls(call.asked, told, len(told))
-        return cls(call.asked, b"".join(call.told or ())[:HELD], call.length)
+        told = without(call.secret, b"".join(call.told or ()))
+        if call.length > len(told):  # it may end within the key
+            told = told[: max(0, HELD - len(call.secret))]
+        return cls(call.asked, told[:HELD], call.length)
 
 
 def conclude(call: "ModelExchange") -> None:
@@ -72,14 +76,27 @@ def _settle(call: "ModelExchange", usage: ModelUsage | None) -> None:
     call.gateway.rate_limits.settle(call.granted, None if untold else used)
 
 
+def unreported(tally: Tally, events: int, operation: str) -> bool:
+    """Whether a whole stream of tokens came without a report, so that its events must be counted.
+
+    Azure's AI inference reports none of itself, and refuses to be asked.
+    """
+    return events > 0 and not tally.counted and operation in _TOLD_IN_TOKENS
+
+
 def usage_of(call: "ModelExchange") -> ModelUsage:
     """The call as the meter takes it."""
     meter = call.meter
     tally = Tally() if meter is None else meter.tally
     estimated = False
-    if not call.ended and isinstance(meter, _STREAM_METERS) and meter.events > tally.output:
-        tally.note(None, meter.events)
-        estimated = True
+    operation = operation_of(call.target.rest)
+    if isinstance(meter, _STREAM_METERS):
+        if not call.ended:
+            estimated = meter.events > tally.output
+        elif call.status < 400:
+            estimated = unreported(tally, meter.events, operation)
+        if estimated:
+            tally.note(None, meter.events)
     code, origin = blame(call.status, call.problem, call.failure)
     began, cache = call.first or call.headed, call.cache_state()
     return ModelUsage(
@@ -96,7 +113,7 @@ def usage_of(call: "ModelExchange") -> ModelUsage:
         attempts=call.attempts_made(),
         cache=cache,
         first_byte=max(0.0, began - call.started) if began else 0.0,
-        operation=operation_of(call.target.rest),
+        operation=operation,
         cached_tokens=tally.cached,
         reasoning_tokens=tally.reasoning,
         answered_by=model_named(tally.model),

@@ -161,8 +161,13 @@ def make_plan(route: ModelRoute, rest: bytes) -> Plan:
         _line(_AUTH[place.auth], route.api_key),
         tuple((name.encode(), _line(f"{name}: ", value)) for name, value in api.headers),
         place.model,
-        place.model is not None or place.completions,
-        change_to(place.model, adds=place.adds_model, completions=place.completions),
+        place.model is not None or place.completions or place.drops_usage,
+        change_to(
+            place.model,
+            adds=place.adds_model,
+            completions=place.completions,
+            drops_usage=place.drops_usage,
+        ),
         asks_model(text),
         operation_of(rest),
     )

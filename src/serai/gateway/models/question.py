@@ -7,11 +7,11 @@ from serai.gateway.admission import admit_call
 from serai.gateway.exchange import Exchange
 from serai.gateway.forwarding import DROPPED_FOR_MODEL, Copied, copy_request
 from serai.gateway.models.bodies import changed
+from serai.gateway.models.estimates import Reservation, asked_tokens, most_tokens
 from serai.gateway.models.forms import FormRewriter, boundary_of, rewrite_form
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.rate_limits import Grant, rate_fields
 from serai.gateway.models.refusals import not_strict, too_large
-from serai.gateway.models.token_policies import Reservation, asked_tokens, most_tokens
 from serai.gateway.problems import RequestTimeout, UpstreamSlow
 from serai.gateway.request import Request
 from serai.gateway.routes import ModelRoute
@@ -82,7 +82,7 @@ class Question(Exchange):
         route = admit_call(self.gateway, self.principal, target)
         self.route = route
         self.logged = route if route.logged else None
-        plan = self.plan = self.gateway.plans.find(route, target.rest)
+        plan = self.plan = self._plan_of(route)
         self.collects = self._must_collect(route, plan)
         if route.strict and not self._is_json():
             raise not_strict()
@@ -98,6 +98,10 @@ class Question(Exchange):
             self.client.resume_request()
         if self.request.expects:
             self.invite_body()
+
+    def _plan_of(self, route: ModelRoute) -> Plan:
+        """How a call of this model is sent."""
+        return self.gateway.plans.find(route, self.target.rest)
 
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         if self._is_json():
@@ -230,14 +234,14 @@ class Question(Exchange):
         need = most_tokens(route.resource_id, self.target.rest, body)
         return self.gateway.token_policies.admit(route.resource_id, route.token_policies, need)
 
-    def _limit(self, route: ModelRoute, body: bytes) -> Grant:
+    def _limit(self, route: ModelRoute, body: bytes, before: Grant | None = None) -> Grant:
         """Pass the model's rate limits, with the tokens set aside that the call may use."""
         least, most = 0, None
         if route.reserves and self.request.method == b"POST" and self._is_json():
             least, most = asked_tokens(self.target.rest, body)
-        limits = self.gateway.rate_limits
+        limits, counted = self.gateway.rate_limits, before.counted if before else ()
         try:
-            return limits.admit(route.rate_limits, self.principal, least, most)
+            return limits.admit(route.rate_limits, self.principal, least, most, counted)
         except RateLimited as problem:
             problem.headers |= self.rate_fields(route)
             raise
@@ -254,9 +258,14 @@ class Question(Exchange):
             lines += [line for name, line in plan.defaults if name not in index]
         lines += (plan.fields, b"accept-encoding: identity\r\nx-request-id: ")
         lines += (self.request_id.encode("ascii"), b"\r\n")
-        if self.span is not None:
-            lines += (b"traceparent: ", self.span.header(), b"\r\n")
+        span = self.parent()
+        if span is not None:
+            lines += (b"traceparent: ", span.header(), b"\r\n")
         return lines
+
+    def parent(self) -> Span | None:
+        """What the provider's spans are to stand below."""
+        return self.span
 
     def _go(self, plan: Plan, head: list[bytes], body: bytes, *, chunked: bool) -> None:
         """Send it, with an access token first fetched where the provider wants one."""

@@ -93,9 +93,15 @@ class _Counter:
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """A call that was let through, and what was set aside for it under each of its counters."""
+    """A call that was let through.
+
+    Attributes:
+        held: what was set aside for it under each of its counters.
+        counted: counters that have counted it as a request, also for models that it left behind.
+    """
 
     held: list[tuple[_Counter, int]]
+    counted: list[_Counter]
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -120,7 +126,12 @@ class RateLimits:
         self._sweep_at = _SWEEP
 
     def admit(
-        self, limits: Sequence[RateLimit], principal: Principal, least: int, most: int | None
+        self,
+        limits: Sequence[RateLimit],
+        principal: Principal,
+        least: int,
+        most: int | None,
+        counted: Sequence[_Counter] = (),
     ) -> Grant:
         """Let a call pass, or none of its counters changes.
 
@@ -129,6 +140,7 @@ class RateLimits:
             principal: who calls.
             least: tokens of its prompt, at most.
             most: tokens that its answer may have; None when it does not say.
+            counted: of its grant at another model, which is settled: it is still one request.
 
         Raises:
             RateLimited: says which limit, and when there is room again.
@@ -140,15 +152,16 @@ class RateLimits:
             counter = self._counter(limit.key(principal), now)
             need = _need(limit, least, most)
             held.append((counter, need))
-            wait = _wait(counter, limit, need, now)
+            wait = _wait(counter, limit, need, now, asks=counter not in counted)
             if wait is not None:
                 refusals.append((wait[0], limit, wait[1], need))
         if refusals:
             raise _refusal(*max(refusals, key=lambda one: one[0]))
         for counter, need in held:
-            counter.requests.add(now, 1)
+            if counter not in counted:
+                counter.requests.add(now, 1)
             counter.held += need
-        return Grant(held)
+        return Grant(held, [*counted, *(counter for counter, _ in held)])
 
     def settle(self, grant: Grant, tokens: int | None) -> None:
         """A call has ended: what was set aside is free again, what it used counts.
@@ -221,9 +234,14 @@ def _need(limit: RateLimit, least: int, most: int | None) -> int:
     return least + most
 
 
-def _wait(counter: _Counter, limit: RateLimit, need: int, now: int) -> tuple[int, str] | None:
-    """How long a call has to wait under one limit, and what for; None when it may pass."""
-    if limit.requests and counter.requests.used(now) >= limit.requests:
+def _wait(
+    counter: _Counter, limit: RateLimit, need: int, now: int, *, asks: bool
+) -> tuple[int, str] | None:
+    """How long a call has to wait under one limit, and what for; None when it may pass.
+
+    ``asks``: it is a request that is not counted yet.
+    """
+    if asks and limit.requests and counter.requests.used(now) >= limit.requests:
         return max(1, counter.requests.wait(now, limit.requests - 1)), "requests"
     if not limit.tokens:
         return None

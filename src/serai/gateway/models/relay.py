@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import httptools
 import msgspec
 
+from serai.gateway.models.outcome import unreported
 from serai.gateway.upstream import Caller, Upstream
 from serai.gateway.usage import GAP, StreamMeter
 
@@ -181,7 +182,12 @@ class Relay(msgspec.Struct):
             return
         call.upstream.heard = False
         call.keep_alive = self.keep_alive
-        call.settle(data, self.meter.tally, time.time(), streamed=True, first=self.first)
+        tally, events = self.meter.tally, self.meter.events
+        estimated = not tally.counted and unreported(tally, events, call.plan.operation)
+        if estimated:
+            tally.note(None, events)
+        now = time.time()
+        call.settle(data, tally, now, streamed=True, first=self.first, estimated=estimated)
 
     def _metered(self, data: bytes) -> bytes:
         """Count what was read; what the client gets of it."""

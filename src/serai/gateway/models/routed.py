@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING
 from serai.catalog.provider_api import understands
 from serai.gateway.admission import admit_model
 from serai.gateway.forwarding import DROPPED_ANSWER
+from serai.gateway.models.attempts import Attempt, begin_attempt, end_attempt
 from serai.gateway.models.course import Course, Next
 from serai.gateway.models.exchange import ModelExchange
 from serai.gateway.models.health import Lease
 from serai.gateway.models.plans import Plan
+from serai.gateway.models.rate_limits import Grant
+from serai.gateway.models.refusals import refusal
 from serai.gateway.models.verdicts import FINAL, Outcome, Verdict, of_answer, of_problem
 from serai.gateway.problems import ProviderFailed, UpstreamSlow
 from serai.gateway.request import Request
-from serai.gateway.routes import ModelRoute
+from serai.gateway.routes import ModelRoute, connection_of
 from serai.gateway.targets import Target
 from serai.gateway.upstream import Answer
 from serai.kernel.errors import BadRequest, SeraiError
+from serai.telemetry.tracing import Span
 
 if TYPE_CHECKING:
     from serai.gateway.protocol import GatewayProtocol
@@ -46,13 +50,16 @@ class RoutedExchange(ModelExchange):
     }
     __slots__ = (
         "alarm",
+        "attempt",
         "attempts",
         "called",
         "course",
         "ends",
         "held",
+        "holder",
         "lease",
         "outcome",
+        "passed",
     )
 
     def __init__(self, client: "GatewayProtocol", request: Request, target: Target) -> None:
@@ -63,14 +70,30 @@ class RoutedExchange(ModelExchange):
         """The client's body, for as long as it may have to be sent once more."""
         self.ends = 0.0
         self.attempts = 0
+        self.attempt: Attempt | None = None
+        """The one under way, where the call's trace is recorded."""
         self.lease: Lease | None = None
+        self.holder = ""
+        """The model whose policies and limits have let the call pass, by id."""
+        self.passed: Grant | None = None
+        """The last that rate limits gave, of whichever model."""
         self.outcome = FINAL
         self.alarm: asyncio.TimerHandle | None = None
 
     # -- the request
+    def _plan_of(self, route: ModelRoute) -> Plan:
+        """How it is sent; for a model without a connection, how the first that stands in has it."""
+        self.called = route
+        if not route.replaced:
+            return super()._plan_of(route)
+        stand_in = next(self._stand_ins(), None)
+        plan = None if stand_in is None else super()._plan_of(stand_in)
+        if plan is None or not plan.asks:
+            raise refusal(route)
+        return plan
+
     def _must_collect(self, route: ModelRoute, plan: Plan) -> bool:
         """What may have to be sent again is collected, if it is not too long for that."""
-        self.called = route
         self.ends = self.client.loop.time() + self._patience()
         if self._is_json() and (plan.rewrites or plan.asks or route.reserves):
             return True
@@ -92,6 +115,8 @@ class RoutedExchange(ModelExchange):
 
     def _begin_stream(self, plan: Plan) -> None:
         places = self.called.places
+        if self.called.replaced:
+            raise refusal(self.called)
         if self.called.rate_limits:
             self.granted = self._limit(self.called, b"")
         place = self.gateway.health.choose(places) if places and plan.asks else self._home()
@@ -117,8 +142,9 @@ class RoutedExchange(ModelExchange):
             self._models(plan), self._admits, gateway.health, self.ends, gateway.random
         )
         place = self.course.first()
-        if place is not None:
-            self._attempt(place)
+        if place is None:
+            raise refusal(self.called)
+        self._attempt(place)
 
     def _models(self, plan: Plan) -> Iterator[ModelRoute]:
         """The model, and those that may stand in for it."""
@@ -126,16 +152,23 @@ class RoutedExchange(ModelExchange):
         if not plan.asks:  # what is kept at one provider is not at others
             yield self._home()
             return
-        yield called
-        rest = self.target.rest.decode("latin-1")
+        if not called.replaced:
+            yield called
+        yield from self._stand_ins()
+
+    def _stand_ins(self) -> Iterator[ModelRoute]:
+        """Models that may stand in for the one that was called, if they admit the call."""
+        called, rest = self.called, self.target.rest.decode("latin-1")
         for name in called.gateway.fallbacks or ():
             route = self.gateway.routes.models.get((called.workspace, name))
-            if route is not None and understands(route.api.family, rest, called.api.family):
+            if route is None or route.blocked or route.replaced:
+                continue
+            if understands(route.api.family, rest, called.api.family):
                 yield route
 
     def _admits(self, route: ModelRoute) -> bool:
         """Whether a model that stands in lets the call pass: its policies and limits hold too."""
-        if route.resource_id == self.called.resource_id:
+        if route.resource_id == self.holder:
             return True
         try:
             admit_model(self.gateway, self.principal, route)
@@ -145,17 +178,23 @@ class RoutedExchange(ModelExchange):
         return True
 
     def _take(self, route: ModelRoute) -> None:
-        """Set aside what the policies and limits of a model want to be, and give back what those of
-        the one before did, which has used nothing."""
+        """Set aside what the policies and limits of a model want to be.
+
+        What those of the model before had set aside is given back first, as it has used nothing:
+        limits that both share must not count it twice.
+        """
+        self._give_back()
+        self.holder = ""
         reserved = self._reserve(route, self.held or b"") if route.strict else None
         try:
-            granted = self._limit(route, self.held or b"") if route.rate_limits else None
+            granted = None
+            if route.rate_limits:
+                granted = self.passed = self._limit(route, self.held or b"", self.passed)
         except SeraiError:
             if reserved is not None:
                 self.gateway.token_policies.release(reserved)
             raise
-        self._give_back()
-        self.reserved, self.granted = reserved, granted
+        self.reserved, self.granted, self.holder = reserved, granted, route.resource_id
 
     def _give_back(self) -> None:
         if self.reserved is not None:
@@ -182,6 +221,7 @@ class RoutedExchange(ModelExchange):
         self.plan = plan
         self.attempts += 1
         self.lease = self.gateway.health.begin(place)
+        self.attempt = begin_attempt(self, place)
         if self.held is not None:
             self._listen()
 
@@ -201,6 +241,9 @@ class RoutedExchange(ModelExchange):
 
     def _answer_due(self) -> float:
         return self.client.loop.time() + self._patience() if self.held is None else self.ends
+
+    def parent(self) -> Span | None:
+        return self.span if self.attempt is None else self.attempt.span
 
     def repeatable(self) -> bool:
         """Also a POST, where another attempt may be made anyway: the connection was dead."""
@@ -234,7 +277,7 @@ class RoutedExchange(ModelExchange):
             return
         if not self.head_sent:
             known = self.failure is not None and isinstance(problem, ProviderFailed)
-            if self._goes_on(FINAL if known else of_problem(problem)):
+            if self._goes_on(FINAL if known else of_problem(problem), problem):
                 return
             if self.attempts:
                 self._fail_marked(problem)
@@ -255,8 +298,9 @@ class RoutedExchange(ModelExchange):
             self.lease.failed(of_problem(problem))
         super().cut(problem)
 
-    def _goes_on(self, outcome: Outcome) -> bool:
+    def _goes_on(self, outcome: Outcome, problem: SeraiError | None = None) -> bool:
         """Begin the next attempt, if there is one to be made, and forget the failed one."""
+        end_attempt(self, problem)
         lease, self.lease = self.lease, None
         if lease is not None and outcome.verdict is not Verdict.FINAL:
             lease.failed(outcome)
@@ -333,7 +377,7 @@ class RoutedExchange(ModelExchange):
     def _marks(self) -> dict[str, str]:
         route = self.route or self.called
         marks = {"x-serai-model": route.name, "x-serai-attempts": str(self.attempts)}
-        connection = route.place.removeprefix(route.resource_id)[1:]
+        connection = connection_of(route)
         return marks | ({"x-serai-connection": connection} if connection else {})
 
     # -- the end
@@ -342,6 +386,7 @@ class RoutedExchange(ModelExchange):
         self.held = None
         if self.lease is not None:
             self.lease.end()
+        end_attempt(self)
         super().closed()
 
     def attempts_made(self) -> int:

@@ -8,16 +8,17 @@ used: it is never passed. Of several policies of a model it is enough that one a
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from serai.gateway.models.estimates import Reservation
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
 from serai.kernel.background import Background
-from serai.kernel.errors import BadRequest, SeraiError
+from serai.kernel.errors import SeraiError
 
 if TYPE_CHECKING:
     from serai.gateway.gateway import Gateway
@@ -146,14 +147,6 @@ def _month(number: int) -> float:
     return datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()
 
 
-class Reservation(msgspec.Struct, frozen=True):
-    """What a call under a strict policy may use at most."""
-
-    resource_id: str
-    input: int
-    output: int
-
-
 class _Count:
     """The tokens of one model in one window."""
 
@@ -162,6 +155,26 @@ class _Count:
     def __init__(self, begin: float, end: float) -> None:
         self.begin, self.end = begin, end
         self.input = self.output = 0
+
+
+class _Gate:
+    """A model with one policy: its count, and whether that lets calls pass that reserve nothing.
+
+    Most models with policies have one, and most calls pass: so that is worked out when tokens are
+    counted, and only looked at when a call comes.
+    """
+
+    __slots__ = ("count", "is_open", "policies")
+
+    def __init__(self, policies: tuple[TokenPolicy, ...], count: _Count) -> None:
+        self.policies = policies
+        self.count = count
+        self.look()
+
+    def look(self) -> None:
+        """Tokens were counted."""
+        count = self.count
+        self.is_open = self.policies[0].spent(count.input, count.output) is None
 
 
 class TokenPolicies:
@@ -176,6 +189,7 @@ class TokenPolicies:
         self._used = used
         self._clock = clock
         self._counts: dict[tuple[str, str, int], _Count] = {}
+        self._gates: dict[str, _Gate] = {}
         self._reserved: dict[str, list[int]] = {}
         self._background = Background()
 
@@ -194,8 +208,17 @@ class TokenPolicies:
         """
         if not policies:
             return None
-        if need is None and self._allows(resource_id, policies[0]):
-            return None
+        if need is None:
+            gate = self._gates.get(resource_id)
+            if gate is None or gate.policies is not policies:
+                gate = self._gate(resource_id, policies)
+            if gate.is_open and self._clock() < gate.count.end:
+                return None
+        return self._admit(resource_id, policies, need)
+
+    def _admit(
+        self, resource_id: str, policies: tuple[TokenPolicy, ...], need: Reservation | None
+    ) -> Reservation | None:
         refusals = []
         for policy in policies:
             refusal = self._refusal(resource_id, policy, need)
@@ -223,6 +246,17 @@ class TokenPolicies:
         self, resource_id: str, policies: tuple[TokenPolicy, ...], received: int, sent: int
     ) -> None:
         """Count the tokens of a call that has ended."""
+        gate = self._gates.get(resource_id)
+        if (
+            gate is not None
+            and gate.policies is policies
+            and len(policies) == 1
+            and self._clock() < gate.count.end
+        ):
+            gate.count.input += received
+            gate.count.output += sent
+            gate.look()
+            return
         windows: Iterable[TokenPolicy] = policies
         if len(policies) > 1:
             windows = {(policy.granularity, policy.step): policy for policy in policies}.values()
@@ -230,10 +264,12 @@ class TokenPolicies:
             count = self._count(resource_id, policy)
             count.input += received
             count.output += sent
+        self._gates.pop(resource_id, None)
 
-    def _allows(self, resource_id: str, policy: TokenPolicy) -> bool:
-        count = self._count(resource_id, policy)
-        return policy.spent(count.input, count.output) is None
+    def _gate(self, resource_id: str, policies: tuple[TokenPolicy, ...]) -> _Gate:
+        count = self._count(resource_id, policies[0])
+        gate = self._gates[resource_id] = _Gate(policies, count)
+        return gate
 
     def _refusal(
         self, resource_id: str, policy: TokenPolicy, need: Reservation | None
@@ -253,6 +289,7 @@ class TokenPolicies:
         if count is None or moment >= count.end:
             is_first = count is None
             count = self._counts[key] = _Count(*policy.window(moment))
+            self._gates.pop(resource_id, None)
             if is_first and self._used is not None:
                 self._background.start(self._load(self._used, resource_id, count))
         return count
@@ -261,6 +298,7 @@ class TokenPolicies:
         received, sent = await used(resource_id, count.begin)
         count.input += received
         count.output += sent
+        self._gates.pop(resource_id, None)
 
     async def loaded(self) -> None:
         """Wait until all that was used before is counted."""
@@ -303,66 +341,3 @@ def meter_call(
             received, sent = max(received, held.input), max(sent, held.output)
         gateway.token_policies.note(route.resource_id, route.token_policies, received, sent)
     gateway.on_model_usage(route, principal, usage)
-
-
-Names = tuple[str, ...]
-_most = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_MAXIMA = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_CHOICES = ("n", "best_of")
-_ASKED = frozenset({"messages", "message", "input", "prompt"})
-_GOOGLE = frozenset({"contents", "generationConfig", "generation_config"})
-_GOOGLE_MAXIMA = ("maxOutputTokens", "max_output_tokens")
-_GOOGLE_CHOICES = ("candidateCount", "candidate_count")
-_SILENT = (b"/embeddings", b"/rerank", b"/moderations", b"/embed")
-
-
-def most_tokens(resource_id: str, rest: bytes, body: bytes) -> Reservation:
-    """The most tokens that a call can use: one per byte sent, and what its body limits.
-
-    Raises:
-        BadRequest: the body does not limit the output, which a strict policy needs.
-    """
-    if rest.endswith(_SILENT):
-        return Reservation(resource_id, len(body), 0)
-    try:
-        output = max(_outputs(_most.decode(body)))
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
-        raise BadRequest(
-            "A strict token policy holds for this model: the JSON body must limit its output as a"
-            " whole number, for example with max_tokens."
-        ) from error
-    return Reservation(resource_id, len(body), output)
-
-
-def _outputs(fields: dict[str, msgspec.Raw]) -> Iterator[int]:
-    """What a body allows the answer, wherever a provider may look for it.
-
-    Raises:
-        ValueError: it does not say so where one would look.
-    """
-    google = not _GOOGLE.isdisjoint(fields)
-    if google:
-        named = [
-            fields[name] for name in ("generationConfig", "generation_config") if name in fields
-        ]
-        yield max(_limited(_most.decode(each), _GOOGLE_MAXIMA, _GOOGLE_CHOICES) for each in named)
-    if not google or not _ASKED.isdisjoint(fields):
-        yield _limited(fields, _MAXIMA, _CHOICES)
-
-
-def _limited(fields: dict[str, msgspec.Raw], maxima: Names, choices: Names) -> int:
-    most = max(_numbers(fields, maxima))
-    return max(0, most) * max([1, *_numbers(fields, choices)])
-
-
-def _numbers(fields: dict[str, msgspec.Raw], names: Names) -> list[int]:
-    return [msgspec.json.decode(fields[name], type=int) for name in names if name in fields]
-
-
-def asked_tokens(rest: bytes, body: bytes) -> tuple[int, int | None]:
-    """The most tokens of a call's prompt and of its answer; None when it does not limit that."""
-    try:
-        most = most_tokens("", rest, body)
-    except BadRequest:
-        return len(body), None
-    return most.input, most.output

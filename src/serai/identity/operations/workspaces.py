@@ -109,9 +109,9 @@ def _writes(context: IdentityContext) -> list[ControllerRouterHandler]:
     @delete(ONE, status_code=200, operation_id="DeleteWorkspace", opt={"answer": Workspace})
     async def delete_workspace(request: AnyRequest, workspace_name: str) -> Response[bytes]:
         caller = caller_of(request).principal
-        return answer(
-            await context.write(lambda conn: workspaces.remove(conn, caller, workspace_name))
-        )
+        gone = await context.write(lambda conn: workspaces.remove(conn, caller, workspace_name))
+        context.workspace_gone(workspace_name)
+        return answer(gone)
 
     @delete(
         ONE + "/leave", status_code=200, operation_id="LeaveWorkspace", opt={"answer": Workspace}

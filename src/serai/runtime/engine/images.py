@@ -2,10 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from serai.runtime.engine.client import Engine, EngineProblem
-from serai.runtime.port import ImageInfo, ImageNotReady, RuntimeProblem, UnknownImage
+from serai.runtime.making import Making
+from serai.runtime.port import ImageConfig, ImageInfo, ImageNotReady, RuntimeProblem, UnknownImage
 
 _GONE = 404
 _REFERENCE = re.compile(r"[a-z0-9]+((\.|_{1,2}|-+|[/:@])[A-Za-z0-9]+){0,100}")
@@ -51,6 +53,15 @@ class EngineImages:
         await self.refresh()
         return reference
 
+    async def config(self, reference: str) -> ImageConfig:
+        """What the engine says of how an image starts; it is pulled if need be.
+
+        Raises:
+            UnknownImage: it is neither here nor there.
+        """
+        found = await self._engine.get(f"/images/{await self.require(reference)}/json")
+        return _config(found.get("Config") or {})
+
     async def _has(self, reference: str) -> bool:
         try:
             await self._engine.get(f"/images/{reference}/json")
@@ -68,6 +79,8 @@ class EngineLibrary:
         name: the engine's.
         images: the engine's, once it has been asked.
     """
+
+    making: Making | None = None
 
     def __init__(self, name: str, images: Callable[[], EngineImages | None]) -> None:
         self._name = name
@@ -95,10 +108,31 @@ class EngineLibrary:
             raise ImageNotReady(image, f"{self._name} pulls it")
         task.result()
 
+    async def config(self, image: str) -> ImageConfig:
+        """See port.Library."""
+        images = self._images()
+        if images is None:
+            raise RuntimeProblem(f"the runtime {self._name} was not started: call start() first")
+        return await images.config(image)
+
     def _pulled(self, image: str, task: "asyncio.Task[str]") -> None:
         del self._pulls[image]
         if not task.cancelled():
             task.exception()  # those who waited know
+
+
+def _config(said: Mapping[str, Any]) -> ImageConfig:
+    """What an engine's inspection says, in its words (OCI image specification, config.md)."""
+    env = dict(each.split("=", 1) for each in said.get("Env") or () if "=" in each)
+    numbers = (each.partition("/")[0] for each in said.get("ExposedPorts") or ())
+    return ImageConfig(
+        entrypoint=tuple(said.get("Entrypoint") or ()),
+        cmd=tuple(said.get("Cmd") or ()),
+        env=env,
+        workdir=said.get("WorkingDir") or "/",
+        user=said.get("User") or "",
+        ports=tuple(sorted(int(each) for each in numbers if each.isdigit())),
+    )
 
 
 def _short(tag: str) -> str:

@@ -16,6 +16,7 @@ from serai.runtime.engine.client import Engine, EngineProblem, socket_of
 from serai.runtime.engine.images import EngineImages, EngineLibrary
 from serai.runtime.engine.words import describe, install
 from serai.runtime.guest import threshold, tree
+from serai.runtime.links import TunnelLink
 from serai.runtime.messages import Birth
 from serai.runtime.plans import check_id, check_plan, limits_of, refuse_memory
 from serai.runtime.pool import Pool
@@ -249,6 +250,10 @@ class EngineRuntime:
 
     async def unmount(self, handle: SandboxHandle, path: str) -> None:
         """Nothing is ever mounted."""
+
+    async def tunnel(self, handle: SandboxHandle, link: TunnelLink | None, *, anew: bool) -> None:
+        """Refused: containers of ours have no network."""
+        raise RuntimeProblem(f"sandboxes of the runtime {self.name} have no network for a tunnel")
 
     async def stop(self, handle: SandboxHandle) -> None:
         """Kill the container's first process, and with it every other; its files stay."""

@@ -20,6 +20,7 @@ from serai.runtime.errands.files import (
 from serai.runtime.errands.network import attach_network
 from serai.runtime.messages import Errand
 from serai.runtime.oci.checkpointing import release
+from serai.runtime.tunnels import tunnel
 
 Runner = Callable[[Place, Errand], str]
 
@@ -32,6 +33,7 @@ ERRANDS: Mapping[str, Runner] = {
     "release": release,
     "save-files": save_files,
     "settle-files": settle_files,
+    "tunnel": tunnel,
     "unmount": mounts.unmount,
     "unpack-files": unpack_files,
 }

@@ -17,12 +17,14 @@ def list_changes(place: Place, errand: Errand) -> str:
     """Write the list of the sandbox in directory ``source`` to the new file ``target``.
 
     ``saved`` are, as JSON, the directories of saved files it lies on, and ``image`` the layers
-    of its image, none for the host's files. It stands still meanwhile.
+    of its image, none for the host's files, over which the layers ``over`` lie. It stands still
+    meanwhile.
     """
     details = errand.details
     source = Path(details["source"])
     saved = msgspec.json.decode(details["saved"], type=list[str])
     image = msgspec.json.decode(details["image"], type=list[str])
+    over = msgspec.json.decode(details["over"], type=list[str])
     if not place.root_outside:
         privileges.enter_own_namespace(0)
     with traces.locked(source), open(details["target"], "xb") as file:
@@ -34,17 +36,20 @@ def list_changes(place: Place, errand: Errand) -> str:
                 for name in sorted(os.listdir(folder / LAYERS)):
                     upper = os.open(folder / LAYERS / name / UPPER, FOLDER)
                     prefix = b"" if name == rootfs.ROOT else os.fsencode(name)
-                    changes.add(prefix, upper, _below(place, trace, image, name))
+                    changes.add(prefix, upper, _below(place, trace, (image, over), name))
                     os.close(upper)
     return ""
 
 
-def _below(place: Place, trace: Trace | None, image: list[str], name: str) -> list[str]:
+def _below(
+    place: Place, trace: Trace | None, layers: tuple[list[str], list[str]], name: str
+) -> list[str]:
     """The layers of the image under an overlay, the topmost first."""
+    image, over = layers
     if image:
         return image
     if name == rootfs.ROOT:
-        return [trace.skeleton if trace else place.setup.skeleton]
+        return [*over, trace.skeleton if trace else place.setup.skeleton]
     masks = [mask for mask in (trace.masks if trace else ()) if is_mask_of(mask, name)]
     return [*masks, f"/{name}"]
 

@@ -1,9 +1,12 @@
 """The images of the embedded runtime, from before it has been started."""
 
+import asyncio
 import os
 
 from serai.runtime import image as host
-from serai.runtime.port import ImageInfo, RuntimeProblem, SandboxPlan
+from serai.runtime.making import Making
+from serai.runtime.port import ImageConfig, ImageInfo, RuntimeProblem, SandboxPlan
+from serai.runtime.roots.compositions import Compositions
 from serai.runtime.roots.pins import Pins
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.roots.provider import Images
@@ -18,6 +21,7 @@ class Library:
         self._policy = policy
         self.pins = Pins(storage.root / "images" / "pins")
         self.images: Images | None = None
+        self.making: Making | None = Compositions(self._opened)
 
     def open(self, owner: int | None) -> None:
         """Look at what is there. Blocks shortly.
@@ -48,6 +52,10 @@ class Library:
     async def ready(self, image: str, seconds: float) -> None:
         """See port.Library."""
         await self._opened().ready(image, seconds)
+
+    async def config(self, image: str) -> ImageConfig:
+        """See port.Library."""
+        return await asyncio.to_thread(self._opened().config, image)
 
     async def choose(self, plan: SandboxPlan) -> Choice:
         """What the sandbox of a plan runs on; see Images.choose."""

@@ -7,6 +7,8 @@ import msgspec
 from serai.runtime.roots.problems import ImageProblem
 
 HUB_NAMESPACES = ("", "blaxel", "sandbox")
+INTERNAL = ("built/", "build-cache/")
+"""What the platform names by itself: nobody may ask for such a name, or see it in a list."""
 LATEST = "latest"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PATH = re.compile(
@@ -73,6 +75,11 @@ def hub_name(reference: str) -> str | None:
     name, colon, tag = reference.partition(":")
     namespace, _, short = name.rpartition("/")
     return short if namespace in HUB_NAMESPACES and (not colon or tag == LATEST) else None
+
+
+def is_internal(reference: str) -> bool:
+    """Whether a reference is one of the platform's own, which no client may name."""
+    return reference.startswith(INTERNAL)
 
 
 def hub_reference(name: str) -> str:

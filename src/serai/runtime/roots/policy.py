@@ -15,15 +15,20 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What a sandbox runs on; without layers on the host's own files."""
+    """What a sandbox runs on; without layers on the host's own files.
+
+    ``over`` are directories in the form of saved files (see ``rootfs``), the topmost first, that
+    lie over the host's own.
+    """
 
     layers: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
     config: ImageConfig = ImageConfig(workdir="/blaxel")
 
     def environment(self, hostname: str) -> dict[str, str]:
         """Variables every process starts with, before the sandbox's own."""
         if not self.layers:
-            return host.environment(hostname)
+            return {**host.environment(hostname), **self.config.environment}
         usual = {"PATH": _PATH, "HOME": self.config.home or "/root", "USER": "root"}
         return {**usual, "HOSTNAME": hostname, "LANG": "C.UTF-8", **self.config.environment}
 

@@ -9,11 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serai.runtime import image as host
-from serai.runtime.port import ImageInfo
+from serai.runtime.port import ImageConfig, ImageInfo
 from serai.runtime.roots.basis import basis
 from serai.runtime.roots.credentials import Logins
 from serai.runtime.roots.maker import Maker
-from serai.runtime.roots.names import hub_name, hub_reference, local_reference, place_of
+from serai.runtime.roots.names import (
+    hub_name,
+    hub_reference,
+    is_internal,
+    local_reference,
+    place_of,
+)
 from serai.runtime.roots.pins import Pins
 from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.roots.problems import ImageNotReady, ImageProblem, UnknownImage
@@ -55,7 +61,8 @@ class Images:
     def references(self) -> list[str]:
         """Full references that a sandbox can name: there now, or made on first use."""
         hub = [hub_reference(name) for name in self._hub_names()]
-        return [*hub, *(name for name in self.store.names() if name not in hub)]
+        others = (name for name in self.store.names() if not is_internal(name))
+        return [*hub, *(name for name in others if name not in hub)]
 
     def infos(self) -> list[ImageInfo]:
         """Everything there is and could be."""
@@ -111,6 +118,26 @@ class Images:
             raise ImageProblem(f"image {full} was not made: the server is stopping")
         task.result()
 
+    def config(self, reference: str) -> ImageConfig:
+        """How the program of an image that is here starts; the host's own files say nothing.
+
+        Raises:
+            UnknownImage: it cannot be had here.
+            ImageNotReady: it has to be made first.
+        """
+        found = self.current(reference)
+        if found is None:
+            return ImageConfig()
+        said = found.config
+        return ImageConfig(
+            entrypoint=said.entrypoint,
+            cmd=said.command,
+            env=said.environment,
+            workdir=said.workdir,
+            user=said.user,
+            ports=said.ports,
+        )
+
     def prune(self) -> int:
         """Remove what no name and no sandbox refers to; bytes that were freed."""
         return self.store.prune(self.pins.digests)
@@ -124,24 +151,24 @@ class Images:
                 if (pin := self.pins.find(each, saved=True)) is not None:
                     self.pins.put(sandbox_id, pin)
                     return self._pinned(pin)
-            found = self._current(reference)
+            found = self.current(reference)
             digest = found.digest if found is not None else ""
             self.pins.put(sandbox_id, Pin(reference=reference, digest=digest))
             return self._choice(found)
 
     def _is_there(self, reference: str) -> bool:
         try:
-            self._current(reference)
+            self.current(reference)
         except _NotMade:
             return False
         return True
 
-    def _current(self, reference: str) -> Image | None:
+    def current(self, reference: str) -> Image | None:
         """The image that a reference means now; None for the host's own files.
 
         Raises:
             UnknownImage: it cannot be had here.
-            _NotMade: it can be made.
+            ImageNotReady: it can be made.
         """
         try:
             full = self.full(reference)
@@ -189,6 +216,9 @@ class Images:
     def _choice(self, found: Image | None) -> Choice:
         if found is None:
             return Choice()
+        if found.over_host:
+            over = tuple(map(self.store.as_saved, reversed(found.layers)))
+            return Choice(over=over, config=found.config)
         layers = (*reversed(found.layers), basis(self.store))
         return Choice(layers=tuple(map(self.store.path, layers)), config=found.config)
 

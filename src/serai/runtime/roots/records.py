@@ -54,6 +54,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
         source: where it came from, for people.
         made_at: RFC 3339.
         recipe: version of the recipe it was built from; empty for others.
+        over_host: whether its layers lie over the host's own files.
     """
 
     digest: str
@@ -62,6 +63,7 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     made_at: str
     recipe: str = ""
+    over_host: bool = False
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
@@ -16,9 +16,12 @@ from serai.runtime.roots import oci
 from serai.runtime.roots.credentials import Login, Logins
 from serai.runtime.roots.names import Place
 from serai.runtime.roots.problems import ImageProblem
+from serai.runtime.roots.reach import Reach
 
 _ACCEPT = ", ".join((*oci.INDEXES, *oci.MANIFESTS))
 _ATTEMPTS = 5
+_REDIRECTS = 5
+_SENT_ON = frozenset({301, 302, 303, 307, 308})
 _PIECE = 1 << 20
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
@@ -49,8 +52,12 @@ class Registry:
 
     async def __aenter__(self) -> "Registry":
         self._parts.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._reach = Reach(self._place.host)
         self._session = aiohttp.ClientSession(
-            timeout=_TIMEOUT, trust_env=True, auto_decompress=False
+            timeout=_TIMEOUT,
+            trust_env=True,
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(resolver=self._reach),
         )
         return self
 
@@ -139,7 +146,7 @@ class Registry:
             sent = dict(headers)
             if (used := self._authorization) is not None:
                 sent["Authorization"] = used
-            answer = await self._session.get(url, headers=sent)
+            answer = await self._ask(url, sent)
             if answer.status in (200, 206):
                 return answer
             challenge = answer.headers.get("WWW-Authenticate", "")
@@ -151,6 +158,21 @@ class Registry:
                 continue
             raise self._refused(answer.status)
         raise self._refused(401)
+
+    async def _ask(self, url: str, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        """Ask the registry, or whom it sends on to, who gets no credential of it."""
+        assert self._session is not None
+        for _ in range(_REDIRECTS):
+            answer = await self._session.get(url, headers=headers, allow_redirects=False)
+            place = answer.headers.get("Location")
+            if answer.status not in _SENT_ON or place is None:
+                return answer
+            answer.release()
+            before, url = url, urljoin(url, place)
+            self._reach.check(url)
+            if _origin(url) != _origin(before):
+                headers = {key: text for key, text in headers.items() if key != "Authorization"}
+        raise ImageProblem(f"registry {self._place.registry} sends on too often")
 
     async def _sign_in(self, challenge: str) -> None:
         login = await asyncio.to_thread(self._logins.find, self._place.registry)
@@ -167,24 +189,35 @@ class Registry:
             raise self._refused(401)
 
     async def _token(self, asked: dict[str, str], login: Login | None) -> str:
-        """A token from the realm that the registry names (distribution, token specification)."""
+        """A token from the realm that the registry names (distribution, token specification).
+
+        That place is not one to send us on: it gets the credentials.
+        """
         assert self._session is not None
         realm = asked.pop("realm", "")
         if urlsplit(realm).scheme not in ("http", "https"):
             raise ImageProblem(f"registry {self._place.registry} names no place to sign in at")
+        self._reach.check(realm)
         scope = asked.get("scope") or f"repository:{self._place.repository}:pull"
         service = asked.get("service", "")
         try:
             if login is not None and login.token:
                 form = {"grant_type": "refresh_token", "refresh_token": login.token}
                 form |= {"scope": scope, "service": service, "client_id": "serai"}
-                request = self._session.post(realm, data=form)
+                request = self._session.post(realm, data=form, allow_redirects=False)
             else:
                 headers = {"Authorization": _basic(login)} if login else {}
                 query = {"scope": scope, "service": service}
-                request = self._session.get(realm, params=query, headers=headers)
+                request = self._session.get(
+                    realm, params=query, headers=headers, allow_redirects=False
+                )
             async with request as answer:
                 data = await answer.content.read(1 << 20)
+                if answer.status in _SENT_ON:
+                    raise ImageProblem(
+                        f"registry {self._place.registry} names {realm[:120]} to sign in at, "
+                        "which sends on to another place: nothing is asked there"
+                    )
                 if answer.status != 200:
                     raise self._refused(answer.status)
             said: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
@@ -215,6 +248,11 @@ class Registry:
 
 class _Incomplete(Exception):
     """The connection ended before all had come."""
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _basic(login: Login) -> str:

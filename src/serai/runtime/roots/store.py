@@ -83,11 +83,11 @@ class Store:
 
     def size(self, image: Image) -> int:
         """Bytes of all its layers, those that it shares with others too."""
-        return sum(layer.size for each in image.layers if (layer := self._layer(each)) is not None)
+        return sum(layer.size for each in image.layers if (layer := self.layer(each)) is not None)
 
     def total(self) -> int:
         """Bytes of every layer."""
-        known = (self._layer(path.name) for path in self._layers.iterdir())
+        known = (self.layer(path.name) for path in self._layers.iterdir())
         return sum(layer.size for layer in known if layer is not None)
 
     def has_layer(self, layer_id: str) -> bool:
@@ -97,6 +97,15 @@ class Store:
     def path(self, layer_id: str) -> str:
         """Directory of a layer's files."""
         return str(self._layers / layer_id / "fs")
+
+    def as_saved(self, layer_id: str) -> str:
+        """A layer in the form of a set of saved files, which can lie over any others."""
+        upper = self._layers / layer_id / "layers" / "root" / "upper"
+        if not upper.is_symlink():
+            upper.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                upper.symlink_to("../../fs")
+        return str(self._layers / layer_id)
 
     # Making
 
@@ -142,6 +151,18 @@ class Store:
         for reference in references:
             _write(self._name(reference), image.digest.encode())
 
+    def used_at(self, reference: str) -> float:
+        """When a reference was last made or taken, in seconds since 1970; 0 when there is none."""
+        try:
+            return self._name(reference).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def touch(self, reference: str) -> None:
+        """Note that a reference was taken just now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._name(reference))
+
     def forget(self, reference: str) -> bool:
         """Take a reference away; its image stays until it is pruned."""
         try:
@@ -177,7 +198,7 @@ class Store:
             return freed
 
     def _drop(self, path: Path) -> int:
-        layer = self._layer(path.name)
+        layer = self.layer(path.name)
         with self.draft() as folder:
             path.rename(folder / path.name)
         return layer.size if layer is not None else 0
@@ -196,7 +217,8 @@ class Store:
         finally:
             os.close(descriptor)
 
-    def _layer(self, layer_id: str) -> Layer | None:
+    def layer(self, layer_id: str) -> Layer | None:
+        """What is kept of a layer, if it is whole."""
         try:
             data = (self._layers / layer_id / "layer.json").read_bytes()
             return msgspec.json.decode(data, type=Layer)

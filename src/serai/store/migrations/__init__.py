@@ -1,4 +1,5 @@
-"""Migrations: ``versions/NNNN_title.py`` of the platform's database, ``usage/`` of the usage's.
+"""Migrations: ``versions/NNNN_title.py`` of the platform's database, ``usage/`` of the usage's,
+``logs/`` of that of logs.
 
 The file ``NNNN_title.py`` of a chain has the revision ``NNNN``.
 
@@ -30,6 +31,7 @@ class Chain(msgspec.Struct, frozen=True):
 
 PLATFORM = Chain(HERE / "versions", "alembic_version")
 USAGE = Chain(HERE / "usage", "usage_version")
+LOGS = Chain(HERE / "logs", "logs_version")
 
 
 class SchemaTooNew(SeraiError):

@@ -34,7 +34,10 @@ job_executions = Table(
     Column("spec", Text, nullable=False),
     Column("tasks", Text, nullable=False),
     Column("secrets", LargeBinary),
+    Column("counts", Text),
+    Column("lease_until", String),
 )
+Index("job_executions_status", job_executions.c.status)
 Index(
     "job_executions_name",
     job_executions.c.workspace,
@@ -48,6 +51,51 @@ Index(
     job_executions.c.job,
     job_executions.c.created_at,
     job_executions.c.id,
+)
+
+job_tasks = Table(
+    "job_tasks",
+    metadata,
+    Column("execution_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("losses", Integer, nullable=False),
+    Column("updated_at", String, nullable=False),
+    Column("box_id", String),
+    Column("run_at", String),
+    Column("scheduled_at", String),
+    Column("started_at", String),
+    Column("ended_at", String),
+    Column("deadline", String),
+    Column("exit_code", Integer),
+    Column("reason", String),
+    Column("message", Text),
+)
+Index("job_tasks_phase", job_tasks.c.execution_id, job_tasks.c.phase, job_tasks.c.number)
+
+job_boxes = Table(
+    "job_boxes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("execution_id", String, nullable=False, index=True),
+    Column("job_id", String, nullable=False, index=True),
+    Column("memory_mb", Integer, nullable=False),
+    Column("created_at", String, nullable=False),
+    Column("handle", Text),
+)
+
+job_cron = Table(
+    "job_cron",
+    metadata,
+    Column("document_id", String, primary_key=True),
+    Column("trigger_id", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+    Column("job", String, nullable=False),
+    Column("schedule", String, nullable=False),
+    Column("next_run_at", String, nullable=False, index=True),
 )
 
 template_versions = Table(

@@ -1,0 +1,1 @@
+"""The web console: a single page application that uses the public API as whoever is signed in."""

@@ -1,0 +1,1 @@
+"""WireGuard with one peer: no sockets, and no clock but the one it is told."""

@@ -1,0 +1,1 @@
+"""Running revisions of agents, functions, jobs and applications: isolated, on demand, healthy."""
