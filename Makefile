@@ -81,9 +81,10 @@ test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ##
 		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py \
 		tests/runtime/test_checkpoints.py tests/compute/test_live_snapshots.py \
 		tests/egress/test_sandboxes.py tests/clients/test_live_snapshots.py $(ARGS)
-	@for driver in crun runc bwrap; do \
+	@for driver in crun runc bwrap runsc podman dockerd; do \
 		command -v $$driver >/dev/null || continue; \
-		SERAI_TEST_DRIVER=$$driver $(BIN)/python -m pytest tests/redteam/test_breakout.py \
+		SERAI_TEST_DRIVER=$${driver%d} SERAI_TEST_IMAGE=$(CURDIR)/.cache/drivers/image.tar \
+			$(BIN)/python -m pytest tests/redteam/test_breakout.py \
 			tests/redteam/test_descriptors.py tests/redteam/test_restarts.py || exit 1; \
 	done
 
