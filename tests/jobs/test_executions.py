@@ -317,3 +317,18 @@ def test_old_executions_are_forgotten(new_server: Callable[..., Server]) -> None
     assert show(server.client, "old", "recent")["status"] == "succeeded"
     with closing(sqlite3.connect(server.data_dir / "serai.db")) as database:
         assert database.execute("SELECT count(*) FROM job_tasks").fetchone() == (1,)
+
+
+def test_nothing_waits_for_ever(new_server: Callable[..., Server]) -> None:
+    server = new_server(SERAI_JOB_TASKS="1").start()
+    api = server.client
+    make(api, "busy", "sleep", "600")
+    wait(api, "busy", run_job(api, "busy"), "running")
+    waiting = run_job(api, "busy", tasks=[{}, {}])
+    with closing(sqlite3.connect(server.data_dir / "serai.db")) as database, database:
+        change = "UPDATE job_executions SET deadline = ? WHERE name = ?"
+        database.execute(change, ("2020-01-01T00:00:00.000Z", waiting))
+    ended = wait(api, "busy", waiting)
+    assert (ended["status"], ended["stats"]["cancelled"]) == ("timeout", 2)
+    assert ended["metadata"]["expiredAt"] == ended["metadata"]["completedAt"]
+    assert ended["tasks"][0]["conditions"][0]["reason"] == "QUEUE_TIMEOUT"
