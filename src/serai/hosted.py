@@ -23,9 +23,9 @@ from serai.hosting.ports import Usage, Workload
 from serai.hosting.service import Hosting
 from serai.hosting.starting import Starter
 from serai.hosting.triggers import check_callbacks
-from serai.images.resolution import resolve
 from serai.kernel.lines import LineSink
 from serai.kernel.settings import Settings
+from serai.provided import resolve_for
 from serai.resources.attachments import attachments
 from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind
@@ -63,7 +63,7 @@ class Hosted:
             db,
             self.boxes,
             usage,
-            _resolved,
+            resolve_for,
             self._volumes,
             self._surroundings,
             seconds=settings.start_seconds,
@@ -140,11 +140,6 @@ class Hosted:
                 log.exception("network_check_failed")
             await asyncio.sleep(0)
             await egress.wait_for_restart(CHECK_SECONDS)
-
-
-def _resolved(conn: Connection, workspace: str, kind: str, reference: str) -> str:
-    """What an image means: the workspace's own registry first, then the runtime's."""
-    return resolve(conn, workspace, kind, reference) or reference
 
 
 def rules_of(catalog: Catalog, settings: Settings) -> Rules:
