@@ -135,18 +135,33 @@ class Rollout:
     ) -> bool:
         share = f", revision {wanted.canary} {wanted.percent} %" if wanted.canary else ""
         message = f"Revision {wanted.active} serves{share}."
-        done = await self._db.write(
-            lambda conn: self._statuses.deployed(conn, kind, document, wanted, message)
-        )
-        if done is None:
-            for fleet in fresh:
-                await fleet.stop(0.0)
-            return False
         there = {fleet.revision: fleet for fleet in [*deployment.fleets, *fresh]}
-        before = deployment.fleets
+        before = deployment.active, deployment.canary
+        # requests first: whoever reads that it is deployed may call it at once
         deployment.active, deployment.canary = there[wanted.active], there.get(wanted.canary)
+        try:
+            done = await self._db.write(
+                lambda conn: self._statuses.deployed(conn, kind, document, wanted, message)
+            )
+        except BaseException:
+            await self._take_back(deployment, before, fresh)
+            raise
+        if done is None:
+            await self._take_back(deployment, before, fresh)
+            return False
         deployment.why = ""
         for fleet in before:
-            if fleet not in deployment.fleets:
+            if fleet is not None and fleet not in deployment.fleets:
                 self._retire(fleet)
         return True
+
+    async def _take_back(
+        self,
+        deployment: Deployment,
+        before: tuple[Fleet | None, Fleet | None],
+        fresh: list[Fleet],
+    ) -> None:
+        """What served before serves again; requests that came meanwhile are finished."""
+        deployment.active, deployment.canary = before
+        for fleet in fresh:
+            self._retire(fleet)
