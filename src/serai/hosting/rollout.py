@@ -135,16 +135,22 @@ class Rollout:
     ) -> bool:
         share = f", revision {wanted.canary} {wanted.percent} %" if wanted.canary else ""
         message = f"Revision {wanted.active} serves{share}."
-        done = await self._db.write(
-            lambda conn: self._statuses.deployed(conn, kind, document, wanted, message)
-        )
-        if done is None:
-            for fleet in fresh:
-                await fleet.stop(0.0)
-            return False
-        there = {fleet.revision: fleet for fleet in [*deployment.fleets, *fresh]}
-        before = deployment.fleets
+        before, served = deployment.fleets, (deployment.active, deployment.canary)
+        there = {fleet.revision: fleet for fleet in [*before, *fresh]}
+        # Requests find it before the document says so: who reads DEPLOYED may call at once.
         deployment.active, deployment.canary = there[wanted.active], there.get(wanted.canary)
+        done = None
+        try:
+            done = await self._db.write(
+                lambda conn: self._statuses.deployed(conn, kind, document, wanted, message)
+            )
+        finally:
+            if done is None:
+                deployment.active, deployment.canary = served
+                for fleet in fresh:
+                    await fleet.stop(0.0)
+        if done is None:
+            return False
         deployment.why = ""
         for fleet in before:
             if fleet not in deployment.fleets:
