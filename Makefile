@@ -35,7 +35,7 @@ $(CONSOLE): .venv/.runtime scripts/console $(shell find console -type f -not -pa
 	@touch $@
 
 .PHONY: test
-test: .venv/.dev clients ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
+test: .venv/.dev clients $(CONSOLE) ## Run the tests, in two halves at once; ARGS="-k gateway -x" runs a part in one
 	@$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(MAKE) -j2 test-workloads test-platform)
 
 # Most of either half waits for something, so that two cores hold both.
@@ -46,7 +46,7 @@ PLATFORM := $(filter-out $(WORKLOADS) $(CLIENTS_TESTS) %__pycache__,$(patsubst %
 .PHONY: test-workloads test-platform
 test-workloads: .venv/.dev clients ## Half of the tests: sandboxes, their network and disks, the gateway
 	@$(BIN)/python -m pytest -p no:cacheprovider $(WORKLOADS)
-test-platform: .venv/.dev clients ## The other half: the management API, sign-in, metering, billing
+test-platform: .venv/.dev clients $(CONSOLE) ## The other half: the management API, sign-in, metering, billing
 	@$(BIN)/python -m pytest -p no:cacheprovider $(PLATFORM)
 
 .PHONY: test-clients
@@ -65,9 +65,13 @@ test-redteam: .venv/.dev ## Run hostile programs in sandboxes, which must fail (
 test-images: .venv/.dev $(DEMO)/.ready ## Build images of the hub's names, and run the SDK in each (needs mmdebstrap; SERAI_TEST_ALL_IMAGES=1 for all)
 	@$(BIN)/python -m pytest -m hub tests/hub $(ARGS)
 
+.PHONY: test-frameworks
+test-frameworks: .venv/.dev $(CLIENTS)/frameworks/.ready $(CLIENTS)/ts-frameworks/.ready $(LLM)/.ready ## Run the SDKs' adapters for agent frameworks against providers' protocols, and a small model
+	@$(BIN)/python -m pytest -p no:cacheprovider -m frameworks tests/frameworks $(ARGS)
+
 .PHONY: test-builds
 test-builds: .venv/.dev clients ## Deploy real projects with the official clients: packages are installed, which takes minutes
-	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/builds $(ARGS)
+	@$(BIN)/python -m pytest -p no:cacheprovider -m builds tests/build tests/builds $(ARGS)
 
 .PHONY: test-drivers
 test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ## Test every runtime driver that is installed here, and engines started for it
@@ -77,9 +81,10 @@ test-drivers: .venv/.dev .cache/drivers/image.tar $(CLIENTS)/py-0.4.24/.ready ##
 		tests/runtime/test_driver_isolation.py tests/runtime/test_drivers.py \
 		tests/runtime/test_checkpoints.py tests/compute/test_live_snapshots.py \
 		tests/egress/test_sandboxes.py tests/clients/test_live_snapshots.py $(ARGS)
-	@for driver in crun runc bwrap; do \
+	@for driver in crun runc bwrap runsc podman dockerd; do \
 		command -v $$driver >/dev/null || continue; \
-		SERAI_TEST_DRIVER=$$driver $(BIN)/python -m pytest tests/redteam/test_breakout.py \
+		SERAI_TEST_DRIVER=$${driver%d} SERAI_TEST_IMAGE=$(CURDIR)/.cache/drivers/image.tar \
+			$(BIN)/python -m pytest tests/redteam/test_breakout.py \
 			tests/redteam/test_descriptors.py tests/redteam/test_restarts.py || exit 1; \
 	done
 
@@ -131,6 +136,8 @@ lock: .venv/.dev ## Refresh requirements/*.lock (ARGS=--upgrade for newer versio
 	@$(LOCK) requirements/clients.in -o requirements/clients.lock
 	@$(LOCK) requirements/clients-0.4.3.in -o requirements/clients-0.4.3.lock
 	@$(LOCK) requirements/clients-providers.in -o requirements/clients-providers.lock
+	@$(LOCK) requirements/clients-frameworks.in -o requirements/clients-frameworks.lock \
+		--overrides requirements/clients-frameworks.without
 	@$(LOCK) requirements/node.in -o requirements/node.lock
 	@$(LOCK) requirements/bench-litellm.in -o requirements/bench-litellm.lock
 	@$(LOCK) requirements/bench-tensorzero.in -o requirements/bench-tensorzero.lock
@@ -162,6 +169,14 @@ $(CLIENTS)/py-0.4.3/.ready: requirements/clients-0.4.3.lock scripts/venv
 $(CLIENTS)/providers/.ready: requirements/clients-providers.lock scripts/venv
 	@scripts/venv $(@D) requirements/clients-providers.lock
 	@touch $@
+
+$(CLIENTS)/frameworks/.ready: requirements/clients-frameworks.lock scripts/venv
+	@scripts/venv $(@D) requirements/clients-frameworks.lock
+	@touch $@
+
+$(CLIENTS)/ts-frameworks/.ready: tests/frameworks/ts/package-lock.json scripts/node-modules
+	@scripts/node-modules tests/frameworks/ts $(@D)
+	@if [ -d $(@D)/node_modules ]; then touch $@; fi
 
 $(CLIENTS)/ts-%/.ready: tests/clients/ts/%/package-lock.json scripts/node-modules
 	@scripts/node-modules tests/clients/ts/$* $(@D)

@@ -58,12 +58,16 @@ _ANSWER = (
 )
 
 
+def _asked(number: int) -> bytes:
+    """A request with a body of another length than others."""
+    body = _BODY.replace(b"friend", b"friend" + b"!" * number)
+    head = _REQUEST.partition(b"\r\n\r\n")[0]
+    return head.replace(b"Length: %d" % len(_BODY), b"Length: %d" % len(body)) + b"\r\n\r\n" + body
+
+
 _VARIED = [
-    (
-        _REQUEST.replace(b"User-Agent: OpenAI", b"User-Agent: %sOpenAI" % (b"x" * number)),
-        _ANSWER.replace(b"Server:", b"X-Request-Id: req-%d\r\nServer:" % number),
-    )
-    for number in range(AT_ONCE)
+    (_asked(number), _ANSWER.replace(b"Server:", b"X-Request-Id: req-%d\r\nServer:" % number))
+    for number in range(CALLS)
 ]
 
 
@@ -189,10 +193,10 @@ class Bench:
         client, upstream = self.client, self.upstream
         before = self.out.written
         upstream.idle_since = time.monotonic()  # others had their turns meanwhile
-        pairs = _VARIED if self.varied else [(_REQUEST, _ANSWER)] * AT_ONCE
+        pairs = _VARIED if self.varied else [(_REQUEST, _ANSWER)] * CALLS
         began = time.thread_time_ns()
-        for _ in range(calls // AT_ONCE):
-            for request, answer in pairs:
+        for first in range(0, calls, AT_ONCE):
+            for request, answer in pairs[first : first + AT_ONCE]:
                 client.data_received(request)
                 upstream.data_received(answer)
             self.calls.work()

@@ -24,6 +24,7 @@ def main() -> None:
     """Serve until the parent goes away or a signal comes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--tokens", type=int, default=-1, help="the most tokens of an answer")
     arguments = parser.parse_args()
     import xllamacpp
 
@@ -34,6 +35,7 @@ def main() -> None:
     parameters.port = arguments.port
     parameters.n_ctx = 2048
     parameters.n_parallel = 1
+    parameters.n_predict = arguments.tokens
     # One thread: the model is tiny, and more of them only wait for each other on a busy machine.
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     parameters.verbosity = 0

@@ -11,6 +11,7 @@ from serai.catalog.assembly import Catalog
 from serai.catalog.hubs import Hubs
 from serai.compute.applications import APPLICATIONS
 from serai.compute.disks import volume_mount
+from serai.compute.mount_rules import is_kept, prepare_volumes, take_volumes
 from serai.compute.network_rules import policy_of
 from serai.egress.setup import EgressProblem
 from serai.hosting import records
@@ -23,9 +24,10 @@ from serai.hosting.ports import Prebuilt, Usage, Workload
 from serai.hosting.service import Hosting
 from serai.hosting.starting import Starter
 from serai.hosting.triggers import check_callbacks
-from serai.images.resolution import resolve
 from serai.kernel.lines import LineSink
 from serai.kernel.settings import Settings
+from serai.provided import resolve_for
+from serai.resources.attachments import attachments
 from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind
 from serai.resources.kinds import AGENTS, FUNCTIONS
@@ -63,7 +65,7 @@ class Hosted:
             db,
             self.boxes,
             usage,
-            _resolved,
+            resolve_for,
             self._volumes,
             self._surroundings,
             lambda name, image: _offered(hubs, name, image),
@@ -143,11 +145,6 @@ class Hosted:
             await egress.wait_for_restart(CHECK_SECONDS)
 
 
-def _resolved(conn: Connection, workspace: str, kind: str, reference: str) -> str:
-    """What an image means: the workspace's own registry first, then the runtime's."""
-    return resolve(conn, workspace, kind, reference) or reference
-
-
 def _offered(hubs: Hubs, name: str, image: str) -> Prebuilt | None:
     """How the MCP server of an image is started, as the operator's file has it."""
     found = hubs.mcp_server(name, image)
@@ -165,5 +162,17 @@ def rules_of(catalog: Catalog, settings: Settings) -> Rules:
         catalog.check(conn, kind, workspace, body)
         if kind in HOSTED:
             check_callbacks(body["spec"], private=settings.private_callbacks)
+            _check_volumes(conn, kind, workspace, body)
 
     return check
+
+
+def _check_volumes(conn: Connection, kind: Kind, workspace: str, body: Body) -> None:
+    """Refuse volumes that there are not, or that another workload has."""
+    spec, name = body["spec"], f"{kind.name}:{body['metadata']['name']}"
+    prepare_volumes(spec)
+    kept = [volume["name"] for volume in spec.get("volumes") or [] if is_kept(volume)]
+    users = attachments(conn, workspace) if kept else {}
+    if any(users.get(volume) != name for volume in kept):
+        others = [volume for volume in spec["volumes"] if users.get(volume["name"]) != name]
+        take_volumes(conn, workspace, spec | {"volumes": others})

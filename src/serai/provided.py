@@ -72,12 +72,12 @@ def resolve_for_sandbox(conn: Connection, workspace: str, reference: str) -> str
     return resolve_for(conn, workspace, "sandbox", reference)
 
 
-def resolve_for(conn: Connection, workspace: str, resource_type: str, reference: str) -> str:
+def resolve_for(conn: Connection, workspace: str, kind: str, reference: str) -> str:
     """What the runtime is asked for when a resource of that type names an image.
 
     What the platform names by itself belongs to workspaces: others are not led there.
     """
-    found = resolve(conn, workspace, resource_type, reference)
+    found = resolve(conn, workspace, kind, reference)
     if found is None and is_internal(reference):
         return f"unknown/{reference}"
     return found or reference

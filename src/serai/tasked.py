@@ -45,11 +45,12 @@ def resolve_for_job(conn: Connection, workspace: str, reference: str) -> str:
     return resolve_for(conn, workspace, "job", reference)
 
 
-def surroundings() -> Surroundings:
-    """What programs of a workload are told of the platform."""
+def surroundings(origin: str) -> Surroundings:
+    """What programs of a job are told of the platform, as those of other workloads are."""
 
     def tell(workspace: str, kind: str, name: str) -> dict[str, str]:
-        return {"BL_WORKSPACE": workspace, "BL_TYPE": kind, "BL_NAME": name}
+        whose = {"BL_WORKSPACE": workspace, "BL_TYPE": kind, "BL_NAME": name}
+        return whose | {"BL_API_URL": f"{origin}/v0", "BL_RUN_URL": origin}
 
     return tell
 
@@ -81,7 +82,7 @@ class Jobs:
             self._vault,
             boxes,
             resolve_for_job,
-            surroundings(),
+            surroundings(self._settings.origin),
             spans,
             self._settings.sandbox_disk_mb,
         )

@@ -152,6 +152,7 @@ def test_a_broken_project_of_each_kind_fails_with_a_reason(here: Server) -> None
             assert why in last_message(document)
 
 
+@pytest.mark.builds
 def test_dockerfiles_need_an_engine(new_server: Callable[..., Server], tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()

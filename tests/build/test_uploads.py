@@ -88,6 +88,16 @@ BAD: list[tuple[dict[str, str], str]] = [
     ({"main.py": "", "blaxel.toml": "[entrypoint"}, "blaxel.toml cannot be read"),
     ({"../x": ""}, "'../x' leads out of the archive"),
     ({"Dockerfile": "FROM scratch\nADD http://127.0.0.1/x /x"}, "ADD takes files of the"),
+    ({"Dockerfile": "FROM oci-archive:/etc/x"}, "oci-archive:/etc/x is no image in a registry"),
+    ({"Dockerfile": "ARG B=dir:/\nFROM $B\nARG B=alpine"}, "dir:/ is no image in a registry"),
+    ({"Dockerfile": "FROM ${B:-dir:/}"}, "use plain variables such as $NAME"),
+    (
+        {"Dockerfile": "FROM scratch\nRUN --mount=type=bind,from=dir:/,target=/h true"},
+        "dir:/ is no image in a registry",
+    ),
+    ({"Dockerfile": "FROM \\\n dir:/etc"}, "dir:/etc is no image in a registry"),
+    ({"Dockerfile": "# syntax=evil.example/x\nFROM scratch"}, "only docker/dockerfile"),
+    ({"Dockerfile": "FROM dir:/etc AS dir:/etc"}, "dir:/etc is no image in a registry"),
     ({"Dockerfile": "FROM nowhere.example/x"}, "which this installation does not ask"),
     ({"package.json": FILL}, "the disk of the build is full (64 MiB"),
     ({"package.json": TELLS, ".env.build": "TOKEN='s3cr3t-value'"}, "It is ***"),
@@ -149,6 +159,7 @@ def test_an_upload_that_breaks_can_be_sent_again(api: httpx.Client, server: Serv
     assert list((server.data_dir / "builds/uploads").iterdir()) == []
 
 
+@pytest.mark.builds
 def test_too_much_code_is_refused(new_server: Callable[..., Server]) -> None:
     server = new_server(SERAI_BUILD_UPLOAD_MB="1").start()
     name = unique("large")
@@ -170,6 +181,7 @@ def test_deleting_a_resource_ends_its_build(api: httpx.Client, server: Server) -
     assert api.get(f"/v0/images/agent/{name}").status_code == 404
 
 
+@pytest.mark.builds
 def test_a_build_that_hangs_ends_with_what_it_printed_last(
     new_server: Callable[..., Server],
 ) -> None:
@@ -253,6 +265,7 @@ def test_nobody_is_led_to_what_another_workspace_built(api: httpx.Client, server
     assert f"built/{build}" not in api.get("/v0/sandbox/hub").text
 
 
+@pytest.mark.builds
 def test_old_images_go_by_the_policy(new_server: Callable[..., Server]) -> None:
     server = new_server(SERAI_BUILDS_KEPT="1").start()
     for number in range(3):

@@ -72,31 +72,18 @@ def command_line(bl: Cli, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def answers(server: Server, kind: str, name: str) -> Any:
-    """What the program of a built image answers, started as a workload is."""
-    image = server.client.get(f"/v0/{kind}s/{name}").json()["spec"]["runtime"]["image"]
-    box = unique("run")
-    wanted = {"metadata": {"name": box}, "spec": {"runtime": {"image": image, "memory": 1024}}}
-    created = server.client.post("/v0/sandboxes", json=wanted)
-    assert created.status_code == 200, created.text
-    command = {
-        "command": START[name.split("-")[0]],
-        "env": {"HOST": "0.0.0.0", "PORT": "8000"},
-        "waitForPorts": [8000],
-        "timeout": 60,
-    }
-    started = server.client.post(f"/main/sandboxes/{box}/process", json=command)
-    assert started.status_code == 200, started.text
-    answer = server.client.get(f"/main/sandboxes/{box}/port/8000/")
-    server.client.delete(f"/v0/sandboxes/{box}")
+def answers(server: Server, name: str) -> Any:
+    """What a deployed agent answers, once its new revision serves."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        found = server.client.get(f"/v0/agents/{name}").json()
+        if found["status"] != "DEPLOYING":
+            break
+        time.sleep(0.2)
+    assert found["status"] == "DEPLOYED", last_message(found)
+    answer = server.client.get(f"/main/agents/{name}/")
+    assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-START = {
-    "fastapi": "python main.py",
-    "locked": "uvicorn main:app --host $HOST --port $PORT",
-    "express": "node dist/server.js",
-}
 
 
 def test_a_fastapi_agent_by_the_cli(bl: Cli, server: Server, project: Path) -> None:
@@ -111,13 +98,13 @@ def test_a_fastapi_agent_by_the_cli(bl: Cli, server: Server, project: Path) -> N
     document, seen = settled(server.client, f"/v0/agents/{name}", 300)
     assert document["status"] in {"DEPLOYING", "DEPLOYED"}, (printed, last_message(document))
     assert "BUILDING" in seen
-    assert answers(server, "agent", name) == {"greeting": "one"}
+    assert answers(server, name) == {"greeting": "one"}
     write(project, {"main.py": FASTAPI.replace("GREETING", "two")})
     began = time.monotonic()
     command_line(bl, project, "deploy", "-y")
     settled(server.client, f"/v0/agents/{name}", 300)
     again = time.monotonic() - began
-    assert answers(server, "agent", name) == {"greeting": "two"}
+    assert answers(server, name) == {"greeting": "two"}
     lines = _lines(server, "agents", name)
     assert any("Installed" in line and "packages" in line for line in lines), lines
     assert any("taking the layer of an earlier build" in line for line in lines), (again, lines)
@@ -154,7 +141,7 @@ def test_a_project_with_a_lock_file_of_uv(server: Server, project: Path) -> None
     )
     assert document["status"] in {"DEPLOYING", "DEPLOYED"}, last_message(document)
     name = document["metadata"]["name"]
-    assert answers(server, "agent", name) == {"greeting": "locked"}
+    assert answers(server, name) == {"greeting": "locked"}
 
 
 @pytest.mark.parametrize("manager", ["npm", "pnpm", "yarn"])
@@ -182,7 +169,7 @@ def test_an_express_agent_in_typescript(manager: str, server: Server, project: P
         last_message(document),
         _lines(server, "agents", name)[-20:],
     )
-    assert answers(server, "agent", name) == {"greeting": "typed"}
+    assert answers(server, name) == {"greeting": "typed"}
 
 
 def test_a_push_by_the_cli(bl: Cli, server: Server, project: Path) -> None:

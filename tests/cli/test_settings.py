@@ -77,7 +77,7 @@ def test_all_settings_can_come_from_a_file(tmp_path: Path) -> None:
     ("toml", "message"),
     [
         ("prot = 1", "unknown key 'prot'; did you mean 'port'?"),
-        ("quux = 1", "the known keys are admin_api_key, banner"),
+        ("quux = 1", "the known keys are admin_api_key, async_calls"),
         ("port = true", "must be a whole number from 1 to 65535"),
         ("port = 0", "must be a whole number from 1 to 65535"),
         ('port = "80.5"', "must be a whole number"),

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from serai.gateway.gateway import Gateway
 from serai.gateway.limits import Limits
-from serai.gateway.models.express import Heads
+from serai.gateway.models.heads import Heads
 from serai.gateway.models.relay import Relay, Watcher
 from serai.gateway.protocol import gateway_protocol
 from serai.gateway.routes import ModelRoute, RouteTable
@@ -88,7 +88,7 @@ class Pipe:
 class Unread(Heads):
     """Leaves every head to the parser."""
 
-    def __missing__(self, data: bytes) -> None:
+    def find(self, data: bytes) -> None:
         return None
 
 

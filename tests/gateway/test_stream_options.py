@@ -1,4 +1,4 @@
-"""``stream_options`` for providers that refuse them: Mistral counts a stream's tokens unasked."""
+"""``stream_options`` for providers that refuse them, such as Mistral and Cohere."""
 
 import json
 
@@ -23,10 +23,10 @@ async def sent(world: World, client: Client, model: str | None, **fields: object
     return bytes(world.model.requests[0].body)
 
 
-def test_mistral_is_such_a_provider() -> None:
+def test_who_refuses_them() -> None:
     known = built_in()
-    assert known["mistral"].drops_usage
-    assert not known["openai"].drops_usage
+    assert {name for name, one in known.items() if one.drops_usage} == {"mistral", "cohere"}
+    assert known["azure-ai-inference"].integration.headers == {"extra-parameters": "drop"}
 
 
 @pytest.mark.parametrize("model", [None, "mistral-large-latest"])

@@ -111,3 +111,12 @@ def deploy(
     found = dict(until(look))
     assert found["status"] == status, found["events"]
     return found
+
+
+def lines_of(api: httpx.Client, name: str, text: str) -> int:
+    """How many lines of an agent have a text in them."""
+    query = {"resourceType": "agents", "workloadIds": name, "type": "all", "limit": "1000"}
+    moments = {"start": "2025-01-01T00:00:00", "end": "2099-01-01T00:00:00"}
+    answer = api.get("/v0/observability/logs", params=query | moments)
+    assert answer.status_code == 200, answer.text
+    return sum(1 for line in answer.json()[name]["logs"] if text in line["message"])

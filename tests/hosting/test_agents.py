@@ -1,12 +1,13 @@
 """Agents: deployed, called, replaced, rolled back, switched off."""
 
 import itertools
+import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from .apps import BROKEN, SILENT, WRONG_PORT, deploy, deployment, until, who
+from .apps import BROKEN, ECHO, SILENT, WRONG_PORT, deploy, deployment, lines_of, until, who
 
 pytestmark = pytest.mark.sandbox
 numbers = itertools.count()
@@ -155,3 +156,59 @@ def test_why_nothing_serves(quick: httpx.Client, source: str, reason: str) -> No
     assert error["code"] == "WORKLOAD_UNAVAILABLE"
     assert reason in error["message"]
     quick.delete(f"/v0/agents/{name}")
+
+
+def test_a_crash_loop_pauses_and_says_why(api: httpx.Client, name: str) -> None:
+    deploy(api, deployment(name))
+
+    def crashed() -> bool:
+        answer = api.get(f"/main/agents/{name}/crash")
+        error = answer.json()["error"]
+        return bool(error["code"] == "WORKLOAD_UNAVAILABLE" and "in a row" in error["message"])
+
+    until(crashed)
+    answer = api.get(f"/main/agents/{name}")
+    if answer.status_code != 200:  # the pause may be over by now
+        assert answer.json()["error"]["reason"] == "crashed"
+        assert int(answer.headers["retry-after"]) >= 1
+    until(lambda: crashed() and api.get(f"/v0/agents/{name}").json()["status"] == "FAILED")
+    until(lambda: api.get(f"/main/agents/{name}").status_code == 200)
+    until(lambda: api.get(f"/v0/agents/{name}").json()["status"] == "DEPLOYED")
+
+
+def test_too_much_memory_is_told(api: httpx.Client, name: str) -> None:
+    greedy = "import os\nkept = []\nwhile True: kept.append(os.urandom(1 << 20))"
+    failed = deploy(api, deployment(name, greedy), status="FAILED")
+    assert "out of memory" in failed["events"][-1]["message"]
+
+
+def test_instances_that_are_always_there(quick: httpx.Client) -> None:
+    name = f"agent-{next(numbers)}"
+    deploy(quick, deployment(name, runtime=who("first") | {"minScale": 1}))
+    until(lambda: lines_of(quick, name, "serves.") == 1)
+    assert quick.get(f"/main/agents/{name}/crash").status_code == 502
+    until(lambda: lines_of(quick, name, "serves.") == 2)  # nobody asked for it
+    threading.Event().wait(3)  # longer than the time after which others end
+    assert lines_of(quick, name, "leaving first") == 0
+    quick.delete(f"/v0/agents/{name}")
+
+
+def test_volumes_stay_from_revision_to_revision(api: httpx.Client, name: str) -> None:
+    made = api.post("/v0/volumes", json={"metadata": {"name": name}, "spec": {"size": 64}})
+    assert made.status_code == 200, made.text
+    count = 'open("/data/log", "a").write("x")\nWHO = open("/data/log").read()\nprint("started"'
+    counting = ECHO.replace('print("started"', count)
+    volumes = [{"name": name, "mountPath": "/data"}]
+    deploy(api, deployment(name, counting, volumes=volumes))
+    assert api.get(f"/main/agents/{name}").json()["who"] == "x"
+    deploy(api, deployment(name, counting, runtime=who("again"), volumes=volumes))
+    assert api.get(f"/main/agents/{name}").json()["who"] == "xx"
+    stolen = api.post("/v0/agents", json=deployment("thief", counting, volumes=volumes))
+    assert stolen.status_code == 409
+    gone = api.put(
+        f"/v0/agents/{name}",
+        json=deployment(name, volumes=[{"name": "no-such-volume", "mountPath": "/data"}]),
+    )
+    assert gone.status_code == 400
+    api.delete(f"/v0/agents/{name}")
+    until(lambda: api.delete(f"/v0/volumes/{name}").status_code in {200, 404})

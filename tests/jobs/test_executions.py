@@ -1,12 +1,15 @@
 """Job executions over HTTP: made, shown, listed, cancelled; what runs them is for other tests."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
 
-from jobs_help import BASE, outcome, show, wait
+from jobs_help import BASE, make, outcome, show, wait
 from jobs_help import run as run_job
 from platform_server import Server
 
@@ -293,3 +296,39 @@ def test_one_place_is_shared_by_executions(new_server: Callable[..., Server]) ->
     assert small["status"] == "succeeded"
     assert show(api, "many", big)["status"] == "running"
     assert wait(api, "many", big)["stats"]["success"] == 60
+
+
+def test_old_executions_are_forgotten(new_server: Callable[..., Server]) -> None:
+    server = new_server().start()
+    make(server.client, "old", "true", memory=128)
+    for name in ("ancient", "recent"):
+        assert outcome(server.client, "old", executionId=name)["status"] == "succeeded"
+    server.stop()
+    with closing(sqlite3.connect(server.data_dir / "serai.db")) as database, database:
+        long_ago = ("2020-01-01T00:00:00.000Z",)
+        database.execute(
+            "UPDATE job_executions SET completed_at = ? WHERE name = 'ancient'", long_ago
+        )
+    server.start()
+    deadline = time.monotonic() + 30
+    while server.client.get("/v0/jobs/old/executions/ancient").status_code != 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert show(server.client, "old", "recent")["status"] == "succeeded"
+    with closing(sqlite3.connect(server.data_dir / "serai.db")) as database:
+        assert database.execute("SELECT count(*) FROM job_tasks").fetchone() == (1,)
+
+
+def test_nothing_waits_for_ever(new_server: Callable[..., Server]) -> None:
+    server = new_server(SERAI_JOB_TASKS="1").start()
+    api = server.client
+    make(api, "busy", "sleep", "600")
+    wait(api, "busy", run_job(api, "busy"), "running")
+    waiting = run_job(api, "busy", tasks=[{}, {}])
+    with closing(sqlite3.connect(server.data_dir / "serai.db")) as database, database:
+        change = "UPDATE job_executions SET deadline = ? WHERE name = ?"
+        database.execute(change, ("2020-01-01T00:00:00.000Z", waiting))
+    ended = wait(api, "busy", waiting)
+    assert (ended["status"], ended["stats"]["cancelled"]) == ("timeout", 2)
+    assert ended["metadata"]["expiredAt"] == ended["metadata"]["completedAt"]
+    assert ended["tasks"][0]["conditions"][0]["reason"] == "QUEUE_TIMEOUT"

@@ -1,6 +1,8 @@
 """Output without end: of processes, of terminals, and to clients that do not read."""
 
+import asyncio
 import time
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -86,3 +88,42 @@ async def test_terminals_that_print_without_end(
         assert received > 1 << 16 or not reads
         assert memory_of_api(evil) < before + LOG_MB
     assert evil.is_well()
+
+
+async def opened(server: Server, evil: Attacker, session: str) -> asyncio.StreamWriter:
+    """A connection to a terminal, without a client library that would keep it to the rules."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(server.url).port)
+    head = (
+        f"GET {evil.base}/terminal/ws?sessionId={session} HTTP/1.1\r\nHost: x\r\n"
+        f"X-Blaxel-Authorization: Bearer {KEY}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    writer.write(head.encode())
+    assert b" 101 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+    return writer
+
+
+PIECES = {
+    "unfinished": b"\x82\xff" + (1 << 20).to_bytes(8, "big") + bytes(4 + (1 << 20) - 1),
+    "fragments": b"\x02\xfe\xff\xff" + bytes(4 + 65535) + (b"\x00\x80" + bytes(4)) * 10000,
+    "pings": (b"\x89\xfd" + bytes(4 + 125)) * 8000,
+    "nested": b"\x81\xff" + (1 << 19).to_bytes(8, "big") + bytes(4) + b"[" * (1 << 19),
+}
+
+
+@pytest.mark.parametrize("kind", PIECES)
+async def test_many_websockets_that_never_end(evil: Attacker, server: Server, kind: str) -> None:
+    """Messages that are never finished, and clients that do not read what they ask for."""
+    evil.run("true")
+    before = memory_of_api(evil)
+    writers = [await opened(server, evil, f"s{number % 4}") for number in range(90)]
+    for writer in writers:
+        writer.write(PIECES[kind])
+    drains = (asyncio.wait_for(writer.drain(), 5) for writer in writers)
+    await asyncio.gather(*drains, return_exceptions=True)
+    for _ in range(5):
+        assert await asyncio.to_thread(evil.is_well)
+    assert memory_of_api(evil) < before + LOG_MB
+    for writer in writers:
+        writer.transport.abort()
+    until(evil.is_well)

@@ -115,7 +115,7 @@ def _service(
     log = folder / "service.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
     try:
         deadline = time.monotonic() + 30

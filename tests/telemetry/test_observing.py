@@ -16,6 +16,7 @@ from serai.kernel.clock import millis, now
 from serai.kernel.settings import Settings
 from serai.metering.store import UsageStore
 from serai.observing import EgressSums, Observing
+from serai.resources.store import DocumentStore
 from serai.runtime.port import SandboxHandle
 from serai.store.database import Database
 from serai.store.secrets import Vault
@@ -42,7 +43,9 @@ def usage(tmp_path: Path) -> Iterator[UsageStore]:
 
 @pytest.fixture
 def observing(tmp_path: Path, db: Database, usage: UsageStore) -> Observing:
-    return Observing(Settings(data_dir=tmp_path), db, usage, Vault(b"k" * 32), RouteTable())
+    vault = Vault(b"k" * 32)
+    store = DocumentStore(vault, "http://x")
+    return Observing(Settings(data_dir=tmp_path), db, usage, vault, RouteTable(), store)
 
 
 async def test_models_are_read_beside_the_event_loop(

@@ -43,7 +43,7 @@ export function listOptions<T = Resource>(workspace: string, path: string, query
       request<Page<T> | T[]>("GET", `/v0/${path}`, {
         workspace,
         signal,
-        query: { ...query, limit: 200, cursor: pageParam || undefined },
+        query: { limit: 200, ...query, cursor: pageParam || undefined },
       }).then((answer): Page<T> => (Array.isArray(answer) ? { data: answer, meta: {} } : answer)),
     initialPageParam: "",
     getNextPageParam: (last) => (last.meta.hasMore ? last.meta.nextCursor : undefined),

@@ -60,9 +60,9 @@ export function Table<T>({
         className="sticky top-0 z-10 grid items-center gap-3 border-b border-line bg-sunken px-4 py-2 text-xs font-medium text-quiet"
         style={{ gridTemplateColumns: grid, minWidth }}
       >
-        {columns.map((column) => (
-          <div role="columnheader" key={column.title}>
-            {column.title}
+        {columns.map((column, number) => (
+          <div role="columnheader" key={number}>
+            {column.title || <span className="sr-only">Actions</span>}
           </div>
         ))}
       </div>
@@ -79,8 +79,8 @@ export function Table<T>({
               )}
               style={{ gridTemplateColumns: grid, height: ROW, transform: `translateY(${item.start}px)` }}
             >
-              {columns.map((column) => (
-                <div role="cell" key={column.title} className="truncate">
+              {columns.map((column, number) => (
+                <div role="cell" key={number} className="truncate">
                   {column.cell(row)}
                 </div>
               ))}

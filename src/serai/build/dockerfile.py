@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import re
 import resource
 import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from serai.build.failures import BuildFailed
+from serai.build.instructions import SANDBOX_API, check_dockerfile
 from serai.build.ports import Job
 from serai.build.ready import extract
 from serai.build.repack import TOP
@@ -25,13 +28,7 @@ from serai.runtime.trees import delete_tree
 
 PROGRAMS = ("podman", "buildah", "docker")
 FILES = ("Dockerfile", "Containerfile")
-_SANDBOX_API = re.compile(r"--from=(\S*blaxel-ai/sandbox\S*)")
-_FROM = re.compile(r"^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?", re.I | re.M)
-_COPY_FROM = re.compile(r"--from=(\S+)")
-_ARG = re.compile(r"^\s*ARG\s+(\w+)(?:=(\S*))?", re.I | re.M)
 _STUB = "#!/bin/sh\n# Serai brings the API of sandboxes by itself.\nexec sleep 2147483647\n"
-_ADD = re.compile(r"\s*(?:ONBUILD\s+)?ADD\s", re.I)
-_ESCAPE = re.compile(r"^\s*#\s*escape\s*=\s*[^\\\s]", re.I | re.M)
 _CACHE_HOURS = 168
 _GRACE_SECONDS = 5.0
 _RUN_ROOT_MAX = 50
@@ -81,7 +78,7 @@ class DockerfileBuilder:
                 "that runs Serai; Python and Node.js projects are built without one"
             )
         text = self._text(job.project)
-        self._check_sources(text, job.project.arguments)
+        check_dockerfile(text, job.project.arguments, self._registries)
         job.say(f"Building the {self._file(job.project)} with {program}")
         folder = job.project.work
         await asyncio.to_thread(extract, job.project.archive, folder / "context")
@@ -111,43 +108,12 @@ class DockerfileBuilder:
     def _text(self, project: Project) -> str:
         return (project.read(self._file(project)) or b"").decode(errors="replace")
 
-    def _check_sources(self, text: str, arguments: Mapping[str, str]) -> None:
-        """Refuse images of registries that are not asked for anybody, and what the engine itself
-        would fetch, which reaches further than any step.
-
-        Raises:
-            BuildFailed: naming the instruction.
-        """
-        if _ESCAPE.search(text):
-            raise BuildFailed("the Dockerfile changes its escape character: leave it at \\")
-        for line in text.replace("\\\n", " ").replace("\\\r\n", " ").splitlines():
-            if _ADD.match(line) and any(mark in line for mark in ("://", "git@", "$")):
-                raise BuildFailed(
-                    f"`{line.strip()[:100]}`: ADD takes files of the project only here; get others "
-                    "in a RUN step"
-                )
-        values = {name: value or "" for name, value in _ARG.findall(text)} | dict(arguments)
-        stages = {name.lower() for _, name in _FROM.findall(text) if name}
-        named = [image for image, _ in _FROM.findall(text)]
-        named += [image for image in _COPY_FROM.findall(text) if not image.isdecimal()]
-        allowed = {each.removeprefix("http://") for each in self._registries}
-        for image in named:
-            plain = re.sub(r"\$\{?(\w+)\}?", lambda found: values.get(found[1], ""), image)
-            host = _host_of(plain)
-            if plain.lower() in {"scratch", *stages} or _SANDBOX_API.match(f"--from={image}"):
-                continue
-            if host not in allowed and "*" not in allowed:
-                raise BuildFailed(
-                    f"{plain} is of the registry {host}, which this installation does not ask (the "
-                    f"setting image_registries names {', '.join(self._registries) or 'none'})"
-                )
-
     def _options(self, job: Job, text: str, folder: Path) -> list[str]:
         context = folder / "context" / TOP
         words = ["--file", str(context / self._file(job.project))]
         for name, value in job.project.arguments.items():
             words += ["--build-arg", f"{name}={value}"]  # never in the engine's own environment
-        for image in sorted(set(_SANDBOX_API.findall(text))):
+        for image in sorted(set(SANDBOX_API.findall(text))):
             stub = folder / "sandbox-api"
             stub.mkdir(exist_ok=True)
             (stub / "sandbox-api").write_text(_STUB)
@@ -177,7 +143,7 @@ class DockerfileBuilder:
         }
         if job.project.logins:
             logins = folder / "config.json"
-            logins.write_text(job.project.logins)
+            logins.write_text(_only_logins(job.project.logins))
             logins.chmod(0o600)
             values |= {"REGISTRY_AUTH_FILE": str(logins), "DOCKER_CONFIG": str(folder)}
         return values
@@ -303,17 +269,20 @@ def _without_values(words: list[str], *names: str) -> list[str]:
     return kept
 
 
+def _only_logins(text: str) -> str:
+    """Names and passwords of Docker's configuration, without the programs that it may name."""
+    try:
+        found = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        raise BuildFailed(".docker/config.json cannot be read") from None
+    return msgspec.json.encode({"auths": found.get("auths") or {}}).decode()
+
+
 def _files_limit() -> list[str]:
     """Engines ask for more open files than some machines allow."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = min(most, 65536) if most != resource.RLIM_INFINITY else 65536
     return ["--ulimit", f"nofile={wanted}:{wanted}"]
-
-
-def _host_of(image: str) -> str:
-    host, slash, _ = image.partition("/")
-    named = slash and (host == "localhost" or any(mark in host for mark in ".:"))
-    return host if named else "docker.io"
 
 
 async def _output(command: list[str], environment: dict[str, str]) -> AsyncIterator[str | int]:

@@ -1,10 +1,9 @@
 """What builders are given, what they answer, and what they need of others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
-from sqlalchemy import Connection
 
 from serai.build.sources import Project
 from serai.runtime.making import MadeImage, Making
@@ -61,22 +60,4 @@ class Builder(Protocol):
         """
 
 
-class ResolveImage(Protocol):
-    """From what a workspace names to what the runtime knows."""
-
-    def __call__(self, conn: Connection, workspace: str, resource_type: str, name: str) -> str:
-        """The reference for the runtime."""
-
-
 Stream = Literal["stdout", "stderr", ""]
-
-
-class Keeper(Protocol):
-    """Keeps the lines of a build."""
-
-    def say(self, text: str, stream: Stream = "") -> None:
-        """Keep one line."""
-
-    @property
-    def tail(self) -> Sequence[str]:
-        """The last lines."""

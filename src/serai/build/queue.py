@@ -66,6 +66,8 @@ class BuildQueue:
         self._on_change = on_change
         self._news = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[str] = set()
+        """Builds with an image, which only tell others of it: nobody cuts these off."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def wake(self) -> None:
@@ -116,7 +118,7 @@ class BuildQueue:
                 await self._db.write(lambda conn, row=row: self._publisher.cancelled(conn, row))  # type: ignore[misc]
                 await asyncio.to_thread(self._sources.drop, row.id)
         for key, task in self._running.items():
-            if key not in wanted:
+            if key not in wanted and key not in self._ending:
                 task.cancel()
         for row in rows:
             if len(self._running) >= self._bounds.at_once:
@@ -128,6 +130,7 @@ class BuildQueue:
 
     def _done(self, key: str) -> None:
         self._running.pop(key, None)
+        self._ending.discard(key)
         self._news.set()
 
     async def _drop_expired(self) -> None:
@@ -170,6 +173,7 @@ class BuildQueue:
                 made = await self._made(row, lines)
             lines.say(f"Built an image of {made.size / (1 << 20):.1f} MiB: {made.digest}")
             await _until(shown_until)
+            self._ending.add(row.id)
             document = await self._change(lambda conn: self._built(conn, row, made))
             current = await self._db.read(lambda conn: records.get(conn, row.id))
             if current is None or current.status != "BUILT":
@@ -246,6 +250,9 @@ class BuildQueue:
         """Ended from outside: because nobody waits for it, or because the server stops."""
 
         def write(conn: Connection) -> bool:
+            current = records.get(conn, row.id)
+            if current is not None and current.status not in records.OPEN:
+                return False  # it has come to an end: what is left is repaired at the next start
             if self._publisher.is_wanted(conn, row):
                 records.change(conn, row.id, status="QUEUED", attempt=row.attempt)
                 return True

@@ -25,7 +25,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         auth: the header that carries the key.
         asks_usage: its streams count tokens only when asked; others would refuse the question,
             or count anyway.
-        drops_usage: it refuses clients that ask, and counts anyway.
+        drops_usage: it refuses clients that ask.
         models_path: where it lists its models, as clients of its family write it.
         retryable: statuses below 500 that its own SDK tries again; it does with those above.
     """
@@ -102,9 +102,9 @@ def _responses() -> dict[str, IntegrationEndpoint]:
 def openai_like(name: str, base_url: str | None = None, **fields: Any) -> Provider:
     """A provider whose API has the OpenAI shape."""
     endpoints = fields.pop("endpoints", None) or chat_endpoints()
-    params = fields.pop("params", None)
+    params, headers = fields.pop("params", None), fields.pop("headers", None)
     return Provider(
-        integration=Integration(name=name, endpoints=endpoints, params=params),
+        integration=Integration(name=name, endpoints=endpoints, headers=headers, params=params),
         base_url=base_url,
         **fields,
     )
@@ -164,6 +164,7 @@ def _cohere() -> Provider:
         base_url="https://api.cohere.com",
         family="cohere",
         asks_usage=False,
+        drops_usage=True,
         retryable=CONFLICTS,
         integration=Integration(name="cohere", endpoints={"/v2/chat": chat}),
     )
@@ -175,6 +176,7 @@ def _azure() -> list[Provider]:
         "auth": "api-key",
         "family": "azure-ai",
         "asks_usage": False,
+        "headers": {"extra-parameters": "drop"},  # else what it does not know is an error
         "params": {"api-version": "2024-05-01-preview"},
     }
     return [

@@ -68,7 +68,7 @@ class ProviderApi(msgspec.Struct, frozen=True, kw_only=True):
         family: whose paths and shapes it has.
         auth: the header that carries the key.
         asks_usage: its streams count tokens only when ``stream_options`` asks for it.
-        drops_usage: it refuses ``stream_options.include_usage``, and counts anyway.
+        drops_usage: it refuses ``stream_options.include_usage``.
         headers: fields that each request gets unless the client sends its own.
         query: parameters that each request gets unless the client sends its own.
         project: project of Vertex AI; empty where requests name none.

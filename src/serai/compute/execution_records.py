@@ -3,10 +3,10 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from serai.compute.task_states import LIVE, Counts
-from serai.store.tables.storage import job_executions
+from serai.store.tables.storage import job_executions, job_tasks
 from serai.wire.jobs import ExecutionStatus, JobVolume
 
 
@@ -129,6 +129,16 @@ def overdue(conn: Connection, moment: str) -> list[ExecutionRow]:
     c = job_executions.c
     late = select(*COLUMNS).where(c.status == "queued", c.deadline <= moment)
     return [_parse(row) for row in conn.execute(late)]
+
+
+def drop_old(conn: Connection, before: str, most: int) -> int:
+    """Forget executions that ended before then, with their tasks; how many, ``most`` at a time."""
+    c = job_executions.c
+    query = select(c.id).where(c.status.not_in(LIVE), c.completed_at < before)
+    ids = list(conn.execute(query.order_by(c.completed_at).limit(most)).scalars())
+    conn.execute(delete(job_tasks).where(job_tasks.c.execution_id.in_(ids)))
+    conn.execute(delete(job_executions).where(c.id.in_(ids)))
+    return len(ids)
 
 
 def living(conn: Connection, workspace: str, job: str) -> list[ExecutionRow]:

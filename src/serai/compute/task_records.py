@@ -133,9 +133,9 @@ def count(conn: Connection, execution: ExecutionRow) -> Counts:
     counts = Counts(total=execution.spec.total)
     for phase, number, again, limited in conn.execute(query):
         setattr(counts, phase, number)
-        counts.retried += again
+        counts.retried += int(again)
         if phase == "failed":
-            counts.late = limited
+            counts.late = int(limited)
     return counts
 
 

@@ -12,8 +12,8 @@ from serai.gateway.allowance import Allowance
 from serai.gateway.familiar import Familiar, of_answer
 from serai.gateway.limits import Limits
 from serai.gateway.models.answers import Answers
-from serai.gateway.models.express import Heads
 from serai.gateway.models.google import GoogleTokens
+from serai.gateway.models.heads import Heads
 from serai.gateway.models.health import Health
 from serai.gateway.models.plans import Plans
 from serai.gateway.models.rate_limits import RateLimits

@@ -18,7 +18,7 @@ from serai.gateway.upstream import UNKNOWN, Ignored
 from serai.kernel.errors import BadRequest, MethodNotAllowed, SeraiError
 
 if TYPE_CHECKING:
-    from serai.gateway.models.express import Head
+    from serai.gateway.models.heads import Head
 
 
 class ReadingProtocol(HttpToolsProtocol):
@@ -58,8 +58,8 @@ class ReadingProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.url = b""
         self.client_address = b"unknown"
-        self.known_head: Head | None = None
-        """What the head of the last plain model call means."""
+        self.known_head: tuple[Head, int] | None = None
+        """What the head of the last model call means, and the length of its body."""
         self.known_bytes = UNKNOWN
         """That head with its empty line, once it came twice in a row."""
         self._fields: list[tuple[bytes, bytes]] = []

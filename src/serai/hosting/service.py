@@ -6,7 +6,7 @@ seconds. What is wanted stands in documents, what serves in rows, what runs in b
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from random import Random
 from time import monotonic
 
@@ -27,12 +27,12 @@ from serai.hosting.rollout import Rollout
 from serai.hosting.starting import Starter
 from serai.hosting.statuses import Statuses, Wanted, waiting_of, wanted_of
 from serai.hosting.triggers import triggers_of
-from serai.identity.accounts import account_of_workspace
 from serai.kernel.background import Background
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Kind
 from serai.resources.store import DocumentStore
+from serai.resources.tenants import Tenant, find_tenant
 from serai.runtime.port import SandboxHandle
 from serai.store.database import Database
 
@@ -122,22 +122,24 @@ class Hosting:
     def _everything(
         self, conn: Connection
     ) -> tuple[list[InstanceRow], list[tuple[Document, Workload]], dict[str, Serving]]:
-        found = [
-            (each, self._workload(conn, each))
-            for kind in self._kinds
-            for each in documents.every(conn, kind)
-        ]
+        every = [each for kind in self._kinds for each in documents.every(conn, kind)]
+        found = self._known(conn, every)
         served = {name: records.serving(conn, name) for name in records.deployed(conn)}
         return records.every(conn), found, served
 
-    def _workload(self, conn: Connection, document: Document) -> Workload:
-        return Workload(
-            kind=document.kind,
-            workspace=document.workspace,
-            name=document.name,
-            document_id=document.id,
-            account_id=account_of_workspace(conn, document.workspace),
-        )
+    def _known(
+        self, conn: Connection, found: Iterable[Document]
+    ) -> list[tuple[Document, Workload]]:
+        """Documents with whose they are; without those of a workspace that is being removed."""
+        tenants: dict[str, Tenant | None] = {}
+        known = []
+        for each in found:
+            if each.workspace not in tenants:
+                tenants[each.workspace] = find_tenant(conn, each.workspace)
+            tenant = tenants[each.workspace]
+            if tenant is not None:
+                known.append((each, _workload(each, tenant.account_id)))
+        return known
 
     async def _restore(
         self, deployment: Deployment, document: Document, revision: str, served: Serving
@@ -214,7 +216,7 @@ class Hosting:
         else:
             named = [documents.find(conn, space, kind, name) for kind, space, name in changed]
             every = [each for each in named if each is not None]
-        return [(each, self._workload(conn, each)) for each in every]
+        return self._known(conn, every)
 
     async def _sweep(self, known: set[str]) -> None:
         for document_id in set(self.table.by_id) - known:
@@ -385,3 +387,13 @@ class Hosting:
         self._noted = lines
         if changed:
             await self.db.write(lambda conn: note_lines(conn, changed))
+
+
+def _workload(document: Document, account_id: str) -> Workload:
+    return Workload(
+        kind=document.kind,
+        workspace=document.workspace,
+        name=document.name,
+        document_id=document.id,
+        account_id=account_id,
+    )

@@ -60,6 +60,7 @@ class CronTriggers:
             try:
                 if stale:
                     await self._db.write(lambda conn: self._follow(conn, now()))
+                    stale = False
                 wait = await self._look(now())
             except Exception:
                 log.exception("triggers_failed")
@@ -68,7 +69,7 @@ class CronTriggers:
                 await asyncio.wait_for(self._changed.wait(), wait)
                 stale = True
             except TimeoutError:
-                stale = False
+                pass
 
     # -- following the settings
     def _follow(self, conn: Connection, moment: datetime) -> None:
@@ -89,11 +90,15 @@ class CronTriggers:
                 conn.execute(delete(job_cron).where(*_is(key)))
             if due is None:
                 continue
-            values = {"workspace": document.workspace, "job": document.name}
-            place = {"document_id": key[0], "trigger_id": key[1]}
-            conn.execute(
-                insert(job_cron).values(place | values, schedule=schedule, next_run_at=rfc3339(due))
-            )
+            values = {
+                "document_id": key[0],
+                "trigger_id": key[1],
+                "workspace": document.workspace,
+                "job": document.name,
+                "schedule": schedule,
+                "next_run_at": rfc3339(due),
+            }
+            conn.execute(insert(job_cron).values(values))
 
     def _triggers(self, conn: Connection, document: Document) -> list[Body]:
         """Those of its active settings that are enabled, if the job itself is."""

@@ -6,7 +6,8 @@ crash knows where to look: in the box, which goes on without us.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -67,15 +68,13 @@ class ExecutionRun:
                 if prepared is not None:
                     await self._look(prepared)
                 await self._wait()
-        except BaseException:
-            for worker in self._workers:
-                worker.cancel()
-            raise
         finally:
             await surely(self._over())
 
     async def _over(self) -> None:
-        """Wait until nobody works any more: all boxes are gone then."""
+        """End whoever still waits or works; all boxes are gone then."""
+        for worker in self._workers:
+            worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
     # -- beginning
@@ -180,10 +179,10 @@ class ExecutionRun:
         try:
             await self._slots.take(self.row.id)
             try:
-                box = await self._boxes.open(self.row, prepared)
-                task = await self._first(box)
-                claimed, self._idle = True, self._idle - 1
-                await self._serve(box, task)
+                async with self._boxed(await self._boxes.open(self.row, prepared)) as box:
+                    task = await self._first(box)
+                    claimed, self._idle = True, self._idle - 1
+                    await self._serve(box, task)
             except (UsageLimitExceeded, ServiceUnavailable):
                 pause = DENIED_SECONDS
             except CannotStart as problem:
@@ -208,12 +207,22 @@ class ExecutionRun:
     async def _serve_in(self, box: TaskBox, task: TaskRow) -> None:
         """Go on with a task that runs in a box already."""
         try:
-            await self._serve(box, task, again=True)
+            async with self._boxed(box):
+                await self._serve(box, task, again=True)
         finally:
             self._slots.give_back(self.row.id)
 
+    @staticmethod
+    @asynccontextmanager
+    async def _boxed(box: TaskBox) -> AsyncIterator[TaskBox]:
+        """A box that is gone afterwards, whatever happens."""
+        try:
+            yield box
+        finally:
+            await surely(box.remove())
+
     async def _serve(self, box: TaskBox, task: TaskRow | None, *, again: bool = False) -> None:
-        """Run tasks in a box as long as they succeed; then it goes."""
+        """Run tasks in a box as long as they succeed."""
         try:
             while task is not None:
                 ended = await self._one(box, task, again)
@@ -226,8 +235,6 @@ class ExecutionRun:
             if task is not None:
                 await self._write(partial(self._interrupt, task))
             raise
-        finally:
-            await surely(box.remove())
 
     async def _one(self, box: TaskBox, task: TaskRow, again: bool) -> Ended:
         call = box.call(task)

@@ -19,6 +19,10 @@ from serai.kernel.clock import now, rfc3339
 LOOK_SECONDS = 2.0
 LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 10.0
+HISTORY = timedelta(days=90)
+"""How long executions are remembered after their end."""
+FORGET_SECONDS = 3600.0
+FORGET_AT_ONCE, FORGET_PAUSE = 20, 0.1
 AT_ONCE = 64
 """Executions that are looked after at the same time; others wait in their rows."""
 WAITED = "It waited for a free place for longer than executions may."
@@ -43,7 +47,8 @@ class TaskRunner:
         await self._db.write(records.free_all)
         await self._tidy()
         loop = asyncio.get_running_loop()
-        self._loop = [loop.create_task(self._keep()), loop.create_task(self._renew())]
+        works = (self._keep(), self._renew(), self._forget())
+        self._loop = [loop.create_task(work) for work in works]
 
     async def stop(self) -> None:
         """End everything; tasks that ran are begun again at the next start."""
@@ -124,6 +129,19 @@ class TaskRunner:
                 await self._db.write(lambda conn: records.renew(conn, ids, until))  # noqa: B023
             except Exception:
                 log.exception("leases_not_renewed")
+
+    async def _forget(self) -> None:
+        """Drop what is too old to be asked for, a little at a time."""
+        while True:
+            before = rfc3339(now() - HISTORY)
+            dropped = 0
+            try:
+                dropped = await self._db.write(
+                    lambda conn: records.drop_old(conn, before, FORGET_AT_ONCE)  # noqa: B023
+                )
+            except Exception:
+                log.exception("executions_not_forgotten")
+            await asyncio.sleep(FORGET_PAUSE if dropped else FORGET_SECONDS)
 
 
 def _expire(conn: Connection, at: str) -> None:

@@ -13,7 +13,7 @@ from serai.sandboxd.requests import Request, whole_number
 from serai.sandboxd.router import Router, not_found
 from serai.sandboxd.swagger_routes import policy_of
 from serai.sandboxd.terminals import MOST_CELLS, READ_SIZE, Size, Terminal, Terminals
-from serai.sandboxd.websocket import TRY_LATER, FrameReader, WebSocket, accept_key
+from serai.sandboxd.websocket import TRY_LATER, FrameReader, Held, WebSocket, accept_key
 from serai.wire.sandbox_api import TerminalInput, TerminalOutput, TerminalResize
 
 PAGE = Path(__file__).with_name("terminal.html").read_bytes()
@@ -41,6 +41,7 @@ class TerminalRoutes:
     def __init__(self, terminals: Terminals, paths: Paths) -> None:
         self._terminals = terminals
         self._paths = paths
+        self._held = Held()
 
     def add_to(self, router: Router) -> None:
         """Register all routes."""
@@ -62,13 +63,13 @@ class TerminalRoutes:
             return not_found()
         headers = {"Upgrade": "websocket", "Sec-WebSocket-Accept": accept_key(request)}
         viewer = Viewer(self._terminals, self._paths, request.query)
-        return Upgrade(WebSocket(viewer), headers)
+        return Upgrade(WebSocket(viewer, self._held), headers)
 
     def take_over(self, state: ViewerState) -> WebSocket:
         """A client that an earlier version of this API served."""
         viewer = Viewer(self._terminals, self._paths, state.query, state)
         frames = FrameReader(buffer=state.buffer, parts=state.parts, opcode=state.opcode)
-        return WebSocket(viewer, frames)
+        return WebSocket(viewer, self._held, frames)
 
 
 class Viewer:
@@ -170,7 +171,7 @@ class Viewer:
             return
         try:
             said = _decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return
         if isinstance(said, TerminalResize):
             if said.cols > 0 and said.rows > 0:

@@ -14,6 +14,8 @@ from serai.sandboxd.requests import Request, hung_up
 
 MESSAGE_LIMIT = 1024 * 1024
 """Bytes of one message from a client, all its fragments together."""
+HELD_LIMIT = 16 * MESSAGE_LIMIT
+"""Bytes of unfinished messages, of all clients together."""
 CONTROL_LIMIT = 125
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 NORMAL, PROTOCOL_ERROR, TOO_BIG, TRY_LATER = 1000, 1002, 1009, 1013
@@ -94,6 +96,11 @@ class FrameReader:
         """What was fed of a message that is not complete: frame, earlier fragments, their kind."""
         return bytes(self._buffer), bytes(self._parts), self._opcode
 
+    @property
+    def held(self) -> int:
+        """Bytes of a message that is not complete."""
+        return len(self._buffer) + len(self._parts)
+
     def feed(self, data: bytes) -> Iterator[Message]:
         """The messages that ``data`` completes.
 
@@ -171,12 +178,25 @@ class Endpoint(Protocol):
         """What a later version of this API needs for going on, if it can."""
 
 
-class WebSocket(asyncio.Protocol):
-    """One connection after its handshake. ``is_writable`` is False while the client lags."""
+class Held:
+    """What unfinished messages of many clients take in memory."""
 
-    def __init__(self, endpoint: Endpoint, frames: FrameReader | None = None) -> None:
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class WebSocket(asyncio.Protocol):
+    """One connection after its handshake. ``is_writable`` is False while the client lags.
+
+    Args:
+        held: shared by all connections; over ``HELD_LIMIT`` who sends more is turned away.
+    """
+
+    def __init__(self, endpoint: Endpoint, held: Held, frames: FrameReader | None = None) -> None:
         self._endpoint = endpoint
         self._frames = frames or FrameReader()
+        self._held = held
+        self._own = 0
         self._transport: asyncio.Transport | None = None
         self._closing = False
         self.is_writable = True
@@ -194,6 +214,13 @@ class WebSocket(asyncio.Protocol):
                 self._take(message)
         except Violation as violation:
             self.close(violation.code, violation.reason)
+        self._hold(self._frames.held)
+        if self._held.bytes > HELD_LIMIT:
+            self.close(TRY_LATER, "too many messages are unfinished")
+
+    def _hold(self, size: int) -> None:
+        self._held.bytes += size - self._own
+        self._own = size
 
     def _take(self, message: Message) -> None:
         if message.opcode == CLOSE:
@@ -245,6 +272,7 @@ class WebSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
+        self._hold(0)
         self._endpoint.left()
 
     def carry(self) -> ViewerState | None:

@@ -1,5 +1,7 @@
 """Tries every way out that the kernel has a call for; prints what worked, as JSON.
 
+With ``--spare`` process 1 gets no signals: where they end it, which ends the sandbox.
+
 A way is a function that raises OSError when it is refused. Numbers of system calls are those of
 x86-64 and arm64; a way that one of them lacks is left out there.
 """
@@ -56,13 +58,14 @@ def read(path):
 
 
 # -- process 1
-for number in range(1, 65):
+spare = "--spare" in sys.argv
+for number in () if spare else range(1, 65):
     if number not in (32, 33):
         try:
             os.kill(1, number)
         except OSError:
             pass
-for thread in os.listdir("/proc/1/task"):
+for thread in () if spare else os.listdir("/proc/1/task"):
     for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGABRT):
         try:
             call((234, 131), 1, int(thread), number)

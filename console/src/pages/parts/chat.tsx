@@ -13,7 +13,9 @@ export function Chat({ say }: { say: Say }) {
   const stop = useRef<AbortController>(undefined);
   const [busy, setBusy] = useState(false);
   const end = useRef<HTMLDivElement>(null);
-  useEffect(() => end.current?.scrollIntoView({ block: "nearest" }), [messages]);
+  useEffect(() => {
+    void end.current?.scrollIntoView({ block: "nearest" }); // a promise in newer browsers
+  }, [messages]);
   useEffect(() => () => stop.current?.abort(), []);
 
   async function send() {

@@ -25,7 +25,7 @@ const OVER = new Set(["succeeded", "failed", "cancelled", "timeout"]);
 /** Executions of a job: start, watch and cancel them. */
 export default function Executions({ workspace, job }: { workspace: string; job: string }) {
   const path = `jobs/${job}/executions`;
-  const found = useList<Execution>(workspace, path);
+  const found = useList<Execution>(workspace, path, { limit: 100 });
   const cancel = useChange(workspace, path, (id: string) => request("DELETE", `/v0/${path}/${id}`, { workspace }));
   return (
     <div className="space-y-3">

@@ -127,7 +127,9 @@ function Output({ base, name }: { base: string; name: string }) {
     follow().catch((problem) => !stop.signal.aborted && setError(problem));
     return () => stop.abort();
   }, [base, name]);
-  useEffect(() => place.current?.scrollTo(0, place.current.scrollHeight), [text]);
+  useEffect(() => {
+    void place.current?.scrollTo(0, place.current.scrollHeight); // a promise in newer browsers
+  }, [text]);
   return (
     <section aria-label={`Output of ${name}`} className="min-w-0 space-y-2">
       <h2>{name}</h2>

@@ -6,7 +6,6 @@ call, and the first thing out of the ordinary (a refusal, an answer that fails o
 client that leaves) turns the Express into the ModelExchange it stands for, which handles it.
 """
 
-import re
 import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -16,24 +15,20 @@ from serai.gateway.admission import admit_call, admit_model, demand_workload
 from serai.gateway.credentials import Credential
 from serai.gateway.familiar import (
     CHUNKED,
-    CREDENTIAL,
-    HOST,
     LENGTH,
     ODD,
     STREAM,
     TYPE,
-    Familiar,
-    of_request,
 )
 from serai.gateway.forwarding import status_start
 from serai.gateway.models.bodies import changed
 from serai.gateway.models.counts import Tally, model_named, read_answer
 from serai.gateway.models.exchange import ModelExchange
+from serai.gateway.models.heads import LONGEST_HEAD, Head
 from serai.gateway.models.plans import Plan
 from serai.gateway.models.relay import Relay
 from serai.gateway.models.token_policies import meter_call
 from serai.gateway.request import Request
-from serai.gateway.targets import Target
 from serai.gateway.upstream import UNKNOWN, Caller, Upstream
 from serai.gateway.usage import ModelUsage
 from serai.identity.principal import Principal
@@ -49,96 +44,6 @@ _OK = status_start(200)
 _OK_LINE = b"HTTP/1.1 200 OK\r\n"
 _JSON = LENGTH | TYPE
 _EVENTS = STREAM | CHUNKED
-_NEEDED = HOST | LENGTH | CREDENTIAL
-_REMEMBERED = 1024
-_LONGEST_HEAD = 2048
-_FIRST_LINE = re.compile(rb"POST (/[!-~]{1,511}) HTTP/1\.1")
-
-
-class Head(msgspec.Struct, gc=False):
-    """A request's head, read: what it addresses, who sent it, and what of it passes on.
-
-    Attributes:
-        target: what it addresses.
-        key: where the model is in the table of routes.
-        host: the ``Host`` field.
-        token: the credential.
-        length: that of the body in bytes.
-        passed: the lines that the provider gets.
-        lines: the header lines as they came.
-        traced: the client's own trace goes on with the call.
-        plan: the plan by which it was sent last.
-        start: what the provider then gets, up to the request's id.
-        domains: those of the route table when the host was found to be ours.
-    """
-
-    target: Target
-    key: tuple[str, str]
-    host: bytes
-    token: str
-    length: int
-    passed: bytes
-    lines: list[bytes]
-    traced: bool
-    plan: Plan | None = None
-    start: bytes = b""
-    domains: object = None
-
-    def follow(self, plan: Plan) -> None:
-        """Prepare to be sent by this plan."""
-        defaults = b""
-        if plan.defaults:
-            names = {line.partition(b":")[0].lower() for line in self.lines}
-            defaults = b"".join(line for name, line in plan.defaults if name not in names)
-        fields = self.passed, defaults, plan.fields
-        self.plan = plan
-        self.start = b"POST%b%b%b%baccept-encoding: identity\r\nx-request-id: " % (
-            plan.start(None),
-            *fields,
-        )
-
-
-class Heads(dict[bytes, Head | None]):
-    """Heads by their bytes; an unknown one is read line by line. None needs the parser."""
-
-    def __init__(self, gateway: "Gateway") -> None:
-        super().__init__()
-        self._gateway = gateway
-        self._lines = Familiar(of_request)
-
-    def __missing__(self, data: bytes) -> Head | None:
-        head = self._read(data)
-        if len(data) <= _LONGEST_HEAD:
-            if len(self) >= _REMEMBERED:
-                self.clear()
-            self[data] = head
-        return head
-
-    def _read(self, data: bytes) -> Head | None:
-        first, *lines = data.split(b"\r\n")
-        found = _FIRST_LINE.fullmatch(first)
-        target = self._gateway.target(found[1]) if found else None
-        limits = self._gateway.limits
-        if target is None or target.kind != b"models" or target.query is not None:
-            return None
-        if len(data) > limits.header_bytes or len(lines) > limits.header_count:
-            return None
-        passed, values, seen = [], {}, 0
-        for line in lines:
-            mark, kept, value = self._lines[line]
-            if mark:
-                if mark & seen or mark == ODD:
-                    return None
-                seen |= mark
-                values[mark] = value
-            passed.append(kept)
-        length = int(values.get(LENGTH, b"0"))
-        if seen | TYPE != _NEEDED | TYPE or not 0 < length <= limits.model_body_bytes:
-            return None
-        token = values[CREDENTIAL].decode("latin-1")
-        traced = any(line[:12].lower() == b"traceparent:" for line in lines)
-        key = (target.workspace, target.name)
-        return Head(target, key, values[HOST], token, length, b"".join(passed), lines, traced)
 
 
 def begin(client: "GatewayProtocol", data: bytes) -> bool:
@@ -148,16 +53,18 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     if client.flow.write_paused or gateway.log_every:
         return False
     if data.startswith(client.known_bytes):
-        head, body = client.known_head, data[len(client.known_bytes) :]
+        body = data[len(client.known_bytes) :]
     else:
         raw, gap, body = data.partition(b"\r\n\r\n")
-        head = gateway.heads[raw] if body else None
-        if head is not client.known_head:
-            client.known_bytes, client.known_head = UNKNOWN, head
-        elif head is not None:  # the second time in a row
-            client.known_bytes = raw + gap
+        known = gateway.heads.find(raw) if body else None
+        twice = known is not None and known == client.known_head
+        client.known_bytes = raw + gap if twice else UNKNOWN
+        client.known_head = known
+    if client.known_head is None:
+        return False
+    head, size = client.known_head
     tracer = gateway.tracer
-    if head is None or len(body) != head.length or (tracer is not None and head.traced):
+    if len(body) != size or (tracer is not None and head.traced):
         return False
     if head.domains is not gateway.routes.domains:
         if gateway.sites.target(head.host, b"/") is not None:
@@ -177,7 +84,9 @@ def begin(client: "GatewayProtocol", data: bytes) -> bool:
     name = gateway.next_request_id()
     request_id = name.encode("ascii")
     sent = time.time()
-    call = Express(client, head, principal, plan, strip, name, request_id, upstream, started, sent)
+    call = Express(
+        client, head, size, principal, plan, strip, name, request_id, upstream, started, sent
+    )
     client.begin_express(call)
     upstream.caller = cast(Caller, call)
     upstream.sending = False
@@ -223,6 +132,7 @@ class Express(msgspec.Struct):
 
     client: "GatewayProtocol"
     head: Head
+    size: int
     principal: Principal
     plan: Plan
     strip: bool
@@ -301,7 +211,7 @@ class Express(msgspec.Struct):
     def _remember(self, head: bytes, lines: list[bytes], length: int) -> None:
         """Once a head has come twice in a row, look at it no more; many never come twice."""
         upstream = self.upstream
-        if head == upstream.last_head and len(head) <= _LONGEST_HEAD:
+        if head == upstream.last_head and len(head) <= LONGEST_HEAD:
             upstream.known_bytes = head + b"\r\n\r\n"
             upstream.known_out = b"".join(lines), length
         else:
@@ -386,6 +296,7 @@ class Express(msgspec.Struct):
         """Become the exchange that handles everything."""
         client, upstream = self.client, self.upstream
         headers = [_field(line) for line in self.head.lines]
+        headers.append((b"content-length", b"%d" % self.size))
         request = Request(b"POST", self.head.target.path(), headers, self.keep_alive)
         request.complete = True
         exchange = ModelExchange(client, request, self.head.target)

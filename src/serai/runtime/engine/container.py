@@ -19,7 +19,23 @@ ENVIRONMENT = {
     "USER": "root",
 }
 """What programs start with, beside what a sandbox is given."""
-_FIRMWARE = "/sys/firmware"
+_OF_ROOT = (
+    "/sys/firmware",
+    *(
+        f"/proc/{name}"
+        for name in (
+            "kmsg",
+            "kpagecgroup",
+            "kpagecount",
+            "kpageflags",
+            "mtrr",
+            "pagetypeinfo",
+            "slabinfo",
+            "vmallocinfo",
+        )
+    ),
+)
+"""What only the host's root may read: which root inside is, where an engine maps no users."""
 _SHARED_MEMORY = 64 << 20
 _PROCESSES = 32768
 """Podman itself runs with this limit where it may not raise any."""
@@ -33,11 +49,14 @@ def body(
     tree: str,
     run: str,
     profile: str,
+    by_option: bool,
     labels: dict[str, str],
 ) -> dict[str, Any]:
     """The container, with everything tightened that an engine leaves open by default.
 
     ``profile`` is the system call filter as the engine wants it: Docker its text, Podman its path.
+    ``by_option``: whether what to hide is an option of security, as for Podman, which does not look
+    at ``MaskedPaths``.
     """
     return {
         "Image": image,
@@ -50,7 +69,7 @@ def body(
         "Labels": labels,
         "Healthcheck": {"Test": ["NONE"]},
         "StopSignal": "SIGKILL",
-        "HostConfig": _host(limits, tree, run, profile),
+        "HostConfig": _host(limits, tree, run, profile, by_option=by_option),
     }
 
 
@@ -59,7 +78,8 @@ def filter_text() -> str:
     return json.dumps(filter_of(linux.machine()))
 
 
-def _host(limits: Limits, tree: str, run: str, profile: str) -> dict[str, Any]:
+def _host(limits: Limits, tree: str, run: str, profile: str, *, by_option: bool) -> dict[str, Any]:
+    hidden = [*(f"/proc/{name}" for name in HIDDEN), *_OF_ROOT]
     return {
         "NetworkMode": "none",
         "IpcMode": "private",
@@ -67,8 +87,12 @@ def _host(limits: Limits, tree: str, run: str, profile: str) -> dict[str, Any]:
         "Privileged": False,
         "CapDrop": ["ALL"],
         "CapAdd": sorted(privileges.KEPT_CAPABILITIES),
-        "SecurityOpt": ["no-new-privileges", f"seccomp={profile}"],
-        "MaskedPaths": [*(f"/proc/{name}" for name in HIDDEN), _FIRMWARE],
+        "SecurityOpt": [
+            "no-new-privileges",
+            f"seccomp={profile}",
+            *([f"mask={':'.join(hidden)}"] if by_option else []),
+        ],
+        "MaskedPaths": hidden,
         "ReadonlyPaths": [f"/proc/{name}" for name in rootfs.PROC_READ_ONLY],
         "Memory": limits.memory_mb << 20,
         "MemorySwap": limits.memory_mb << 20,

@@ -199,6 +199,7 @@ class EngineRuntime:
             tree=self._tree,
             run=str(folder),
             profile=self._profile,
+            by_option=self.name == "podman",
             labels={container.DATA_LABEL: self._storage.key, container.ID_LABEL: birth.id},
         )
         made = await self._there().post("/containers/create", body, name=self._name(birth.id))

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from serai.runtime import birth as births
-from serai.runtime import certificates, identity, linux, privileges
+from serai.runtime import certificates, identity, linux, privileges, seccomp
 from serai.runtime.guest import PLACE, RUN
 from serai.runtime.guest.line import LINE, Line, connect
 from serai.runtime.guest.line import PROBLEM as PROBLEM_WORD
@@ -196,6 +196,9 @@ def _settle(config: Config, roots: bytes) -> None:
     with suppress(OSError):  # not where there is only one user
         privileges.set_apart()
     linux.prctl(linux.PR_SET_DUMPABLE, 0)
+    if config.by_line:  # gVisor takes the profile of a bundle for something else than it says
+        linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
+        seccomp.install()
 
 
 def _inherited() -> tuple[socket.socket, socket.socket]:

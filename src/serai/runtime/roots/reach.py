@@ -53,7 +53,7 @@ class Reach(AbstractResolver):
     def __init__(self, host: str) -> None:
         self._own = urlsplit(f"//{host}").hostname or ""
         self._near = _literal(self._own) or PUBLIC
-        self._proxies = {urlsplit(url).hostname for url in getproxies().values()}
+        self._proxies = {_host(url) for name, url in getproxies().items() if name != "no"}
         self._resolver = ThreadedResolver()
 
     async def resolve(
@@ -80,12 +80,8 @@ class Reach(AbstractResolver):
         Raises:
             ImageProblem: it is too near, or the URL is none.
         """
-        try:
-            parts = urlsplit(url)
-            host, _ = parts.hostname or "", parts.port
-        except ValueError:
-            host = ""
-        if not host or parts.scheme not in ("http", "https"):
+        host = _host(url)
+        if not host or not url.lower().startswith(("http://", "https://")):
             raise ImageProblem(f"registry {self._own} sends on to {url[:120]!r}, which is no URL")
         near = _literal(host)
         if near is not None and host != self._own and not self._allows(near):
@@ -103,6 +99,15 @@ class Reach(AbstractResolver):
     async def close(self) -> None:
         """Nothing is held."""
         await self._resolver.close()
+
+
+def _host(url: str) -> str:
+    """The host of a URL; empty where it has none, or is none."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:
+        return ""
 
 
 def _literal(host: str) -> int | None:
