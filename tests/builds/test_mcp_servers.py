@@ -1,17 +1,19 @@
 """MCP servers as people write them, deployed from source: over HTTP, and on standard streams."""
 
 import json
+import subprocess
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import pytest
 
+from client_venv import client_venv
 from hosting.apps import settled
-from hosting.mcp_programs import SESSION, begin, post
-from platform_server import Server
+from platform_server import COMMAND, KEY, Server, environment
 from projects import deploy, last_message, unique
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.builds, pytest.mark.timeout(600)]
+SUMS = str(Path(__file__).parent / "programs/sums.py")
 FASTMCP = """\
 import os
 
@@ -57,26 +59,20 @@ PROJECTS: dict[str, Mapping[str, str]] = {
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_an_mcp_server(project: str, server: Server) -> None:
+def test_an_mcp_server(project: str, server: Server, tmp_path: Path) -> None:
     name = unique(project)
     document, _ = deploy(server.client, "functions", name, PROJECTS[project])
     assert document["status"] in {"DEPLOYING", "DEPLOYED"}, last_message(document)
     document = settled(server.client, name, "functions")
     assert document["status"] == "DEPLOYED", last_message(document)
-    session = begin(server.client, name)
-    arguments = {"first": 40, "second": 2}
-    params = {"name": "add", "arguments": arguments}
-    asked = {"id": 1, "method": "tools/call", "params": params}
-    answer = post(server.client, name, asked, session)
-    assert answer.status_code == 200, answer.text
-    assert said(answer.text)["result"]["content"][0]["text"] == "42"
-    path = f"/main/functions/{name}/mcp"
-    server.client.delete(path, headers={SESSION: session})
-    assert post(server.client, name, asked, session).status_code == 404
+    done = subprocess.run(
+        [*COMMAND, "exec", *server.options(), "--", str(client_venv() / "bin/python"), SUMS, name],
+        env=environment(SERAI_ADMIN_API_KEY=KEY, HOME=str(tmp_path)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.stdout == "done\n", done.stderr[-4000:]
     server.client.delete(f"/v0/functions/{name}")
-
-
-def said(text: str) -> Any:
-    """The message of an answer, which may be a stream."""
-    data = [line for line in text.splitlines() if line.startswith("data: ")]
-    return json.loads(data[-1][6:] if data else text)

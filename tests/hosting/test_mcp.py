@@ -1,8 +1,10 @@
 """MCP servers on standard input and output, deployed as they are; and what sessions cling to."""
 
 import itertools
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx
 import pytest
@@ -81,19 +83,30 @@ def test_a_session_whose_instance_is_gone_is_initialized_anew(
     assert call(quick, name, begin(quick, name)).startswith("new ")
 
 
-def test_sessions_on_several_instances_sleep_and_go_on(quick: httpx.Client, name: str) -> None:
-    runtime = {"minScale": 2, "maxScale": 2} | who("one of several")
-    deploy(quick, deployment(name, STDIO, runtime=runtime), "functions")
+def test_sessions_on_several_instances_sleep_and_go_on(new_server: Callable[..., Server]) -> None:
+    paced = {"SERAI_INSTANCE_CONCURRENCY": "1", "SERAI_STANDBY_SECONDS": "0.5"}
+    server = new_server("several", **paced).start()
+    api = server.client
+    runtime = {"maxScale": 2} | who("one of several")
+    deploy(api, deployment("several", STDIO, runtime=runtime), "functions")
+    kept: dict[str, str] = {}
 
-    def two() -> dict[str, str]:
-        with ThreadPoolExecutor(8) as pool:
-            sessions = list(pool.map(lambda _: begin(quick, name), range(8)))
-            said = pool.map(lambda each: call(quick, name, each), sessions)
-            found = dict(zip(sessions, said, strict=True))
-        return found if len({each.partition("~")[2] for each in found}) == 2 else {}
+    def has_two() -> bool:
+        with ThreadPoolExecutor(4) as pool:
+            for session in pool.map(lambda _: begin(api, "several"), range(4)):
+                kept[session] = call(api, "several", session)
+        return len({each.partition("~")[2] for each in kept}) == 2
 
-    for session, said in until(two).items():
-        assert call(quick, name, session) == said
+    until(has_two)
+
+    def phases() -> list[str]:
+        with closing(sqlite3.connect(server.data_dir / "serai.db")) as database:
+            return [row[0] for row in database.execute("SELECT phase FROM hosted_instances")]
+
+    until(lambda: phases() == ["suspended", "suspended"])
+    by_instance = {session.partition("~")[2]: session for session in kept}
+    for session in by_instance.values():
+        assert call(api, "several", session) == kept[session]
 
 
 def test_after_a_restart_of_the_platform_sessions_go_on(
