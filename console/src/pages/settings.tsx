@@ -78,10 +78,12 @@ function Quotas({ workspace }: { workspace: string }) {
         <Loading lines={3} />
       ) : found.error ? (
         <Problem error={found.error} />
+      ) : found.data.length === 0 ? (
+        <p className="text-quiet">No limits are set for your account.</p>
       ) : (
         <Table
           label="Quotas"
-          rows={Array.isArray(found.data) ? found.data : []}
+          rows={found.data}
           rowKey={(row) => `${row.workspace} ${row.resourceType}`}
           columns={[
             { title: "Of", width: "minmax(12rem,2fr)", cell: (row) => row.resourceType },

@@ -34,8 +34,7 @@ from serai.runtime.storage import Storage
 from serai.runtime.unavailable import NoFiles
 
 _GONE = 404
-_READY_SECONDS = 30.0
-_EVERY_SECONDS = 0.01
+_READY_SECONDS, _EVERY_SECONDS = 30.0, 0.01
 _BY_ENGINE = ("memory", "cpu", "pids")
 
 
