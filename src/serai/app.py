@@ -236,6 +236,7 @@ class Platform:
             self.sandboxing,
             HostedUsage(spans),
             sink,
+            self.catalog.hubs,
         )
 
     def _setup_link(self, conn: Connection) -> str | None:

@@ -8,6 +8,7 @@ import structlog
 from sqlalchemy import Connection
 
 from serai.catalog.assembly import Catalog
+from serai.catalog.hubs import Hubs
 from serai.compute.applications import APPLICATIONS
 from serai.compute.disks import volume_mount
 from serai.compute.mount_rules import is_kept, prepare_volumes, take_volumes
@@ -19,7 +20,7 @@ from serai.hosting.callbacks import Callbacks
 from serai.hosting.calls import Calls
 from serai.hosting.clocks import Clocks
 from serai.hosting.fleets import Pace
-from serai.hosting.ports import Usage, Workload
+from serai.hosting.ports import Prebuilt, Usage, Workload
 from serai.hosting.service import Hosting
 from serai.hosting.starting import Starter
 from serai.hosting.triggers import check_callbacks
@@ -54,6 +55,7 @@ class Hosted:
         sandboxing: Sandboxing,
         usage: Usage,
         sink: LineSink,
+        hubs: Hubs,
     ) -> None:
         self._settings = settings
         self._sandboxing = sandboxing
@@ -66,6 +68,7 @@ class Hosted:
             resolve_for,
             self._volumes,
             self._surroundings,
+            lambda name, image: _offered(hubs, name, image),
             seconds=settings.start_seconds,
             disk_mb=settings.sandbox_disk_mb,
         )
@@ -140,6 +143,16 @@ class Hosted:
                 log.exception("network_check_failed")
             await asyncio.sleep(0)
             await egress.wait_for_restart(CHECK_SECONDS)
+
+
+def _offered(hubs: Hubs, name: str, image: str) -> Prebuilt | None:
+    """How the MCP server of an image is started, as the operator's file has it."""
+    found = hubs.mcp_server(name, image)
+    if found is None or found.entrypoint is None:
+        return None
+    start = found.entrypoint
+    command = (start.command, *map(str, start.args or ())) if start.command else ()
+    return Prebuilt(command=command, environment=start.env or {})
 
 
 def rules_of(catalog: Catalog, settings: Settings) -> Rules:

@@ -5,6 +5,7 @@
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,12 +18,22 @@ from platform_server import COMMAND, Server
 BUILD_SECONDS = 1800
 
 
+def own_address() -> str:
+    """An address of this machine that a sandbox does not take for its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     if shutil.which("mmdebstrap") is None:
         pytest.skip("NOT TESTED: needs mmdebstrap: apt-get install mmdebstrap")
     kept = os.environ.get("SERAI_TEST_IMAGES")
     data_dir = Path(kept) if kept else tmp_path_factory.mktemp("hub") / "data"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    # As an operator does whose API is not on the internet.
+    (data_dir / "network.toml").write_text(f'[egress]\nallow = ["{own_address()}"]\n')
     running = Server(data_dir, SERAI_IMAGE_SOURCE="built").start()
     yield running
     running.stop()

@@ -3,16 +3,21 @@
 Those that take long or are like others are built when ``SERAI_TEST_ALL_IMAGES`` is set.
 """
 
+import http.server
 import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hosting.apps import deploy
 from platform_server import Server
+
+from .conftest import own_address
 
 pytestmark = [pytest.mark.hub, pytest.mark.sandbox, pytest.mark.timeout(2400)]
 Build = Callable[[str], str]
@@ -138,6 +143,55 @@ def test_a_desktop_is_seen_and_used(build: Build, sdk: Sdk, name: str) -> None:
 def test_code_mode(build: Build, sdk: Sdk) -> None:
     build("code-mode")
     assert sdk("code_mode.py") == "done\n"
+
+
+def test_code_mode_is_a_function(build: Build, server: Server) -> None:
+    build("code-mode")
+    address = own_address()
+    api = http.server.ThreadingHTTPServer((address, 0), Pets)
+    threading.Thread(target=api.serve_forever, daemon=True).start()
+    url = f"http://{address}:{api.server_port}/openapi.json"
+    runtime = {
+        "image": "blaxel/code-mode:latest",
+        "memory": 1024,
+        "envs": [{"name": "OPENAPI_REFERENCE", "value": url}],
+    }
+    body = {"metadata": {"name": "pets"}, "spec": {"runtime": runtime}}
+    try:
+        deploy(server.client, body, "functions")
+        paths = ask(server, "search", "(spec) => Object.keys(spec.paths)")
+        assert json.loads(paths) == ["/pets"]
+        found = ask(server, "execute", "async () => (await fetch('/pets')).json()")
+        assert json.loads(found) == ["Rex"]
+    finally:
+        server.client.delete("/v0/functions/pets")
+        api.shutdown()
+
+
+class Pets(http.server.BaseHTTPRequestHandler):
+    """An API with its document."""
+
+    def do_GET(self) -> None:
+        document = {"openapi": "3.1.0", "info": {"title": "Pets", "version": "1"}}
+        document |= {"servers": [{"url": "/"}], "paths": {"/pets": {"get": {}}}}
+        self.send_response(200)
+        self.end_headers()
+        said = document if self.path == "/openapi.json" else ["Rex"]
+        self.wfile.write(json.dumps(said).encode())
+
+
+def ask(server: Server, tool: str, code: str) -> str:
+    """What a tool of the function says."""
+    params = {"name": tool, "arguments": {"code": code}}
+    answer = server.client.post(
+        "/main/functions/pets/mcp",
+        json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params},
+        headers={"Accept": "application/json, text/event-stream"},
+    )
+    assert answer.status_code == 200, answer.text
+    data = [line for line in answer.text.splitlines() if line.startswith("data: ")]
+    said = json.loads(data[-1][6:] if data else answer.text)
+    return str(said["result"]["content"][0]["text"])
 
 
 @all_images

@@ -183,6 +183,20 @@ def test_logs_are_what_is_no_message(sandbox: Sandbox) -> None:
     stream.close()
 
 
+def test_logs_go_on_where_they_were_left_and_end_with_the_server(sandbox: Sandbox) -> None:
+    begin(sandbox)
+    stream = sandbox.open("GET", "/stdio/one/logs")
+    both = [stream.readline(), stream.readline()]
+    stream.close()
+    rest = sandbox.open("GET", "/stdio/one/logs?since=1")
+    assert rest.readline() == both[1]
+    assert sandbox.call("DELETE", "/stdio/one").status == 200
+    assert rest.read() == b""
+    assert sandbox.call("GET", "/stdio/one/logs?since=x").status == 404
+    assert sandbox.call("PUT", "/stdio/one", {"command": "true"}).status == 200
+    assert sandbox.call("GET", "/stdio/one/logs?since=x").status == 400
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [("{}", 400), ('{"command": " "}', 400), ("nonsense", 400), ('{"command": 3}', 400)],

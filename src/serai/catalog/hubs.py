@@ -26,6 +26,13 @@ class Hubs:
         """The operator's MCP servers."""
         return self._files.read("mcp-hub", McpHubFile).servers
 
+    def mcp_server(self, name: str, image: str) -> McpDefinition | None:
+        """The MCP server with an image; of several the one of that name, else none."""
+        found = [each for each in self.mcp_servers() if image and each.image == image]
+        if len(found) > 1:
+            found = [each for each in found if each.name == name]
+        return found[0] if found else None
+
     def templates(self) -> list[Template]:
         """The operator's templates."""
         return self._files.read("templates", TemplatesFile).templates

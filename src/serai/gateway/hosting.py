@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from serai.gateway import sessions
 from serai.gateway.admission import demand_access
 from serai.gateway.credentials import Credential
 from serai.gateway.exchange import Exchange
@@ -35,8 +36,7 @@ if TYPE_CHECKING:
 
 COOKIE = b"serai-revision"
 """Tells which revision a caller comes back to; of our own names, so that no workload sees it."""
-SESSION = b"mcp-session-id"
-THREADS = (b"x-blaxel-thread-id", b"thread-id", b"x-thread-id", SESSION)
+THREADS = (b"x-blaxel-thread-id", b"thread-id", b"x-thread-id", sessions.HEADER)
 USUAL = Trigger(id="", type="http-async")
 """How ``?async=true`` is taken by a deployment without such a trigger."""
 
@@ -76,6 +76,7 @@ class HostedExchange(SandboxExchange):
         "deployment",
         "flowed",
         "instance",
+        "pinned",
         "trigger",
     )
 
@@ -85,6 +86,8 @@ class HostedExchange(SandboxExchange):
         self.trigger: Trigger | None = None
         self.choice: Choice | None = None
         self.instance: Instance | None = None
+        self.pinned = ""
+        """The only instance that may answer."""
         self.again = False
         """Its first instance could not be reached: a second one is tried."""
         self.collected: list[bytes] | None = None
@@ -151,11 +154,12 @@ class HostedExchange(SandboxExchange):
 
     def _pinned(self, deployment: Deployment) -> tuple[Fleet, str]:
         """The revision for this request, and the instance that knows its session."""
-        session = self.request.index.get(SESSION)
-        known = deployment.pinned(session) if session else None
-        if known is not None:
-            return known
         index = self.request.index
+        _, pinned = sessions.split(index.get(sessions.HEADER, b""))
+        if pinned:
+            self.choice = Choice(deployment.holder(pinned))
+            self.pinned = pinned
+            return self.choice.fleet, pinned
         thread = next((index[name] for name in THREADS if index.get(name)), b"")
         self.choice = deployment.choose(_cookie(index.get(b"cookie", b"")), thread)
         return self.choice.fleet, ""
@@ -172,14 +176,19 @@ class HostedExchange(SandboxExchange):
         self.instance = instance
         self.flowed = self.client.loop.time()
         self.port = instance.port
+        path = instance.path(self.target.rest or b"/")
         copied = copy_request(self.request.headers, DROPPED_FOR_SANDBOX)
-        address = Address(instance.port_socket, self.label(), instance.port, False)
-        head = self._head(self.target.rest or b"/", copied)
+        if sessions.HEADER in self.request.index:
+            sessions.inwards(copied.lines)
+        # The API in a box takes one request a connection: it is not told apart by a host.
+        host = self.label() if self.port else ""
+        address = Address(instance.socket, host, instance.port, False)
+        head = self._head(path, copied)
         self.dispatch(address, head, chunked=copied.chunked)
 
     def _head(self, path: bytes, copied: Copied) -> bytes:
         head = super()._head(path, copied)
-        if not self.request.upgrade:  # connections to workloads are used again
+        if self.port and not self.request.upgrade:  # connections to workloads are used again
             head = head.removesuffix(b"connection: close\r\n\r\n") + b"\r\n"
         return head
 
@@ -206,7 +215,7 @@ class HostedExchange(SandboxExchange):
                 raise
             self.again = True
             fleet.doubt(instance)
-            await self._acquire(fleet, "")
+            await self._acquire(fleet, self.pinned)
 
     def _let_go(self) -> Fleet | None:
         instance, self.instance = self.instance, None
@@ -297,9 +306,9 @@ class HostedExchange(SandboxExchange):
     def answered(self, answer: Answer) -> None:
         self.flowed = self.client.loop.time()
         choice, instance = self.choice, self.instance
-        session = answer.index.get(SESSION)
-        if session and choice is not None and instance is not None and self.deployment is not None:
-            self.deployment.pin(session, choice.fleet, instance.id)
+        if sessions.HEADER in answer.index and instance is not None:
+            instance.has_sessions = True
+            answer = sessions.outwards(answer, instance.id)
         super().answered(answer)
         if choice is not None and choice.stick_seconds:
             cookie = b"set-cookie: %b=%b; Path=%b; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (

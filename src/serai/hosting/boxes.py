@@ -168,6 +168,11 @@ class Box:
         """That of its plan."""
         return self.handle.id
 
+    @property
+    def sink(self) -> LineSink:
+        """Where the lines of what runs in it go."""
+        return self._boxes.sink
+
     async def run(self, entry: Entry, label: LogLine) -> Run:
         """Start a command; its lines are like ``label``, with their own text, stream and time.
 

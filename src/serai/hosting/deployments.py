@@ -11,14 +11,11 @@ import msgspec
 
 from serai.hosting.fleets import Fleet
 from serai.hosting.ports import Workload
-from serai.hosting.problems import WorkloadUnavailable, unavailable
+from serai.hosting.problems import ENDED, SessionEnded, WorkloadUnavailable, unavailable
 from serai.resources.kind import Body
 
 Key = tuple[str, str, str]
 """Kind (as in paths, for example ``agents``), workspace and name."""
-
-SESSIONS_MAX = 10_000
-"""Sessions that are remembered for each deployment."""
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +77,6 @@ class Deployment:
         self.canary: Fleet | None = None
         self.percent = 0
         self.sticky_seconds = 0
-        self.sessions: dict[bytes, tuple[Fleet, str]] = {}
         self._random = random
 
     @property
@@ -125,21 +121,15 @@ class Deployment:
         text = f"The {kind} '{name}' is not being served: {why}"
         return unavailable(self.status.lower() or "not_deployed", text)
 
-    def pin(self, session: bytes, fleet: Fleet, instance_id: str) -> None:
-        """Requests of a session go to this instance from now on."""
-        self.sessions.pop(session, None)
-        self.sessions[session] = (fleet, instance_id)
-        if len(self.sessions) > SESSIONS_MAX:
-            self.sessions.pop(next(iter(self.sessions)))
+    def holder(self, instance_id: str) -> Fleet:
+        """The revision that an instance is of.
 
-    def pinned(self, session: bytes) -> tuple[Fleet, str] | None:
-        """Where the requests of a session go; None when it is not known, or its instance ended."""
-        found = self.sessions.get(session)
-        if found is not None and not any(
-            each.id == found[1] and each.state != "ending" for each in found[0].instances
-        ):
-            del self.sessions[session]
-            return None
+        Raises:
+            SessionEnded: it is gone.
+        """
+        found = next((each for each in self.fleets if each.has(instance_id)), None)
+        if found is None:
+            raise SessionEnded(ENDED)
         return found
 
 

@@ -10,7 +10,7 @@ import structlog
 from serai.hosting.instances import Instance
 from serai.hosting.launches import Launch
 from serai.hosting.ports import Workload
-from serai.hosting.problems import StartFailed, unavailable, with_tail
+from serai.hosting.problems import ENDED, SessionEnded, StartFailed, unavailable, with_tail
 from serai.hosting.starting import Starter
 from serai.kernel.background import Background
 from serai.kernel.errors import SeraiError
@@ -85,15 +85,12 @@ class Fleet:
         """The instance that does least, now used by one more; None when none is awake.
 
         Args:
-            pinned: id of the one to take, if it is there.
+            pinned: id of the only one to take.
         """
         best: Instance | None = None
         for each in self.instances:
-            if each.state != "ready":
+            if each.state != "ready" or (pinned and each.id != pinned):
                 continue
-            if each.id == pinned:
-                best = each
-                break
             if best is None or each.in_flight < best.in_flight:
                 best = each
         if best is None:
@@ -108,22 +105,29 @@ class Fleet:
 
         Raises:
             WorkloadUnavailable: there is none in time, and why.
+            SessionEnded: the pinned one is gone.
         """
         until = monotonic() + seconds
         while True:
             instance = self.take(pinned)
             if instance is not None:
                 return instance
+            if pinned and not self.has(pinned):
+                raise SessionEnded(ENDED)
             if self.retired:
                 raise unavailable("switched", "Another revision serves now; try again.", 1)
             sleeper = self._sleeper(pinned)
             if sleeper is not None:
                 await self._wake(sleeper)
                 continue
-            if any(each.state == "doubted" for each in self.instances):
+            if pinned or any(each.state == "doubted" for each in self.instances):
                 await asyncio.sleep(DOUBT_PAUSE)
                 continue
             await self._one_more(until - monotonic())
+
+    def has(self, instance_id: str) -> bool:
+        """Whether there is such an instance, and it takes requests."""
+        return any(each.id == instance_id and each.state != "ending" for each in self.instances)
 
     async def _one_more(self, seconds: float) -> None:
         """Wait for the start of an instance; one at a time, however many wait."""
@@ -155,7 +159,7 @@ class Fleet:
 
     def _sleeper(self, pinned: str) -> Instance | None:
         asleep = [each for each in self.instances if each.state == "asleep"]
-        return next((each for each in asleep if each.id == pinned), asleep[0] if asleep else None)
+        return next((each for each in asleep if not pinned or each.id == pinned), None)
 
     async def _wake(self, instance: Instance) -> None:
         async with instance.lock:
@@ -262,7 +266,7 @@ class Fleet:
     async def _looked_at(self, instance: Instance) -> None:
         until = monotonic() + DOUBT_SECONDS
         while instance.state == "doubted" and monotonic() < until:
-            if await instance.box.accepts(instance.port):
+            if await instance.serves():
                 instance.state = "ready"
                 return
             await asyncio.wait([instance.run.ended], timeout=DOUBT_PAUSE)
@@ -313,7 +317,8 @@ class Fleet:
         there = [each for each in self.instances if each.state != "ending"]
         for place, each in enumerate(there):
             if place >= self.launch.least and self._pace.idle > 0:
-                self._rest(each, each.idle_for(now), spare=place > 0)
+                spare = place > 0 and not each.has_sessions
+                self._rest(each, each.idle_for(now), spare=spare)
         missing = len(there) < self.launch.least and self._start_task is None
         if missing and now >= self._retry_at:
             self._begin()

@@ -5,6 +5,7 @@ from time import monotonic
 from typing import Literal
 
 from serai.hosting.boxes import Box
+from serai.hosting.bridging import BRIDGED, answers, entry_of
 from serai.hosting.runs import Run
 
 State = Literal["ready", "doubted", "asleep", "ending"]
@@ -17,7 +18,8 @@ class Instance:
         id: of its row and its box.
         box: what it runs in.
         run: its program.
-        port: where it listens.
+        port: where it listens; ``BRIDGED`` when the API in its box serves it.
+        has_sessions: it told callers of sessions, which end with it.
         state: ``ready`` takes requests, ``doubted`` could not be reached and is looked at,
             ``asleep`` stands, ``ending`` takes no more.
         in_flight: requests and connections that use it.
@@ -34,6 +36,7 @@ class Instance:
         self.port = port
         self.state: State = "ready"
         self.stands = False
+        self.has_sessions = False
         self.in_flight = 0
         self.used_at = self.since = monotonic()
         self.lock = asyncio.Lock()
@@ -42,9 +45,20 @@ class Instance:
         self._unused.set()
 
     @property
-    def port_socket(self) -> str:
-        """Unix socket that leads to its ports."""
-        return self.box.handle.port_socket
+    def socket(self) -> str:
+        """Unix socket by which it is reached."""
+        handle = self.box.handle
+        return handle.api_socket if self.port == BRIDGED else handle.port_socket
+
+    def path(self, asked: bytes) -> bytes:
+        """What to ask it for. Raises NotFound when nothing of it is there."""
+        return entry_of(asked) if self.port == BRIDGED else asked
+
+    async def serves(self) -> bool:
+        """Whether it takes requests."""
+        if self.port == BRIDGED:
+            return await answers(self.box)
+        return await self.box.accepts(self.port)
 
     def enter(self) -> None:
         """A request begins to use it."""

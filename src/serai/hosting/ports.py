@@ -48,6 +48,20 @@ class Images(Protocol):
         """The reference behind a name, or the name itself."""
 
 
+class Prebuilt(msgspec.Struct, frozen=True, kw_only=True):
+    """How an MCP server on offer is started: its words, and variables below the settings' own."""
+
+    command: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+
+
+class Offers(Protocol):
+    """MCP servers on offer."""
+
+    def __call__(self, name: str, image: str) -> Prebuilt | None:
+        """What a function of a name with this image runs; None when nobody offers that."""
+
+
 class Volumes(Protocol):
     """From attachments of volumes to mounts."""
 

@@ -15,6 +15,15 @@ class WorkloadUnavailable(NotFound):
     code = "WORKLOAD_UNAVAILABLE"
 
 
+class SessionEnded(NotFound):
+    """The instance that knew a session is gone (404, as MCP has it)."""
+
+    code = "SESSION_NOT_FOUND"
+
+
+ENDED = "This session has ended, with the instance that knew it: initialize a new one."
+
+
 class StartFailed(Exception):
     """An instance does not serve.
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from serai.runtime.port import SandboxHandle
 from serai.store.dialect import insert_into
+from serai.store.tables.hosting import hosted_bridges as bridges
 from serai.store.tables.hosting import hosted_deployments as deployments
 from serai.store.tables.hosting import hosted_instances as instances
 
@@ -103,6 +104,23 @@ def serve(conn: Connection, document_id: str, workspace: str, served: Serving) -
 def forget(conn: Connection, document_id: str) -> None:
     """The deployment is gone."""
     conn.execute(delete(deployments).where(deployments.c.document_id == document_id))
+    conn.execute(delete(bridges).where(bridges.c.document_id == document_id))
+
+
+def is_bridged(conn: Connection, row: InstanceRow) -> bool:
+    """Whether the revision of an instance is known to speak MCP on its standard streams."""
+    c = bridges.c
+    query = select(c.revision).where(c.document_id == row.document_id, c.revision == row.revision)
+    return conn.execute(query).first() is not None
+
+
+def bridge(conn: Connection, row: InstanceRow) -> None:
+    """Write that down, and that this instance has no port. Repeatable."""
+    statement = insert_into(conn, bridges).values(
+        document_id=row.document_id, revision=row.revision, workspace=row.workspace
+    )
+    conn.execute(statement.on_conflict_do_nothing())
+    change(conn, row.id, port=0)
 
 
 def deployed(conn: Connection) -> list[str]:

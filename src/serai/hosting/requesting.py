@@ -4,6 +4,7 @@ import asyncio
 
 import httptools
 
+from serai.hosting.bridging import BRIDGED
 from serai.hosting.instances import Instance
 from serai.hosting.messages import Answered, Asked
 
@@ -44,11 +45,14 @@ async def request(instance: Instance, asked: Asked, seconds: float) -> Answered:
     Raises:
         NotSent: no connection.
         Broken: the connection broke, or time was over.
+        NotFound: the workload has no such path.
     """
+    below, mark, query = asked.path.partition("?")
+    path = instance.path(below.encode("latin-1")).decode("latin-1") + mark + query
     reader, writer = await _connected(instance)
     try:
         async with asyncio.timeout(seconds):
-            writer.write(_head(asked) + asked.body)
+            writer.write(_head(asked, path) + asked.body)
             return await _answer(reader, asked)
     except TimeoutError:
         raise Broken(f"it did not answer within {seconds:g} s") from None
@@ -61,7 +65,9 @@ async def request(instance: Instance, asked: Asked, seconds: float) -> Answered:
 async def _connected(instance: Instance) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(instance.port_socket)
+            reader, writer = await asyncio.open_unix_connection(instance.socket)
+            if instance.port == BRIDGED:
+                return reader, writer
             writer.write(b"%d\n" % instance.port)
             if await reader.readline() == b"ok\n":
                 return reader, writer
@@ -71,8 +77,8 @@ async def _connected(instance: Instance) -> tuple[asyncio.StreamReader, asyncio.
     raise NotSent("nothing listens in its instance")
 
 
-def _head(asked: Asked) -> bytes:
-    lines = [f"{asked.method} {asked.path} HTTP/1.1", "host: workload", "connection: close"]
+def _head(asked: Asked, path: str) -> bytes:
+    lines = [f"{asked.method} {path} HTTP/1.1", "host: workload", "connection: close"]
     lines += [f"{name}: {value}" for name, value in asked.headers]
     lines.append(f"content-length: {len(asked.body)}")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

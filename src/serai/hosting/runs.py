@@ -153,7 +153,7 @@ class Run:
     async def _lines(self) -> None:
         """Hand its lines over, from the first that was not, until the stream ends."""
         reader, writer = await asyncio.open_unix_connection(self._socket, limit=LINE_MAX)
-        head = f"GET /process/{self.pid}/logs/stream HTTP/1.0\r\nHost: box\r\n\r\n"
+        head = f"GET {self._log_path()} HTTP/1.0\r\nHost: box\r\n\r\n"
         try:
             writer.write(head.encode("ascii"))
             status = await reader.readline()
@@ -165,6 +165,9 @@ class Run:
             raise OSError("its API does not answer with HTTP") from problem
         finally:
             writer.close()
+
+    def _log_path(self) -> str:
+        return f"/process/{self.pid}/logs/stream"
 
     async def _take(self, reader: asyncio.StreamReader) -> None:
         number, rest = 0, b""
@@ -180,8 +183,11 @@ class Run:
                     fresh.append(self._line(_STREAMS[stream], text))
             self.seen = max(self.seen, number)
             if fresh:
-                self.tail.extend(line.text for line in fresh)
-                self._sink.write(fresh)
+                self._keep(fresh)
+
+    def _keep(self, lines: list[LogLine]) -> None:
+        self.tail.extend(line.text for line in lines)
+        self._sink.write(lines)
 
     def _line(self, stream: str, text: bytes) -> LogLine:
         """A line of its own moment: whoever orders or joins lines does so by their time."""

@@ -13,12 +13,14 @@ from sqlalchemy import Connection
 
 from serai.hosting import records
 from serai.hosting.boxes import Box, Boxes, BoxFailed, BoxPlan, Entry
+from serai.hosting.bridging import BRIDGED, bridged
 from serai.hosting.instances import Instance
 from serai.hosting.launches import Launch, command_of, environment_of, port_of
-from serai.hosting.ports import Images, Surroundings, Usage, Volumes, Workload
-from serai.hosting.problems import StartFailed, with_tail
+from serai.hosting.ports import Images, Offers, Surroundings, Usage, Volumes, Workload
+from serai.hosting.problems import StartFailed
 from serai.hosting.records import InstanceRow
 from serai.hosting.runs import Run
+from serai.hosting.trials import Trial
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.ids import token
 from serai.kernel.lines import LogLine
@@ -31,9 +33,6 @@ from serai.runtime.port import (
 )
 from serai.store.database import Database
 
-LOOK_SECONDS = 0.004
-LOOK_MOST_SECONDS = 0.1
-LOOK_GROWTH = 1.15
 IMAGE_SECONDS = 900.0
 GRACE_SECONDS = 10.0
 PROGRAM = "app"
@@ -64,6 +63,7 @@ class Starter:
         images: Images,
         volumes: Volumes,
         surroundings: Surroundings,
+        offers: Offers,
         *,
         seconds: float,
         disk_mb: int,
@@ -74,6 +74,7 @@ class Starter:
         self._images = images
         self._volumes = volumes
         self._surroundings = surroundings
+        self._offers = offers
         self._seconds = seconds
         self._disk_mb = disk_mb
 
@@ -105,6 +106,7 @@ class Starter:
         Raises:
             StartFailed: it does not, and why; nothing is left of it.
         """
+        launch = self._offered(workload, launch)
         found = await self.find(workload, launch)
         command, port = command_of(launch, found.config), port_of(launch, found.config)
         if not command:
@@ -122,6 +124,18 @@ class Starter:
             if isinstance(problem, RuntimeProblem | BoxFailed):
                 raise StartFailed("runtime", f"It cannot be started: {problem}") from problem
             raise
+
+    def _offered(self, workload: Workload, launch: Launch) -> Launch:
+        """With what an MCP server on offer is started with, where the settings do not say."""
+        is_function = workload.kind == "function"
+        offer = self._offers(workload.name, launch.image) if is_function else None
+        if offer is None:
+            return launch
+        return msgspec.structs.replace(
+            launch,
+            command=launch.command or offer.command,
+            environment={**offer.environment, **launch.environment},
+        )
 
     async def _begun(
         self,
@@ -148,49 +162,32 @@ class Starter:
         )
         await self.db.write(lambda conn: self._running(conn, workload, row.id, box.handle))
         entry = Entry(command=command, name=PROGRAM, workdir=found.config.workdir)
-        run = await box.run(entry, label_of(workload, row.revision, row.id))
-        await self._serves(box, run, row.port)
-        return Instance(box, run, row.port)
+        run, port = await self._serves(workload, row, box, entry)
+        return Instance(box, run, port)
+
+    async def _serves(
+        self, workload: Workload, row: InstanceRow, box: Box, entry: Entry
+    ) -> tuple[Run, int]:
+        """Start the program by the way it is known to serve, or find that out.
+
+        Raises:
+            StartFailed: it does not serve, and why.
+        """
+        label = label_of(workload, row.revision, row.id)
+        trial = Trial(box, entry, label, row.port, self._seconds)
+        if await self.db.read(lambda conn: records.is_bridged(conn, row)):
+            run, port = await trial.bridged()
+        else:
+            run, port = await trial.run(either=workload.kind == "function")
+        if port == BRIDGED:
+            await self.db.write(lambda conn: records.bridge(conn, row))
+        return run, port
 
     def _running(
         self, conn: Connection, workload: Workload, instance_id: str, handle: SandboxHandle
     ) -> None:
         records.change(conn, instance_id, phase="running", handle=handle)
         self.usage.runs(conn, workload, records.memory_of(conn, workload.document_id))
-
-    async def _serves(self, box: Box, run: Run, port: int) -> None:
-        """Return when it listens.
-
-        Raises:
-            StartFailed: it has ended, or did not listen in time.
-        """
-        loop, pause = asyncio.get_running_loop(), LOOK_SECONDS
-        until = loop.time() + self._seconds
-        while not await box.accepts(port):
-            if run.ended.done():
-                raise _crashed(run, port)
-            if loop.time() > until:
-                raise await self._silent(run, port)
-            await asyncio.wait([run.ended], timeout=pause)
-            pause = min(pause * LOOK_GROWTH, LOOK_MOST_SECONDS)
-
-    async def _silent(self, run: Run, port: int) -> StartFailed:
-        others = await run.ports()
-        if others:
-            listed = ", ".join(map(str, others))
-            return StartFailed(
-                "wrong_port",
-                f"It listens on port {listed}, and should on port {port}: have it use the variable"
-                f" PORT, or set spec.runtime.ports to {others[0]}.",
-            )
-        return StartFailed(
-            "never_listened",
-            with_tail(
-                f"It listened on no port within {self._seconds:g} s; it should on port {port}, the"
-                " variable PORT.",
-                list(run.tail),
-            ),
-        )
 
     async def end(self, workload: Workload, instance: Instance, seconds: float) -> None:
         """Let an instance finish what it does, for so long at most, then end and remove it."""
@@ -249,17 +246,19 @@ class Starter:
         try:
             await box.resume()
             label = label_of(workload, row.revision, row.id)
-            run = await box.follow(PROGRAM, label, row.lines)
+            run = await _followed(box, row, label)
         except (RuntimeProblem, BoxFailed) as problem:
             log.warning("instance_not_adopted", instance=row.id, reason=str(problem))
             return None
-        if run is None or not await box.accepts(row.port):
-            if run is not None:
-                await run.close()
+        if run is None:
+            return None
+        instance = Instance(box, run, row.port)
+        if not await instance.serves():
+            await run.close()
             return None
         if row.phase == "suspended":
             await self.db.write(lambda conn: self._phase(conn, workload, row.id, "running"))
-        return Instance(box, run, row.port)
+        return instance
 
     def say(self, workload: Workload, revision: str, instance: str, text: str) -> None:
         """Put a line of the platform's own among those of a workload."""
@@ -281,6 +280,12 @@ def label_of(workload: Workload, revision: str, instance: str) -> LogLine:
     )
 
 
+async def _followed(box: Box, row: InstanceRow, label: LogLine) -> Run | None:
+    if row.port == BRIDGED:
+        return bridged(box, label, row.lines)
+    return await box.follow(PROGRAM, label, row.lines)
+
+
 def _row(workload: Workload, revision: str, launch: Launch, port: int) -> InstanceRow:
     return InstanceRow(
         id=token(12),
@@ -295,11 +300,4 @@ def _row(workload: Workload, revision: str, launch: Launch, port: int) -> Instan
         memory_mb=launch.memory_mb,
         handle=None,
         started_at=rfc3339(now()),
-    )
-
-
-def _crashed(run: Run, port: int) -> StartFailed:
-    words = run.ended.result().words
-    return StartFailed(
-        "crashed", with_tail(f"It {words} before it listened on port {port}.", list(run.tail))
     )

@@ -21,7 +21,7 @@ LINE_LIMIT = 8 * 1024 * 1024
 """Bytes of one message; a server that sends more is ended."""
 INPUT_SECONDS = 30.0
 """How long a server may leave its input unread."""
-LOG_LINES = 200
+LOG_LINES = 1000
 LOG_LINE_LIMIT = 4096
 END_SECONDS = (2.0, 5.0)
 """How long a server may go on after its input has ended, and after SIGTERM."""
@@ -46,11 +46,17 @@ class LogTail:
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._changed = asyncio.Event()
         self.count = 0
+        self.is_closed = False
 
     def add(self, line: bytes) -> None:
         """Keep a line."""
         self._lines.append(line[:LOG_LINE_LIMIT].decode("utf-8", "replace"))
         self.count += 1
+        self._changed.set()
+
+    def close(self) -> None:
+        """There will be no more."""
+        self.is_closed = True
         self._changed.set()
 
     def since(self, number: int) -> tuple[int, list[str]]:
@@ -64,6 +70,8 @@ class LogTail:
 
     async def changed(self, seconds: float) -> None:
         """Wait for a line, or so long."""
+        if self.is_closed:
+            return
         self._changed.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
@@ -113,6 +121,10 @@ class StdioProcess:
             TimeoutError: it does not read its input.
         """
         await self._inlet.write(_encode(message) + b"\n", INPUT_SECONDS)
+
+    async def over(self) -> None:
+        """Wait until it has ended."""
+        await asyncio.wait((self._watch,))
 
     def end(self) -> None:
         """Let it come to an end: by the end of its input, then by signals."""

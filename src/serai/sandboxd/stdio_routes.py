@@ -61,6 +61,7 @@ class StdioRoutes:
         name = request.params["name"]
         if (earlier := self._servers.pop(name, None)) is not None:
             earlier.close_all()
+            earlier.log.close()
         workdir = self._paths.workdir
         server = StdioServer(how, workdir, self._surroundings, self._reaper)
         self._servers[name] = server
@@ -71,10 +72,10 @@ class StdioRoutes:
         return _shown(request.params["name"], self._server(request))
 
     async def drop(self, request: Request) -> Answer:
-        """End all conversations and forget it."""
+        """End all conversations and forget it; answers when its processes have ended."""
         server = self._server(request)
         del self._servers[request.params["name"]]
-        server.close_all()
+        await server.ended()
         return _shown(request.params["name"], server)
 
     async def probe(self, request: Request) -> Answer:
@@ -86,9 +87,15 @@ class StdioRoutes:
         return json_answer(answer["result"])
 
     async def logs(self, request: Request) -> Answer:
-        """What its processes wrote that is no message, line by line, from now on for ever."""
+        """What its processes wrote that is no message, line by line, until it is dropped.
+
+        ``since`` is how many lines the caller has had.
+        """
         server = self._server(request)
-        return Stream(_log(server), "text/plain; charset=utf-8")
+        since = request.query.get("since", "0")
+        if not since.isdecimal():
+            raise BadRequest(f"since must be a number of lines, not {since[:40]!r}")
+        return Stream(_log(server, int(since)), "text/plain; charset=utf-8")
 
     async def post(self, request: Request) -> Answer:
         """One message of a client."""
@@ -194,9 +201,10 @@ def _listens_no_more(session: Session) -> None:
     session.is_listening = False
 
 
-async def _log(server: StdioServer) -> AsyncIterator[bytes]:
-    number = 0
-    while True:
+async def _log(server: StdioServer, number: int) -> AsyncIterator[bytes]:
+    is_last = False
+    while not is_last:
+        is_last = server.log.is_closed
         number, lines = server.log.since(number)
         yield "".join(f"{line}\n" for line in lines).encode() if lines else b""
         await server.log.changed(QUIET_SECONDS)

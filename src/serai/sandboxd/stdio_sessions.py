@@ -252,6 +252,13 @@ class StdioServer:
         for session in list(self.sessions.values()):
             self.close(session)
 
+    async def ended(self) -> None:
+        """End all, and wait until their processes have ended."""
+        found = [each.process for each in self.sessions.values() if each.process is not None]
+        self.close_all()
+        await asyncio.gather(*(process.over() for process in found))
+        self.log.close()
+
     def _gone(self, session: Session) -> None:
         self.sessions.pop(session.id, None)
 

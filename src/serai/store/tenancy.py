@@ -54,6 +54,7 @@ OWNED: Mapping[str, Owned] = {
     "job_executions": _IN_WORKSPACE,
     "hosted_deployments": Owned({"workspace": "workspace"}, ("document_id",), part=True),
     "hosted_instances": Owned(_IN_BOTH, ("id", "document_id"), part=True),
+    "hosted_bridges": Owned({"workspace": "workspace"}, ("document_id",), part=True),
     "hosted_calls": Owned({"workspace": "workspace"}, ("id", "document_id"), part=True),
     "hosted_schedules": Owned({"workspace": "workspace"}, ("document_id",), part=True),
     "job_tasks": _IN_WORKSPACE,

@@ -5,6 +5,7 @@ there is one, by the host's own files where those can honestly stand for it.
 """
 
 import asyncio
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from serai.runtime.roots.policy import Choice, Policy
 from serai.runtime.roots.problems import ImageNotReady, ImageProblem, UnknownImage
 from serai.runtime.roots.recipes import Recipes
 from serai.runtime.roots.records import Image, Pin
+from serai.runtime.roots.records import ImageConfig as Said
 from serai.runtime.roots.store import Store
 
 CHOOSE_SECONDS = 45.0
@@ -121,6 +123,8 @@ class Images:
     def config(self, reference: str) -> ImageConfig:
         """How the program of an image that is here starts; the host's own files say nothing.
 
+        An image whose only program is a service of its sandboxes starts that.
+
         Raises:
             UnknownImage: it cannot be had here.
             ImageNotReady: it has to be made first.
@@ -131,7 +135,7 @@ class Images:
         said = found.config
         return ImageConfig(
             entrypoint=said.entrypoint,
-            cmd=said.command,
+            cmd=said.command or _service(said),
             env=said.environment,
             workdir=said.workdir,
             user=said.user,
@@ -242,3 +246,11 @@ class Images:
 
 class _NotMade(ImageNotReady):
     """The image can be had, but has to be made first."""
+
+
+def _service(said: Said) -> tuple[str, ...]:
+    """The command of the only service of an image that names no other program."""
+    if said.entrypoint or len(said.services) != 1:
+        return ()
+    service = said.services[0]
+    return "/bin/sh", "-c", f"cd {shlex.quote(service.working_dir)} && {service.command}"

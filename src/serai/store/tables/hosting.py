@@ -36,6 +36,15 @@ hosted_instances = Table(
 )
 Index("hosted_instances_document", hosted_instances.c.document_id)
 
+hosted_bridges = Table(
+    "hosted_bridges",
+    metadata,
+    Column("document_id", String, primary_key=True),
+    Column("revision", String, primary_key=True),
+    Column("workspace", String, nullable=False),
+)
+"""Revisions that speak MCP on standard input and output; their instances have port 0."""
+
 hosted_calls = Table(
     "hosted_calls",
     metadata,
