@@ -178,9 +178,11 @@ def test_workloads_are_refused_where_their_policies_forbid_them(tidy: httpx.Clie
 def test_a_job_whose_policy_has_changed_since_does_not_run(tidy: httpx.Client) -> None:
     policy = {"metadata": {"name": "moving"}, "spec": place("local", "location")}
     assert tidy.post("/v0/policies", json=policy).is_success
-    job = {"metadata": {"name": "bound-job"}, "spec": {"policies": ["moving"]}}
+    runtime = {"image": "blaxel/base-image:latest", "memory": 128, "command": ["true"]}
+    job = {"metadata": {"name": "bound-job"}, "spec": {"policies": ["moving"], "runtime": runtime}}
     assert tidy.post("/v0/jobs", json=job).is_success
-    assert tidy.post("/v0/jobs/bound-job/executions", json={}).is_success
+    begun = tidy.post("/v0/jobs/bound-job/executions", json={})
+    assert begun.is_success, begun.text
     policy["spec"] = place("us", "country")
     assert tidy.put("/v0/policies/moving", json=policy).is_success
     refused = tidy.post("/v0/jobs/bound-job/executions", json={})
