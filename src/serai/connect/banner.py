@@ -28,6 +28,7 @@ def banner(
         [
             "",
             f"  Serai is ready at {url}  (workspace {workspace})",
+            f"  Console    {url}/console",
             f"  API key    {key or 'shown by `serai env`'}",
             *([f"  Password   none yet; set one, once, at {setup}"] if setup else []),
             *(

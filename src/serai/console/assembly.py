@@ -1,5 +1,7 @@
 """The routes of the console."""
 
+from urllib.parse import quote
+
 from litestar import Response, get
 from litestar.types import ControllerRouterHandler
 
@@ -11,6 +13,14 @@ from serai.oauth.context import OAuth
 from serai.signin.site import Site
 
 HIDDEN = {"hidden": True}
+PLACES = {
+    "agent": "agents",
+    "application": "applications",
+    "function": "functions",
+    "job": "jobs",
+    "model": "models",
+}
+"""What the page calls a kind; sandboxes for all else."""
 
 
 def console_operations(
@@ -37,4 +47,12 @@ def console_operations(
     async def console_place(request: AnyRequest, place: str) -> Response[bytes]:
         return await show(request)
 
-    return [home, asset, console, console_place]
+    @get("/{workspace:str}/global-agentic-network/{kind:str}/{name:str}", opt=HIDDEN)
+    async def named_by_clients(
+        request: AnyRequest, workspace: str, kind: str, name: str
+    ) -> Response[bytes]:
+        """Where the official command line says that the console shows a deployment."""
+        place = f"/console/w/{quote(workspace)}/{PLACES.get(kind, 'sandboxes')}/{quote(name)}"
+        return Response(b"", status_code=303, headers={"Location": place})
+
+    return [home, asset, console, console_place, named_by_clients]
