@@ -87,7 +87,11 @@ class Building:
         allowed = (*settings.build_hosts, *found.hosts) if settings.build_hosts else ()
         plan = sandboxing.networks.plan({"spec": {}})
         network = Network(
-            plan=plan, environment=found.environment, allowed=allowed, routes=found.routes
+            plan=plan,
+            environment=found.environment,
+            allowed=allowed,
+            routes=found.routes,
+            trusted=found.places,
         )
         return Workshop(sandboxing.runtime, sandboxing.egress, network)
 

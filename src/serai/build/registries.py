@@ -25,10 +25,11 @@ _TOKEN = re.compile(r"//([^/\s=]+)(?:/[^\s=]*)?:(_authToken|_auth)\s*=\s*(\S+)")
 
 
 class Registries(msgspec.Struct, frozen=True, kw_only=True):
-    """Variables for package managers, names that they lead to, and credentials by name."""
+    """Variables for package managers, names (and ports) they lead to, and credentials by name."""
 
     environment: dict[str, str] = {}
     hosts: tuple[str, ...] = ()
+    places: tuple[tuple[str, int], ...] = ()
     routes: tuple[Route, ...] = ()
 
 
@@ -36,11 +37,11 @@ def registries(environ: Mapping[str, str], home: Path) -> Registries:
     """What variables and the files of pip and npm say, of the user that the platform runs as."""
     values = _from_pip(home) | _from_npm(home)
     values |= {name.upper(): environ[name] for name in environ if name.upper() in _URLS}
-    hosts: list[str] = []
+    places: list[tuple[str, int]] = []
     logins: dict[str, str] = _npm_logins(home)
     shown: dict[str, str] = {}
     for name, value in values.items():
-        plain = [_without_login(url, hosts, logins) for url in value.split()]
+        plain = [_without_login(url, places, logins) for url in value.split()]
         usable = [url for url in plain if url]
         if usable:
             shown[name] = " ".join(usable)
@@ -55,15 +56,24 @@ def registries(environ: Mapping[str, str], home: Path) -> Registries:
         Route(destinations=(host,), headers={"Authorization": value})
         for host, value in sorted(logins.items())
     )
-    return Registries(environment=shown, hosts=tuple(dict.fromkeys(hosts)), routes=tuple(routes))
+    return Registries(
+        environment=shown,
+        hosts=tuple(dict.fromkeys(host for host, _ in places)),
+        places=tuple(dict.fromkeys(places)),
+        routes=tuple(routes),
+    )
 
 
-def _without_login(url: str, hosts: list[str], logins: dict[str, str]) -> str:
+def _without_login(url: str, places: list[tuple[str, int]], logins: dict[str, str]) -> str:
     """The URL without user and password, which are noted by host; empty for what is no URL."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         return ""
-    hosts.append(parts.hostname)
+    try:
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except ValueError:
+        return ""
+    places.append((parts.hostname, port))
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         logins[parts.hostname] = f"Basic {base64.b64encode(pair.encode()).decode()}"

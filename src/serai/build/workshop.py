@@ -43,12 +43,14 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         environment: variables that lead package managers to the registries of this machine.
         allowed: patterns of names that may be reached; all of the internet when there are none.
         routes: credentials that are added on the way, which no step sees.
+        trusted: the registries of this machine, which may be in a private network.
     """
 
     plan: NetworkPlan
     environment: Mapping[str, str] = {}
     allowed: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
+    trusted: tuple[tuple[str, int], ...] = ()
 
 
 class Egress(Protocol):
@@ -87,7 +89,7 @@ class Workshop:
             disk_mb=limits.disk_mb,
             network=network.plan,
         )
-        self._rules.put(plan.id, Policy(allowed=network.allowed, routes=network.routes))
+        self._rules.put(plan.id, _policy(network))
         handle: SandboxHandle | None = None
         try:
             handle = await self._runtime.create(plan)
@@ -253,3 +255,7 @@ class _Lines:
 
 def _url(path: str) -> str:
     return f"http://room{quote(path)}"
+
+
+def _policy(network: Network) -> Policy:
+    return Policy(allowed=network.allowed, routes=network.routes, trusted=network.trusted)

@@ -36,6 +36,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         routes: what is added to requests.
         proxy_only: only what asks for the proxy gets out (ruleset ``proxy``).
         closed: nothing is reached that is not ``allowed``, even if that is empty.
+        trusted: names with ports that the administrator chose: they may lead to private networks,
+            but not to this machine.
     """
 
     allowed: tuple[str, ...] = ()
@@ -44,6 +46,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     routes: tuple[Route, ...] = ()
     proxy_only: bool = False
     closed: bool = False
+    trusted: tuple[tuple[str, int], ...] = ()
 
     @cached_property
     def _allowed(self) -> tuple[Pattern, ...]:

@@ -58,11 +58,25 @@ class Upstreams:
         try:
             async with gate.lookups:
                 found = await self.resolver.places(name, port, self.rules)
+                if not found and (name, port) in gate.policy.trusted:
+                    found = [Place(each, port, chosen=True) for each in await self.beside(name)]
         except NoSuchName:
             raise Unreachable(f"the name {name[:255]} is not known") from None
         if not found:
             raise NotAllowed(name)
         return sorted(found, key=lambda place: place.address != asked)
+
+    async def beside(self, name: str) -> list[Address]:
+        """The addresses of a name in networks beside this machine, not of the machine itself.
+
+        Raises:
+            NoSuchName: nowhere at all.
+        """
+        return [
+            each
+            for each in await self.resolver.addresses(name)
+            if not (each.is_loopback or each.is_link_local or each in self.own)
+        ]
 
     def allowed(self, places: list[Place]) -> list[Place]:
         """Those that may be connected to.

@@ -232,7 +232,6 @@ class Hosting:
         deployment = self.table.by_id.get(document.id) or Deployment(workload, self._random)
         body = self._store.reveal(self._kinds[document.kind], document)
         spec, wanted = body["spec"], wanted_of(body)
-        deployment.status = document.status
         deployment.public = bool(spec.get("public"))
         deployment.triggers = triggers_of(spec)
         deployment.percent, deployment.sticky_seconds = wanted.percent, wanted.sticky_seconds
@@ -240,8 +239,9 @@ class Hosting:
             deployment.why = f"it is {document.status.lower()}; try again when it is deployed"
         elif not spec.get("enabled", True):
             deployment.why = "it is switched off (spec.enabled is false)"
-        elif document.status == "FAILED" and not deployment.why:
+        elif document.status == "FAILED" and (not deployment.why or deployment.status != "FAILED"):
             deployment.why = "its deployment failed; its events say why"
+        deployment.status = document.status
         self.table.put(deployment)
         return deployment
 
