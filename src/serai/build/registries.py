@@ -2,8 +2,10 @@
 
 import base64
 import configparser
+import contextlib
 import os
 import re
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -62,6 +64,26 @@ def registries(environ: Mapping[str, str], home: Path) -> Registries:
         places=tuple(dict.fromkeys(places)),
         routes=tuple(routes),
     )
+
+
+def usual_places() -> tuple[tuple[str, int], ...]:
+    """Where pip and npm of this machine look when nobody has told them otherwise.
+
+    Takes a moment, as npm is asked; without one of them its places are left out.
+    """
+    urls: list[str] = []
+    with contextlib.suppress(ImportError):
+        from pip._internal.models.index import PyPI  # the only place where pip says it
+
+        urls += [PyPI.url, f"https://{PyPI.file_storage_domain}"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        asked = ["npm", "config", "get", "registry"]
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True)
+        urls.append(said.stdout.strip())
+    places: list[tuple[str, int]] = []
+    for url in urls:
+        _without_login(url, places, {})
+    return tuple(dict.fromkeys(places))
 
 
 def _without_login(url: str, places: list[tuple[str, int]], logins: dict[str, str]) -> str:

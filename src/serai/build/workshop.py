@@ -17,6 +17,7 @@ import msgspec
 
 from serai.build.failures import BuildFailed
 from serai.build.ports import Limits, Say
+from serai.build.registries import usual_places
 from serai.egress.policy import Policy, Route
 from serai.kernel.ids import token
 from serai.runtime.port import (
@@ -43,7 +44,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         environment: variables that lead package managers to the registries of this machine.
         allowed: patterns of names that may be reached; all of the internet when there are none.
         routes: credentials that are added on the way, which no step sees.
-        trusted: the registries of this machine, which may be in a private network.
+        trusted: the registries of this machine, which may be in a private network, as may be
+            those that its pip and npm use without being told.
     """
 
     plan: NetworkPlan
@@ -70,6 +72,7 @@ class Workshop:
         self._runtime = runtime
         self._rules = rules
         self._network = network
+        self._usual: tuple[tuple[str, int], ...] | None = None
 
     @contextlib.asynccontextmanager
     async def room(self, image: str, limits: Limits, say: Say) -> AsyncIterator["Room"]:
@@ -89,7 +92,7 @@ class Workshop:
             disk_mb=limits.disk_mb,
             network=network.plan,
         )
-        self._rules.put(plan.id, _policy(network))
+        self._rules.put(plan.id, await self._policy())
         handle: SandboxHandle | None = None
         try:
             handle = await self._runtime.create(plan)
@@ -100,6 +103,13 @@ class Workshop:
         finally:
             await asyncio.shield(self._runtime.destroy(plan.id, handle))
             self._rules.drop(plan.id)
+
+    async def _policy(self) -> Policy:
+        if self._usual is None:
+            self._usual = await asyncio.to_thread(usual_places)
+        network = self._network
+        trusted = (*network.trusted, *self._usual)
+        return Policy(allowed=network.allowed, routes=network.routes, trusted=trusted)
 
     async def _have(self, image: str, say: Say) -> None:
         told = ""
@@ -255,7 +265,3 @@ class _Lines:
 
 def _url(path: str) -> str:
     return f"http://room{quote(path)}"
-
-
-def _policy(network: Network) -> Policy:
-    return Policy(allowed=network.allowed, routes=network.routes, trusted=network.trusted)
