@@ -67,7 +67,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def needs_names(self) -> bool:
         """Whether addresses alone cannot decide."""
-        return self.filters or bool(self.routes)
+        return self.filters or bool(self.routes or self.trusted)
 
     @cached_property
     def filters(self) -> bool:
