@@ -73,6 +73,7 @@ def test_tags(api: httpx.Client) -> None:
     assert len(api.get(f"{path}/tags?q=v1&sort=name:desc").json()["data"]) == 2
     assert [t["name"] for t in api.get(f"{path}/tags?name=v1").json()["data"]] == ["v1"]
     left = api.delete(f"{path}/tags/v1").json()
+    assert "spec" in left, left
     assert [tag["name"] for tag in left["spec"]["tags"]] == ["latest", "v10", "v2"]
     assert api.delete(f"{path}/tags/v1").json()["error"] == "IMAGE_TAG_NOT_FOUND"
     assert len(api.delete(f"{path}:v10").json()["spec"]["tags"]) == 2
@@ -103,7 +104,6 @@ def test_images_in_use_stay(api: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "text"),
     [
-        ({}, 409, "cannot build"),
         ({"image": "registry.example/nginx:1"}, 409, "image_registries"),
         ({"image": BASE, "resourceType": "planet"}, 400, "resourceType"),
         ({"image": BASE, "name": "Not A Name"}, 400, "name"),

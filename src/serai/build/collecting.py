@@ -87,7 +87,7 @@ def _has_tag(conn: Connection, row: BuildRow) -> bool:
 def _drop_tag(conn: Connection, row: BuildRow) -> None:
     image = image_records.find(conn, row.workspace, row.resource_type, row.name, row.workspace)
     assert image is not None
-    image_records.drop_tag(conn, image.id, row.id)
+    image_records.drop_tag(conn, image, row.id)
     if not image_records.tags_of(conn, [image.id])[image.id]:
         image_records.drop(conn, image)
 

@@ -9,10 +9,9 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-import aiohttp
 import msgspec
 
 from serai.build.failures import BuildFailed
@@ -28,6 +27,9 @@ from serai.runtime.port import (
     SandboxHandle,
     SandboxPlan,
 )
+
+if TYPE_CHECKING:
+    import aiohttp
 
 _READY_SECONDS = 20.0
 _LINE_MAX = 4000
@@ -96,6 +98,8 @@ class Workshop:
         handle: SandboxHandle | None = None
         try:
             handle = await self._runtime.create(plan)
+            import aiohttp
+
             connector = aiohttp.UnixConnector(path=handle.api_socket)
             timeout = aiohttp.ClientTimeout(total=None)
             async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
@@ -137,7 +141,7 @@ class _Ended(msgspec.Struct):
 class Room:
     """A room that is open; its API is asked through a Unix socket and is not trusted."""
 
-    def __init__(self, session: aiohttp.ClientSession, limits: Limits) -> None:
+    def __init__(self, session: "aiohttp.ClientSession", limits: Limits) -> None:
         self._session = session
         self._limits = limits
 
@@ -148,6 +152,8 @@ class Room:
             RuntimeProblem: it did not arrive.
         """
         with source.open("rb") as file:
+            import aiohttp
+
             form = aiohttp.FormData()
             form.add_field("file", file, filename="file")
             async with self._session.put(_url(f"/filesystem/{path}"), data=form) as answer:
@@ -216,7 +222,7 @@ class Room:
                     await asyncio.to_thread(file.write, data)
 
 
-async def _events(content: aiohttp.StreamReader) -> AsyncIterator[_Event]:
+async def _events(content: "aiohttp.StreamReader") -> AsyncIterator[_Event]:
     """The events of a stream; a line that is too long or no event ends the build."""
     rest = b""
     async for data in content.iter_any():

@@ -251,10 +251,8 @@ def drop(conn: Connection, image: StoredImage) -> None:
     conn.execute(delete(images).where(c.id == image.id, c.workspace == image.workspace))
 
 
-def drop_tag(conn: Connection, image_id: str, tag: str) -> None:
+def drop_tag(conn: Connection, image: StoredImage, tag: str) -> None:
     """Delete a tag."""
     c = image_tags.c
-    conn.execute(delete(image_tags).where(c.image_id == image_id, c.name == tag))
-    image = by_id(conn, image_id)
-    if image is not None:
-        charge(conn, image, built_bytes(conn, image_id))
+    conn.execute(delete(image_tags).where(c.image_id == image.id, c.name == tag))
+    charge(conn, image, built_bytes(conn, image.id))

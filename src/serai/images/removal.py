@@ -51,7 +51,7 @@ def remove_tag(conn: Connection, image: StoredImage, workspace: str, tag: str) -
     _refuse_used(conn, image, tag)
     if names == [tag]:
         return remove(conn, image, workspace)
-    records.drop_tag(conn, image.id, tag)
+    records.drop_tag(conn, image, tag)
     return image_views(conn, [image], workspace)[0]
 
 
