@@ -25,7 +25,7 @@ class Attacker:
     def run(self, command: str, seconds: int = 60) -> dict[str, Any]:
         """Run a shell command to its end."""
         body = {"command": command, "waitForCompletion": True, "timeout": seconds}
-        answer = self.api.post(f"{self.base}/process", json=body)
+        answer = self.api.post(f"{self.base}/process", json=body, timeout=seconds + 60)
         assert answer.status_code == 200, answer.text
         done: dict[str, Any] = answer.json()
         return done

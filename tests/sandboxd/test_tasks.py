@@ -31,7 +31,8 @@ def test_output_and_end_come_in_the_answer(sandbox: Sandbox) -> None:
     script = 'printf "%s|" "$@"; echo $KIND; echo oh >&2; exit 3'
     task = wanted("a", "sh", "-c", script, "sh", "two words", "$HOME", environment={"KIND": "x"})
     found = events(sandbox.open("POST", "/task", task))
-    assert {"type": "stdout", "data": "two words|$HOME|x\n"} in found
+    said = "".join(each["data"] for each in found if each["type"] == "stdout")
+    assert said == "two words|$HOME|x\n"
     assert {"type": "stderr", "data": "oh\n"} in found
     assert end(found) == {"code": 3, "late": False, "stopped": False}
 
