@@ -232,16 +232,16 @@ class Hosting:
         deployment = self.table.by_id.get(document.id) or Deployment(workload, self._random)
         body = self._store.reveal(self._kinds[document.kind], document)
         spec, wanted = body["spec"], wanted_of(body)
+        deployment.status = document.status
         deployment.public = bool(spec.get("public"))
         deployment.triggers = triggers_of(spec)
         deployment.percent, deployment.sticky_seconds = wanted.percent, wanted.sticky_seconds
         if document.status in BUILDING:
-            deployment.why = f"it is {document.status.lower()}; try again when it is deployed"
+            deployment.why = _waits(document.status)
         elif not spec.get("enabled", True):
             deployment.why = "it is switched off (spec.enabled is false)"
-        elif document.status == "FAILED" and (not deployment.why or deployment.status != "FAILED"):
+        elif document.status == "FAILED" and deployment.why in {"", *map(_waits, BUILDING)}:
             deployment.why = "its deployment failed; its events say why"
-        deployment.status = document.status
         self.table.put(deployment)
         return deployment
 
@@ -397,3 +397,7 @@ def _workload(document: Document, account_id: str) -> Workload:
         document_id=document.id,
         account_id=account_id,
     )
+
+
+def _waits(status: str) -> str:
+    return f"it is {status.lower()}; try again when it is deployed"
