@@ -208,6 +208,16 @@ def test_scripts_and_frames_cannot_read_the_page(server: Server, go: Go) -> None
     assert "frame-ancestors 'none'" in policy
 
 
+def test_the_first_load_is_small(server: Server, context: BrowserContext) -> None:
+    page, sizes = context.new_page(), []
+    page.on("response", lambda answer: sizes.append(answer.headers.get("content-length", "0")))
+    page.goto(f"{server.url}/console")
+    expect(page.get_by_role("heading", name="Workspace main")).to_be_visible()
+    page.wait_for_load_state("load")
+    assert len(sizes) > 5
+    assert sum(map(int, sizes)) < 250_000
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_every_page_is_whole_and_accessible(go: Go, place: str) -> None:
     page = go(place)

@@ -1,5 +1,6 @@
 """The built files of the console, as the wheel brings them, or ``make console`` makes them."""
 
+import gzip
 import hashlib
 import mimetypes
 from pathlib import Path
@@ -17,6 +18,8 @@ class Asset(msgspec.Struct, frozen=True):
 
     content: bytes
     media_type: str
+    packed: bytes
+    """The same by gzip."""
 
 
 class Bundle:
@@ -49,7 +52,8 @@ class Bundle:
         if found is None:
             content = (self._folder / "assets" / name).read_bytes()
             media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            found = self._assets[name] = Asset(content, media_type)
+            packed = gzip.compress(content, 9, mtime=0)
+            found = self._assets[name] = Asset(content, media_type, packed)
         return found
 
     def digest(self) -> str:

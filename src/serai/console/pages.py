@@ -29,6 +29,7 @@ ASSET_HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Vary": "Accept-Encoding",
 }
 
 
@@ -125,7 +126,10 @@ class ConsolePages:
         found = self._bundle.asset(name)
         if found is None:
             return Response(b"There is no such file.\n", media_type="text/plain", status_code=404)
-        return Response(found.content, media_type=found.media_type, headers=ASSET_HEADERS)
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return Response(found.content, media_type=found.media_type, headers=ASSET_HEADERS)
+        headers = ASSET_HEADERS | {"Content-Encoding": "gzip"}
+        return Response(found.packed, media_type=found.media_type, headers=headers)
 
 
 def policy(origin: str, frames: tuple[str, ...]) -> str:
