@@ -1,6 +1,5 @@
 """Hosting in one process: what runs agents and functions, and lets requests reach them."""
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -13,13 +12,13 @@ from serai.compute.applications import APPLICATIONS
 from serai.compute.disks import volume_mount
 from serai.compute.mount_rules import is_kept, prepare_volumes, take_volumes
 from serai.compute.network_rules import policy_of
-from serai.egress.setup import EgressProblem
 from serai.hosting import records
 from serai.hosting.boxes import Boxes, Outlet
 from serai.hosting.callbacks import Callbacks
 from serai.hosting.calls import Calls
 from serai.hosting.clocks import Clocks
 from serai.hosting.fleets import Pace
+from serai.hosting.networks import keep_networks
 from serai.hosting.ports import Prebuilt, Usage, Workload
 from serai.hosting.service import Hosting
 from serai.hosting.starting import Starter
@@ -32,13 +31,12 @@ from serai.resources.documents import Document
 from serai.resources.kind import Body, Kind
 from serai.resources.kinds import AGENTS, FUNCTIONS
 from serai.resources.store import DocumentStore, Rules
-from serai.runtime.port import Mount, RuntimeProblem
+from serai.runtime.port import Mount
 from serai.sandboxing import Sandboxing
 from serai.storage.operations import volume_content
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
-CHECK_SECONDS = 5.0
 HOSTED = (AGENTS, FUNCTIONS, APPLICATIONS)
 log = structlog.get_logger(__name__)
 
@@ -127,22 +125,7 @@ class Hosted:
         return [self._keep_networks(), self._clocks.run()]
 
     async def _keep_networks(self) -> None:
-        """Connect instances with each new egress process."""
-        egress, runtime = self._sandboxing.egress, self.boxes.runtime
-        while True:
-            try:
-                attached = await egress.attached()
-                for handle in self.hosting.handles():
-                    if handle.id not in attached:
-                        await runtime.attach(handle)
-            except EgressProblem:
-                pass
-            except RuntimeProblem as problem:
-                log.warning("network_not_attached", reason=str(problem))
-            except Exception:
-                log.exception("network_check_failed")
-            await asyncio.sleep(0)
-            await egress.wait_for_restart(CHECK_SECONDS)
+        await keep_networks(self._sandboxing.egress, self.boxes.runtime, self.hosting.handles)
 
 
 def _offered(hubs: Hubs, name: str, image: str) -> Prebuilt | None:

@@ -11,8 +11,8 @@ from serai.compute.executions import Executions
 from serai.compute.job_operations import job_operations
 from serai.compute.jobs import JOBS
 from serai.egress.policy import Policy
-from serai.egress.setup import EgressProblem
 from serai.hosting.boxes import Boxes, Outlet
+from serai.hosting.networks import keep_networks
 from serai.hosting.tasks_boxes import JobSpans, Surroundings, TaskBoxes
 from serai.hosting.tasks_cron import CronTriggers
 from serai.hosting.tasks_deploy import JobDeployer
@@ -23,12 +23,10 @@ from serai.kernel.settings import Settings
 from serai.provided import resolve_for
 from serai.resources.operations import ResourceContext
 from serai.resources.store import DocumentStore
-from serai.runtime.port import RuntimeProblem
 from serai.sandboxing import Sandboxing
 from serai.store.database import Database
 from serai.store.secrets import Vault
 
-NETWORK_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -107,21 +105,7 @@ class Jobs:
         await self._runner.stop()
 
     async def _keep_networks(self) -> None:
-        """Connect boxes with each new egress process."""
-        egress, runtime = self._sandboxing.egress, self._sandboxing.runtime
-        while True:
-            try:
-                attached = await egress.attached()
-                for handle in self._boxes.handles():
-                    if handle.id not in attached:
-                        await runtime.attach(handle)
-            except EgressProblem:
-                pass
-            except RuntimeProblem as problem:
-                log.warning("network_not_attached", reason=str(problem))
-            except Exception:
-                log.exception("network_check_failed")
-            await egress.wait_for_restart(NETWORK_SECONDS)
+        await keep_networks(self._sandboxing.egress, self._sandboxing.runtime, self._boxes.handles)
 
     def changed(self, kind: str) -> None:
         """A document was written or deleted."""

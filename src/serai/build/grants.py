@@ -3,17 +3,15 @@
 The token is in the query because paths are logged and queries are not.
 """
 
-import base64
-import hmac
 import time
 
 import msgspec
 
 from serai.kernel.errors import Forbidden
+from serai.kernel.signed import Signed
 
 PATH = "/uploads/sources"
 LIFETIME_SECONDS = 3600
-_MAC_BYTES = 32
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -32,14 +30,13 @@ class Signer:
     """Makes and reads tokens with a key that only the server has."""
 
     def __init__(self, key: bytes, origin: str) -> None:
-        self._key = key
+        self._signed = Signed(key)
         self._origin = origin
 
     def url(self, build: str, resource: str, revision: str) -> str:
         """Where the code of a build is sent to, for an hour."""
         grant = Grant(build, resource, revision, int(time.time()) + LIFETIME_SECONDS)
-        payload = msgspec.json.encode(grant)
-        token = base64.urlsafe_b64encode(self._mac(payload) + payload).decode().rstrip("=")
+        token = self._signed.text(msgspec.json.encode(grant))
         return f"{self._origin}{PATH}?token={token}"
 
     def read(self, token: str) -> Grant:
@@ -48,12 +45,8 @@ class Signer:
         Raises:
             Forbidden: it was not made by us, or has expired.
         """
-        try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except ValueError:
-            raw = b""
-        mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._mac(payload)):
+        payload = self._signed.payload(token)
+        if payload is None:
             raise Forbidden("This upload URL was not made by this server.", code="INVALID_UPLOAD")
         grant = msgspec.json.decode(payload, type=Grant)
         if grant.expires < time.time():
@@ -62,6 +55,3 @@ class Signer:
                 code="UPLOAD_EXPIRED",
             )
         return grant
-
-    def _mac(self, payload: bytes) -> bytes:
-        return hmac.digest(self._key, payload, "sha256")
