@@ -2,9 +2,9 @@
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 
-import { keyOf } from "./api/resources";
-import { KINDS } from "./api/resources";
 import { call } from "./api/request";
+import { KINDS, keyOf } from "./api/resources";
+import { events } from "./api/streams";
 
 export type Connection = "connecting" | "open" | "lost";
 
@@ -57,17 +57,9 @@ export function listen(client: QueryClient, workspace: string): () => void {
       signal: stop.signal,
       headers: { Accept: "text/event-stream" },
     });
-    if (!answer.ok || !answer.body) throw new Error(String(answer.status));
+    if (!answer.ok) throw new Error(String(answer.status));
     become("open");
-    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
-      const lines = (rest + value).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) if (line.startsWith("data:")) note(JSON.parse(line.slice(5)));
-    }
+    for await (const data of events(answer)) note(JSON.parse(data));
   }
 
   async function live() {

@@ -6,7 +6,6 @@ export interface Session {
   workspaces: string[];
   origin: string;
   version: string;
-  bundle: string;
   leave: string;
 }
 

@@ -3,11 +3,7 @@ import type { components } from "./schema";
 
 export type Schemas = components["schemas"];
 export type Sandbox = Schemas["Sandbox"];
-export type Agent = Schemas["Agent"];
-export type McpServer = Schemas["Function"];
 export type Model = Schemas["Model"];
-export type Job = Schemas["Job"];
-export type Application = Schemas["Application"];
 
 /** What all resources have. */
 export interface Resource {

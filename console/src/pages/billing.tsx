@@ -3,6 +3,7 @@ import { Download } from "lucide-react";
 import { useMemo, useState } from "react";
 
 import { call, failure, request, withQuery } from "../api/request";
+import { saveAs } from "../api/streams";
 import type { Schemas } from "../api/types";
 import { Table } from "../components/table";
 import { Button, Card, Code, Empty, Field, Loading, PageHead, Problem, Select } from "../components/ui";
@@ -57,11 +58,7 @@ export function Billing() {
   async function download() {
     const answer = await call("GET", `${path}/export`, { query });
     if (!answer.ok) return setError(await failure(answer));
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await answer.blob());
-    link.download = "usage.csv";
-    link.click();
-    URL.revokeObjectURL(link.href);
+    await saveAs(answer, "usage.csv");
   }
 
   const currency = found.data?.currency ?? "USD";

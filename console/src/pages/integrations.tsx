@@ -1,10 +1,10 @@
 import { Plus } from "lucide-react";
 import { useState } from "react";
 
-import { request } from "../api/request";
 import { useChange } from "../api/resources";
 import { FormDialog } from "../components/dialogs";
 import { Ago, Button, Field, Input } from "../components/ui";
+import { ConnectionFields, createConnection } from "./parts/connections";
 import { SimplePage } from "./parts/simple";
 
 interface Connection {
@@ -37,13 +37,7 @@ function Create({ workspace }: { workspace: string }) {
   const [key, setKey] = useState("");
   const [baseUrl, setBaseUrl] = useState("");
   const change = useChange(workspace, "integrations", () =>
-    request("POST", "/v0/integrations/connections", {
-      workspace,
-      body: {
-        metadata: { name },
-        spec: { integration, secret: key ? { apiKey: key } : {}, config: baseUrl ? { baseUrl } : {} },
-      },
-    }),
+    createConnection(workspace, { name, integration, key, baseUrl }),
   );
   return (
     <FormDialog
@@ -62,12 +56,7 @@ function Create({ workspace }: { workspace: string }) {
       <Field label="Integration" hint="Such as openai, anthropic or gemini.">
         {(props) => <Input {...props} required value={integration} onChange={(event) => setIntegration(event.target.value)} />}
       </Field>
-      <Field label="API key">
-        {(props) => <Input {...props} type="password" value={key} onChange={(event) => setKey(event.target.value)} />}
-      </Field>
-      <Field label="Base URL" hint="Only for a server of your own.">
-        {(props) => <Input {...props} type="url" value={baseUrl} onChange={(event) => setBaseUrl(event.target.value)} />}
-      </Field>
+      <ConnectionFields apiKey={key} setKey={setKey} baseUrl={baseUrl} setBaseUrl={setBaseUrl} />
     </FormDialog>
   );
 }

@@ -1,23 +1,20 @@
-import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { Trash2 } from "lucide-react";
+import { useParams } from "@tanstack/react-router";
 
-import { request } from "../api/request";
-import { useChange, useItem } from "../api/resources";
+import { useItem } from "../api/resources";
 import type { Model } from "../api/types";
-import { ConfirmDelete, Tabs } from "../components/dialogs";
-import { Button, Card, Code, Loading, PageHead, Problem, Status } from "../components/ui";
+import { Tabs } from "../components/dialogs";
+import { Card, Code, Loading, PageHead, Problem, Status } from "../components/ui";
 import { useWorkspace } from "../shell";
 import { Chat } from "./parts/chat";
 import { Events } from "./parts/events";
 import { modelChat } from "./parts/providers";
+import { DeleteResource, useTab } from "./parts/resource";
 
 export function ModelPage() {
   const workspace = useWorkspace();
   const { name } = useParams({ strict: false }) as { name: string };
-  const { tab } = useSearch({ strict: false });
-  const go = useNavigate();
+  const tab = useTab();
   const found = useItem<Model>(workspace, `models/${name}`);
-  const remove = useChange(workspace, "models", () => request("DELETE", `/v0/models/${name}`, { workspace }));
   if (found.isPending) return <Loading lines={8} />;
   if (found.error) return <Problem error={found.error} again={() => void found.refetch()} />;
   const model = found.data;
@@ -34,26 +31,13 @@ export function ModelPage() {
           </span>
         }
         actions={
-          <ConfirmDelete
-            what="model"
-            name={name}
-            trigger={
-              <Button look="danger">
-                <Trash2 aria-hidden /> Delete
-              </Button>
-            }
-            remove={async () => {
-              await remove.mutateAsync(undefined);
-              await go({ to: "/w/$workspace/models", params: { workspace } });
-            }}
-          >
-            Calls of it are refused from then on. Its connections stay.
-          </ConfirmDelete>
+          <DeleteResource workspace={workspace} path="models" what="model" name={name}>
+              Calls of it are refused from then on. Its connections stay.
+            </DeleteResource>
         }
       />
       <Tabs
-        chosen={tab}
-        choose={(id) => void go({ to: ".", search: { tab: id }, replace: true })}
+        {...tab}
         tabs={[
           {
             id: "playground",

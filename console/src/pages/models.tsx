@@ -1,14 +1,14 @@
-import { Link, useNavigate } from "@tanstack/react-router";
+import { useNavigate } from "@tanstack/react-router";
 import { Plus } from "lucide-react";
 import { useState } from "react";
 
 import { request } from "../api/request";
-import { useChange, useItem, useList } from "../api/resources";
+import { useChange, useItem } from "../api/resources";
 import type { Model } from "../api/types";
 import { FormDialog } from "../components/dialogs";
-import { ListView } from "../components/table";
-import { Ago, Button, Empty, Field, Input, PageHead, Select, Status } from "../components/ui";
-import { useWorkspace } from "../shell";
+import { Ago, Button, Field, Input, Select, Status } from "../components/ui";
+import { ConnectionFields, createConnection } from "./parts/connections";
+import { SearchPage } from "./parts/search";
 
 const TYPES = [
   ["openai", "OpenAI, or any server that speaks like it"],
@@ -23,59 +23,21 @@ const TYPES = [
 ] as const;
 
 export function Models() {
-  const workspace = useWorkspace();
-  const [query, setQuery] = useState("");
-  const found = useList<Model>(workspace, "models", { q: query.length > 1 ? query : undefined });
   return (
-    <>
-      <PageHead
-        title="Models"
-        about="Models of any provider behind one address: governed, metered, with their keys kept here."
-        actions={
-          <>
-            <Input
-              type="search"
-              aria-label="Search models"
-              placeholder="Search"
-              value={query}
-              onChange={(event) => setQuery(event.target.value)}
-              className="w-48"
-            />
-            <Create workspace={workspace} />
-          </>
-        }
-      />
-      <ListView
-        label="Models"
-        found={found}
-        rowKey={(row) => row.metadata.name ?? ""}
-        columns={[
-          {
-            title: "Name",
-            width: "minmax(12rem,2fr)",
-            cell: (row) => (
-              <Link
-                to="/w/$workspace/models/$name"
-                params={{ workspace, name: row.metadata.name ?? "" }}
-                className="font-medium text-accent hover:underline"
-              >
-                {row.metadata.name}
-              </Link>
-            ),
-          },
-          { title: "Status", width: "8rem", cell: (row) => <Status value={row.status} /> },
-          { title: "Provider", width: "9rem", cell: (row) => row.spec.runtime?.type },
-          { title: "Model of the provider", width: "minmax(12rem,2fr)", cell: (row) => <code>{row.spec.runtime?.model}</code> },
-          { title: "Policies", width: "9rem", cell: (row) => row.spec.policies?.join(", ") || "–" },
-          { title: "Changed", width: "9rem", cell: (row) => <Ago at={row.metadata.updatedAt} /> },
-        ]}
-        empty={
-          <Empty title={query ? "No model matches" : "No models yet"}>
-            {!query && <p>A model needs a connection with the provider's key, which you make with it.</p>}
-          </Empty>
-        }
-      />
-    </>
+    <SearchPage<Model>
+      path="models"
+      title="Models"
+      about="Models of any provider behind one address: governed, metered, with their keys kept here."
+      create={(workspace) => <Create workspace={workspace} />}
+      columns={[
+        { title: "Status", width: "8rem", cell: (row) => <Status value={row.status} /> },
+        { title: "Provider", width: "9rem", cell: (row) => row.spec.runtime?.type },
+        { title: "Model of the provider", width: "minmax(12rem,2fr)", cell: (row) => <code>{row.spec.runtime?.model}</code> },
+        { title: "Policies", width: "9rem", cell: (row) => row.spec.policies?.join(", ") || "–" },
+        { title: "Changed", width: "9rem", cell: (row) => <Ago at={row.metadata.updatedAt} /> },
+      ]}
+      empty="A model needs a connection with the provider's key, which you make with it."
+    />
   );
 }
 
@@ -97,17 +59,7 @@ function Create({ workspace }: { workspace: string }) {
   const change = useChange(workspace, "models", async () => {
     const used = connection || name;
     if (!connection) {
-      await request("POST", "/v0/integrations/connections", {
-        workspace,
-        body: {
-          metadata: { name: used },
-          spec: {
-            integration: type,
-            secret: key ? { apiKey: key } : {},
-            config: baseUrl ? { baseUrl } : {},
-          },
-        },
-      });
+      await createConnection(workspace, { name: used, integration: type, key, baseUrl });
     }
     return request<Model>("POST", "/v0/models", {
       workspace,
@@ -158,14 +110,7 @@ function Create({ workspace }: { workspace: string }) {
         )}
       </Field>
       {!connection && (
-        <>
-          <Field label="API key of the provider" hint="It is encrypted, and never shown again.">
-            {(props) => <Input {...props} type="password" value={key} onChange={(event) => setKey(event.target.value)} />}
-          </Field>
-          <Field label="Base URL" hint="Only for a server of your own, such as http://127.0.0.1:11434/v1.">
-            {(props) => <Input {...props} type="url" value={baseUrl} onChange={(event) => setBaseUrl(event.target.value)} />}
-          </Field>
-        </>
+        <ConnectionFields apiKey={key} setKey={setKey} baseUrl={baseUrl} setBaseUrl={setBaseUrl} />
       )}
     </FormDialog>
   );

@@ -56,13 +56,12 @@ function Create({ workspace }: { workspace: string }) {
   const [name, setName] = useState("");
   const [type, setType] = useState("maxToken");
   const [place, setPlace] = useState("");
-  const [total, setTotal] = useState("100000");
-  const [granularity, setGranularity] = useState("hour");
+  const [limit, setLimit] = useState(LIMIT);
   const places = useItem<Schemas["Configuration"]>(workspace, "configuration");
   const spec = {
     location: { type, locations: [{ type: place.split(":")[0], name: place.split(":")[1] }] },
     flavor: { type, flavors: [{ type: "cpu", name: place }] },
-    maxToken: { type, resourceTypes: ["model"], maxTokens: { granularity, step: 1, total: Number(total) } },
+    maxToken: { type, resourceTypes: ["model"], maxTokens: maxTokens(limit) },
   }[type];
   const change = useChange(workspace, "policies", () =>
     request("POST", "/v0/policies", { workspace, body: { metadata: { name }, spec } }),
@@ -93,18 +92,7 @@ function Create({ workspace }: { workspace: string }) {
       </Field>
       {type === "maxToken" && (
         <div className="grid grid-cols-2 gap-3">
-          <Field label="Tokens in all">
-            {(props) => <Input {...props} type="number" min={1} required value={total} onChange={(event) => setTotal(event.target.value)} />}
-          </Field>
-          <Field label="In each">
-            {(props) => (
-              <Select {...props} value={granularity} onChange={(event) => setGranularity(event.target.value)}>
-                {["minute", "hour", "day", "month"].map((each) => (
-                  <option key={each}>{each}</option>
-                ))}
-              </Select>
-            )}
-          </Field>
+          <TokenFields limit={limit} set={setLimit} />
         </div>
       )}
       {type === "location" && (
@@ -137,6 +125,38 @@ interface Named {
   displayName?: string;
 }
 
+interface Limit {
+  total: string;
+  granularity: string;
+}
+
+const LIMIT: Limit = { total: "100000", granularity: "hour" };
+
+function maxTokens({ total, granularity }: Limit) {
+  return { granularity, step: 1, total: Number(total) };
+}
+
+function TokenFields({ limit, set }: { limit: Limit; set: (limit: Limit) => void }) {
+  return (
+    <>
+      <Field label="Tokens in all">
+        {(props) => (
+          <Input {...props} type="number" min={1} required value={limit.total} onChange={({ target }) => set({ ...limit, total: target.value })} />
+        )}
+      </Field>
+      <Field label="In each">
+        {(props) => (
+          <Select {...props} value={limit.granularity} onChange={({ target }) => set({ ...limit, granularity: target.value })}>
+            {["minute", "hour", "day", "month"].map((each) => (
+              <option key={each}>{each}</option>
+            ))}
+          </Select>
+        )}
+      </Field>
+    </>
+  );
+}
+
 interface DryRunAnswer {
   calls: number;
   tokens: number;
@@ -148,8 +168,7 @@ interface DryRunAnswer {
 function DryRun({ workspace }: { workspace: string }) {
   const models = useList<Model>(workspace, "models");
   const [model, setModel] = useState("");
-  const [total, setTotal] = useState("100000");
-  const [granularity, setGranularity] = useState("hour");
+  const [limit, setLimit] = useState(LIMIT);
   const [hours, setHours] = useState("24");
   const [answer, setAnswer] = useState<DryRunAnswer>();
   async function run() {
@@ -158,7 +177,7 @@ function DryRun({ workspace }: { workspace: string }) {
       await request<DryRunAnswer>("POST", "/v0/policy-dry-runs", {
         workspace,
         body: {
-          spec: { type: "maxToken", maxTokens: { granularity, step: 1, total: Number(total) } },
+          spec: { type: "maxToken", maxTokens: maxTokens(limit) },
           ...(model ? { models: [model] } : {}),
           startTime: new Date(now - Number(hours) * 3_600_000).toISOString(),
           endTime: new Date(now).toISOString(),
@@ -200,18 +219,7 @@ function DryRun({ workspace }: { workspace: string }) {
             </Select>
           )}
         </Field>
-        <Field label="Tokens in all">
-          {(props) => <Input {...props} type="number" min={1} value={total} onChange={(event) => setTotal(event.target.value)} />}
-        </Field>
-        <Field label="In each">
-          {(props) => (
-            <Select {...props} value={granularity} onChange={(event) => setGranularity(event.target.value)}>
-              {["minute", "hour", "day", "month"].map((each) => (
-                <option key={each}>{each}</option>
-              ))}
-            </Select>
-          )}
-        </Field>
+        <TokenFields limit={limit} set={setLimit} />
       </div>
       {models.isPending && <Loading lines={1} />}
       {models.error && <Problem error={models.error} />}

@@ -1,14 +1,13 @@
-import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { Trash2 } from "lucide-react";
+import { useParams } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 
-import { request } from "../api/request";
-import { useChange, useItem } from "../api/resources";
+import { useItem } from "../api/resources";
 import type { Sandbox } from "../api/types";
-import { ConfirmDelete, Tabs } from "../components/dialogs";
-import { Ago, Button, Card, Code, CopyButton, Loading, PageHead, Problem, Status } from "../components/ui";
+import { Tabs } from "../components/dialogs";
+import { Ago, Card, Code, CopyButton, Loading, PageHead, Problem, Status } from "../components/ui";
 import { useWorkspace } from "../shell";
 import { Events } from "./parts/events";
+import { DeleteResource, useTab } from "./parts/resource";
 
 const TerminalTab = lazy(() => import("./sandbox/terminal"));
 const FilesTab = lazy(() => import("./sandbox/files"));
@@ -17,10 +16,8 @@ const ProcessesTab = lazy(() => import("./sandbox/processes"));
 export function SandboxPage() {
   const workspace = useWorkspace();
   const { name } = useParams({ strict: false }) as { name: string };
-  const { tab } = useSearch({ strict: false });
-  const go = useNavigate();
+  const tab = useTab();
   const found = useItem<Sandbox>(workspace, `sandboxes/${name}`);
-  const remove = useChange(workspace, "sandboxes", () => request("DELETE", `/v0/sandboxes/${name}`, { workspace }));
   if (found.isPending) return <Loading lines={8} />;
   if (found.error) return <Problem error={found.error} again={() => void found.refetch()} />;
   const sandbox = found.data;
@@ -48,29 +45,16 @@ export function SandboxPage() {
         }
         actions={
           !ended && (
-            <ConfirmDelete
-              what="sandbox"
-              name={name}
-              trigger={
-                <Button look="danger">
-                  <Trash2 aria-hidden /> Delete
-                </Button>
-              }
-              remove={async () => {
-                await remove.mutateAsync(undefined);
-                await go({ to: "/w/$workspace/sandboxes", params: { workspace } });
-              }}
-            >
+            <DeleteResource workspace={workspace} path="sandboxes" what="sandbox" name={name}>
               Its processes end and its files are gone. Volumes and drives stay.
-            </ConfirmDelete>
+            </DeleteResource>
           )
         }
       />
       <Suspense fallback={<Loading lines={8} />}>
         <Tabs
           tabs={ended ? tabs.slice(-1) : tabs}
-          chosen={tab}
-          choose={(id) => void go({ to: ".", search: { tab: id }, replace: true })}
+          {...tab}
         />
       </Suspense>
     </>

@@ -1,77 +1,38 @@
-import { Link, useNavigate } from "@tanstack/react-router";
+import { useNavigate } from "@tanstack/react-router";
 import { Plus } from "lucide-react";
 import { useState } from "react";
 
 import { request } from "../api/request";
-import { useChange, useItem, useList } from "../api/resources";
+import { useChange, useItem } from "../api/resources";
 import type { Sandbox, Schemas } from "../api/types";
 import { FormDialog } from "../components/dialogs";
-import { ListView } from "../components/table";
-import { Ago, Button, Code, Empty, Field, Input, PageHead, Select, Status } from "../components/ui";
-import { useWorkspace } from "../shell";
+import { Ago, Button, Code, Field, Input, Select, Status } from "../components/ui";
+import { SearchPage } from "./parts/search";
 
 export function Sandboxes() {
-  const workspace = useWorkspace();
-  const [query, setQuery] = useState("");
-  const found = useList<Sandbox>(workspace, "sandboxes", { q: query.length > 1 ? query : undefined });
   return (
-    <>
-      <PageHead
-        title="Sandboxes"
-        about="Isolated computers for agents. They sleep when nobody uses them and are back before the first byte."
-        actions={
-          <>
-            <Input
-              type="search"
-              aria-label="Search sandboxes"
-              placeholder="Search"
-              value={query}
-              onChange={(event) => setQuery(event.target.value)}
-              className="w-48"
-            />
-            <Create workspace={workspace} />
-          </>
-        }
-      />
-      <ListView
-        label="Sandboxes"
-        found={found}
-        rowKey={(row) => row.metadata.name ?? ""}
-        columns={[
-          {
-            title: "Name",
-            width: "minmax(12rem,2fr)",
-            cell: (row) => (
-              <Link
-                to="/w/$workspace/sandboxes/$name"
-                params={{ workspace, name: row.metadata.name ?? "" }}
-                className="font-medium text-accent hover:underline"
-              >
-                {row.metadata.name}
-              </Link>
-            ),
-          },
-          { title: "Status", width: "8rem", cell: (row) => <Status value={row.status} /> },
-          { title: "State", width: "7rem", cell: (row) => <Status value={row.state} /> },
-          { title: "Image", width: "minmax(12rem,2fr)", cell: (row) => <code>{row.spec.runtime?.image}</code> },
-          { title: "Memory", width: "6rem", cell: (row) => `${row.spec.runtime?.memory ?? "–"} MiB` },
-          { title: "Last used", width: "9rem", cell: (row) => <Ago at={row.lastUsedAt} /> },
-          { title: "Created", width: "9rem", cell: (row) => <Ago at={row.metadata.createdAt} /> },
-        ]}
-        empty={
-          query ? (
-            <Empty title="No sandbox matches" />
-          ) : (
-            <Empty title="No sandboxes yet">
-              <p>Create one here, or from code:</p>
-              <div className="text-left text-ink">
-                <Code text={`from blaxel.core import SandboxInstance\nawait SandboxInstance.create({"name": "first"})`} />
-              </div>
-            </Empty>
-          )
-        }
-      />
-    </>
+    <SearchPage<Sandbox>
+      path="sandboxes"
+      title="Sandboxes"
+      about="Isolated computers for agents. They sleep when nobody uses them and are back before the first byte."
+      create={(workspace) => <Create workspace={workspace} />}
+      columns={[
+        { title: "Status", width: "8rem", cell: (row) => <Status value={row.status} /> },
+        { title: "State", width: "7rem", cell: (row) => <Status value={row.state} /> },
+        { title: "Image", width: "minmax(12rem,2fr)", cell: (row) => <code>{row.spec.runtime?.image}</code> },
+        { title: "Memory", width: "6rem", cell: (row) => `${row.spec.runtime?.memory ?? "–"} MiB` },
+        { title: "Last used", width: "9rem", cell: (row) => <Ago at={row.lastUsedAt} /> },
+        { title: "Created", width: "9rem", cell: (row) => <Ago at={row.metadata.createdAt} /> },
+      ]}
+      empty={
+        <>
+          <p>Create one here, or from code:</p>
+          <div className="text-left text-ink">
+            <Code text={`from blaxel.core import SandboxInstance\nawait SandboxInstance.create({"name": "first"})`} />
+          </div>
+        </>
+      }
+    />
   );
 }
 

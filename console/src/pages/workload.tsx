@@ -1,15 +1,16 @@
 // One agent, MCP server, job or application.
-import { useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { Power, Trash2 } from "lucide-react";
+import { useParams } from "@tanstack/react-router";
+import { Power } from "lucide-react";
 import { lazy, Suspense } from "react";
 
 import { request } from "../api/request";
 import { KINDS, useChange, useItem } from "../api/resources";
 import type { Resource } from "../api/types";
-import { ConfirmDelete, type Tab, Tabs } from "../components/dialogs";
+import { type Tab, Tabs } from "../components/dialogs";
 import { Ago, Button, Card, CopyButton, Loading, PageHead, Problem, Status } from "../components/ui";
 import { useWorkspace } from "../shell";
 import { Events } from "./parts/events";
+import { DeleteResource, useTab } from "./parts/resource";
 import { RawEditor } from "./parts/raw";
 
 const Revisions = lazy(() => import("./parts/revisions"));
@@ -23,11 +24,9 @@ type Hosted = "agents" | "functions" | "jobs" | "applications";
 function Workload({ kind }: { kind: Hosted }) {
   const workspace = useWorkspace();
   const { name } = useParams({ strict: false }) as { name: string };
-  const { tab } = useSearch({ strict: false });
-  const go = useNavigate();
+  const tab = useTab();
   const { path, title } = KINDS[kind];
   const found = useItem<Resource>(workspace, `${path}/${name}`);
-  const remove = useChange(workspace, path, () => request("DELETE", `/v0/${path}/${name}`, { workspace }));
   const save = useChange(workspace, path, (body: Resource) => request("PUT", `/v0/${path}/${name}`, { workspace, body }));
   if (found.isPending) return <Loading lines={8} />;
   if (found.error) return <Problem error={found.error} again={() => void found.refetch()} />;
@@ -66,29 +65,16 @@ function Workload({ kind }: { kind: Hosted }) {
             >
               <Power aria-hidden /> {enabled ? "Deactivate" : "Activate"}
             </Button>
-            <ConfirmDelete
-              what={title}
-              name={name}
-              trigger={
-                <Button look="danger">
-                  <Trash2 aria-hidden /> Delete
-                </Button>
-              }
-              remove={async () => {
-                await remove.mutateAsync(undefined);
-                await go({ to: `/w/$workspace/${kind}` as "/w/$workspace/agents", params: { workspace } });
-              }}
-            >
+            <DeleteResource workspace={workspace} path={path} what={title} name={name}>
               Requests to it are refused from then on. Its images stay.
-            </ConfirmDelete>
+            </DeleteResource>
           </>
         }
       />
       {save.error && <Problem error={save.error} />}
       <Suspense fallback={<Loading lines={8} />}>
         <Tabs
-          chosen={tab}
-          choose={(id) => void go({ to: ".", search: { tab: id }, replace: true })}
+          {...tab}
           tabs={[
             first[kind],
             { id: "logs", title: "Logs", content: <Logs workspace={workspace} type={path} name={name} /> },

@@ -1,7 +1,6 @@
 """The built files of the console, as the wheel brings them, or ``make console`` makes them."""
 
 import gzip
-import hashlib
 import mimetypes
 from pathlib import Path
 
@@ -55,7 +54,3 @@ class Bundle:
             packed = gzip.compress(content, 9, mtime=0)
             found = self._assets[name] = Asset(content, media_type, packed)
         return found
-
-    def digest(self) -> str:
-        """Changes with the page, so that an open console can tell that it is an old one."""
-        return hashlib.sha256((self.index() or "").encode()).hexdigest()[:16]

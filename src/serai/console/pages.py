@@ -53,7 +53,6 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         workspaces: all of theirs.
         origin: where clients reach this server.
         version: of the server.
-        bundle: of these files.
         leave: what the form for signing out has to send.
     """
 
@@ -63,7 +62,6 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     workspaces: list[str]
     origin: str
     version: str
-    bundle: str
     leave: str
 
 
@@ -117,7 +115,6 @@ class ConsolePages:
             workspaces=names,
             origin=self._oauth.origin,
             version=serai.__version__,
-            bundle=self._bundle.digest(),
             leave=visit.form_token,
         )
 

@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "react";
 
 import { call, failure, request } from "../../api/request";
+import { events } from "../../api/streams";
 import { Button, Empty, Field, Input, Loading, Problem, Select, classes } from "../../components/ui";
-import { events } from "./providers";
 
 interface Line {
   timestamp: string;

@@ -1,5 +1,6 @@
 // How each kind of provider is asked for a chat, as a stream of text.
 import { call, failure } from "../../api/request";
+import { events } from "../../api/streams";
 
 export interface Message {
   role: "user" | "assistant";
@@ -42,20 +43,6 @@ function gemini(model?: string): Dialect {
     }),
     piece: (event) => event.candidates?.[0]?.content?.parts?.map((part: { text?: string }) => part.text ?? "").join(""),
   };
-}
-
-/** The data of server-sent events, as text. */
-export async function* events(answer: Response): AsyncGenerator<string> {
-  if (!answer.body) return;
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop() ?? "";
-    for (const line of lines) if (line.startsWith("data:")) yield line.slice(5).trim();
-  }
 }
 
 const DIALECTS: Record<string, ((model?: string) => Dialect) | undefined> = { anthropic, gemini };

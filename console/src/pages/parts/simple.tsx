@@ -23,7 +23,6 @@ export function SimplePage<T extends Named>({
   columns,
   create,
   empty,
-  editable = true,
   lost,
 }: {
   path: string;
@@ -33,7 +32,6 @@ export function SimplePage<T extends Named>({
   columns: Column<T>[];
   create?: (workspace: string) => ReactNode;
   empty: ReactNode;
-  editable?: boolean;
   lost?: string;
 }) {
   const workspace = useWorkspace();
@@ -51,7 +49,7 @@ export function SimplePage<T extends Named>({
           {
             title: "Name",
             width: "minmax(12rem,2fr)",
-            cell: (row) => (editable ? <Edit workspace={workspace} path={path} name={row.metadata.name} kind={kind} /> : row.metadata.name),
+            cell: (row) => <Edit workspace={workspace} path={path} name={row.metadata.name} kind={kind} />,
           },
           ...columns,
           {

@@ -3,8 +3,8 @@ import { Play } from "lucide-react";
 import { type FormEvent, useState } from "react";
 
 import { call, failure } from "../../api/request";
+import { events } from "../../api/streams";
 import { Button, Card, Code, Empty, Field, Input, Loading, Problem, Select, TextArea } from "../../components/ui";
-import { events } from "./providers";
 
 interface Schema {
   type?: string;

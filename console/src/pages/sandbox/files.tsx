@@ -3,6 +3,7 @@ import { ChevronRight, File, Folder, FolderUp, Upload } from "lucide-react";
 import { useRef, useState } from "react";
 
 import { ApiError, call, failure, request } from "../../api/request";
+import { saveAs } from "../../api/streams";
 import { Button, Empty, Loading, Problem, TextArea, size } from "../../components/ui";
 
 interface Entry {
@@ -180,11 +181,7 @@ function Editor({ base, path, bytes, remove }: { base: string; path: string; byt
   async function download() {
     const answer = await call("GET", address(base, path), { headers: { Accept: "application/octet-stream" } });
     if (!answer.ok) return setError(await failure(answer));
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await answer.blob());
-    link.download = path.split("/").at(-1) ?? "file";
-    link.click();
-    URL.revokeObjectURL(link.href);
+    await saveAs(answer, path.split("/").at(-1) ?? "file");
   }
 
   return (

@@ -2,6 +2,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useEffect, useRef, useState } from "react";
 
 import { call, failure, request } from "../../api/request";
+import { lines } from "../../api/streams";
 import { Ago, Button, Empty, Field, Input, Loading, Problem, Status } from "../../components/ui";
 
 interface Process {
@@ -112,15 +113,9 @@ function Output({ base, name }: { base: string; name: string }) {
     const stop = new AbortController();
     async function follow() {
       const answer = await call("GET", `${base}/process/${name}/logs/stream`, { signal: stop.signal });
-      if (!answer.ok || !answer.body) throw await failure(answer);
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let rest = "";
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) return;
-        const lines = (rest + value).split("\n");
-        rest = lines.pop() ?? "";
-        const told = lines.filter((line) => line !== "[keepalive]").map((line) => line.replace(/^(stdout|stderr):/, ""));
+      if (!answer.ok) throw await failure(answer);
+      for await (const some of lines(answer)) {
+        const told = some.filter((line) => line !== "[keepalive]").map((line) => line.replace(/^(stdout|stderr):/, ""));
         if (told.length) setText((before) => (before + told.join("\n") + "\n").slice(-SHOWN));
       }
     }
