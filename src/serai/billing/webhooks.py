@@ -15,7 +15,7 @@ import msgspec
 
 import serai
 from serai.kernel.errors import BadRequest
-from serai.kernel.outgoing import AddressForbidden, check_host, guarded_resolver
+from serai.kernel.outgoing import AddressForbidden, NotCalled, post
 
 PREFIX = "whsec_"
 TIMEOUT_SECONDS = 10
@@ -62,32 +62,22 @@ class Webhooks:
             Undelivered: no connection, an address that must not be called, or no answer of 2xx
                 in time.
         """
-        import aiohttp
-        from yarl import URL
-
         try:
-            url = URL(message.url)
-            check_host(url.host or "", self._private)
-            async with (
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(resolver=guarded_resolver(self._private)),
-                    timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-                ) as session,
-                session.post(
-                    url,
-                    data=message.body.encode(),
-                    headers=headers(message, at),
-                    allow_redirects=False,
-                ) as answer,
-            ):
-                if not 200 <= answer.status < 300:
-                    raise Undelivered(f"The receiver answered with status {answer.status}.")
+            status = await post(
+                message.url,
+                message.body.encode(),
+                headers(message, at),
+                private=self._private,
+                seconds=TIMEOUT_SECONDS,
+            )
         except AddressForbidden as problem:
             raise Undelivered(f"Webhooks must not call {problem}.") from None
         except TimeoutError:
             raise Undelivered(f"No answer within {TIMEOUT_SECONDS} seconds.") from None
-        except (OSError, ValueError, aiohttp.ClientError) as problem:
+        except NotCalled as problem:
             raise Undelivered(f"It cannot be called: {problem}"[:300]) from None
+        if not 200 <= status < 300:
+            raise Undelivered(f"The receiver answered with status {status}.")
 
 
 def headers(message: Message, at: int) -> dict[str, str]:

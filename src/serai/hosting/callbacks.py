@@ -5,13 +5,12 @@
 """
 
 import hmac
-from urllib.parse import urlsplit
 
 import msgspec
 
 import serai
 from serai.hosting.messages import Answered, Callback
-from serai.kernel.outgoing import AddressForbidden, check_host, guarded_resolver
+from serai.kernel.outgoing import AddressForbidden, NotCalled, post
 
 TIMEOUT_SECONDS = 30.0
 
@@ -63,29 +62,18 @@ class Callbacks:
         Raises:
             Untold: no connection, an address that must not be called, or no answer of 2xx in time.
         """
-        import aiohttp
-
         body = payload(answered, at)
+        headers = signed(body, callback.secret, at)
         try:
-            check_host(urlsplit(callback.url).hostname or "", self._private)
-            async with (
-                aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(resolver=guarded_resolver(self._private)),
-                    timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
-                ) as session,
-                session.post(
-                    callback.url,
-                    data=body,
-                    headers=signed(body, callback.secret, at),
-                    allow_redirects=False,
-                ) as answer,
-            ):
-                if not 200 <= answer.status < 300:
-                    raise Untold(f"the receiver answered with status {answer.status}")
+            status = await post(
+                callback.url, body, headers, private=self._private, seconds=TIMEOUT_SECONDS
+            )
         except AddressForbidden as problem:
             text = f"callbacks must not call {problem}; the setting private_callbacks allows it"
             raise Untold(text, again=False) from None
         except TimeoutError:
             raise Untold(f"no answer within {TIMEOUT_SECONDS:g} seconds") from None
-        except (OSError, ValueError, aiohttp.ClientError) as problem:
+        except NotCalled as problem:
             raise Untold(f"it cannot be called: {problem}"[:300]) from None
+        if not 200 <= status < 300:
+            raise Untold(f"the receiver answered with status {status}")

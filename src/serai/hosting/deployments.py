@@ -13,6 +13,7 @@ from serai.hosting.fleets import Fleet
 from serai.hosting.ports import Workload
 from serai.hosting.problems import ENDED, SessionEnded, WorkloadUnavailable, unavailable
 from serai.resources.kind import Body
+from serai.resources.revisions import WAITING
 
 Key = tuple[str, str, str]
 """Kind (as in paths, for example ``agents``), workspace and name."""
@@ -83,6 +84,15 @@ class Deployment:
     def fleets(self) -> list[Fleet]:
         """Those that serve."""
         return [fleet for fleet in (self.active, self.canary) if fleet is not None]
+
+    def explain(self, *, enabled: bool) -> None:
+        """Say why nothing serves, as far as the document tells; what a rollout said stays."""
+        if self.status in WAITING:
+            self.why = _waits(self.status)
+        elif not enabled:
+            self.why = "it is switched off (spec.enabled is false)"
+        elif self.status == "FAILED" and self.why in {"", *map(_waits, WAITING)}:
+            self.why = "its deployment failed; its events say why"
 
     def fleet(self, revision: str) -> Fleet | None:
         """The one of a revision, if that serves."""
@@ -196,3 +206,7 @@ def asynchronous(triggers: Sequence[Trigger]) -> Trigger | None:
     """The trigger that ``?async=true`` means: one without a path of its own first."""
     found = [each for each in triggers if each.type == "http-async"]
     return min(found, key=lambda each: bool(each.path), default=None)
+
+
+def _waits(status: str) -> str:
+    return f"it is {status.lower()}; try again when it is deployed"

@@ -31,6 +31,7 @@ from serai.kernel.background import Background
 from serai.resources import documents
 from serai.resources.documents import Document
 from serai.resources.kind import Kind
+from serai.resources.revisions import WAITING
 from serai.resources.store import DocumentStore
 from serai.resources.tenants import Tenant, find_tenant
 from serai.runtime.port import SandboxHandle
@@ -41,7 +42,6 @@ TEND_SECONDS = 0.5
 FAILURES = 3
 """So many failures in a row of a revision that serves make its deployment ``FAILED``."""
 STOP_SECONDS = 5.0
-BUILDING = frozenset({"UPLOADING", "BUILDING"})
 log = structlog.get_logger(__name__)
 
 
@@ -236,12 +236,7 @@ class Hosting:
         deployment.public = bool(spec.get("public"))
         deployment.triggers = triggers_of(spec)
         deployment.percent, deployment.sticky_seconds = wanted.percent, wanted.sticky_seconds
-        if document.status in BUILDING:
-            deployment.why = _waits(document.status)
-        elif not spec.get("enabled", True):
-            deployment.why = "it is switched off (spec.enabled is false)"
-        elif document.status == "FAILED" and deployment.why in {"", *map(_waits, BUILDING)}:
-            deployment.why = "its deployment failed; its events say why"
+        deployment.explain(enabled=spec.get("enabled", True))
         self.table.put(deployment)
         return deployment
 
@@ -253,13 +248,13 @@ class Hosting:
         wanted = wanted_of(body, waiting) if enabled else Wanted()
         running = self._running.get(document.id)
         if running is not None:
-            if running[0].revisions == wanted.revisions and document.status not in BUILDING:
+            if running[0].revisions == wanted.revisions and document.status not in WAITING:
                 return
             running[1].cancel()
             await asyncio.gather(running[1], return_exceptions=True)
         if not enabled:
             await self._deactivate(document, deployment)
-        elif document.status in BUILDING or not wanted.active:
+        elif document.status in WAITING or not wanted.active:
             return
         elif await self._is_due(document, deployment, wanted):
             task = asyncio.get_running_loop().create_task(self._roll(document, deployment, wanted))
@@ -361,7 +356,7 @@ class Hosting:
 
         def write(conn: Connection) -> None:
             known = documents.find(conn, workload.workspace, workload.kind, workload.name)
-            if known is None or known.id != workload.document_id or known.status in BUILDING:
+            if known is None or known.id != workload.document_id or known.status in WAITING:
                 return
             if problem is None:
                 status = "DEPLOYED" if known.status == "FAILED" else known.status
@@ -397,7 +392,3 @@ def _workload(document: Document, account_id: str) -> Workload:
         document_id=document.id,
         account_id=account_id,
     )
-
-
-def _waits(status: str) -> str:
-    return f"it is {status.lower()}; try again when it is deployed"

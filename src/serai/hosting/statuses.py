@@ -104,7 +104,7 @@ class Statuses:
             return None
         waiting = waiting_of(conn, document)
         wanted = wanted_of(msgspec.json.decode(document.body), waiting)
-        if wanted.revisions != served.revisions or document.status in {"UPLOADING", "BUILDING"}:
+        if wanted.revisions != served.revisions or document.status in revisions.WAITING:
             return None
         serving = Serving(served.active, served.canary)
         records.serve(conn, document.id, document.workspace, serving)
@@ -117,7 +117,7 @@ class Statuses:
     ) -> Document | None:
         """What was wanted does not serve."""
         document = self.current(conn, kind, known)
-        if document is None or document.status in {"UPLOADING", "BUILDING"}:
+        if document is None or document.status in revisions.WAITING:
             return document
         if wanted.waiting:
             revisions.set_status(conn, document.id, wanted.waiting, "FAILED")

@@ -20,6 +20,42 @@ class AddressForbidden(Exception):
     """An address must not be called; the message says which."""
 
 
+class NotCalled(Exception):
+    """A server could not be called; the message says why."""
+
+
+async def post(
+    url: str, body: bytes, headers: dict[str, str], *, private: bool, seconds: float
+) -> int:
+    """Call a tenant's server once, by http or https only, without following redirects.
+
+    Returns:
+        The status of the answer.
+
+    Raises:
+        AddressForbidden: the address must not be called.
+        TimeoutError: no answer within so many seconds.
+        NotCalled: any other reason.
+    """
+    import aiohttp
+    from yarl import URL
+
+    try:
+        place = URL(url)
+        check_host(place.host or "", private)
+        connector = aiohttp.TCPConnector(resolver=guarded_resolver(private))
+        timeout = aiohttp.ClientTimeout(total=seconds)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.post(place, data=body, headers=headers, allow_redirects=False) as answer,
+        ):
+            return answer.status
+    except TimeoutError:
+        raise
+    except (OSError, ValueError, aiohttp.ClientError) as problem:
+        raise NotCalled(str(problem)) from None
+
+
 def may_be_called(address: Address, private: bool) -> bool:
     """Whether a call may go to an address.
 

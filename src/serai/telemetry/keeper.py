@@ -1,6 +1,5 @@
 """Forgetting calls of models when their time is over, and their content with its model."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -8,7 +7,7 @@ import structlog
 
 from serai.kernel.background import Background
 from serai.kernel.clock import millis, now
-from serai.kernel.errors import ServiceUnavailable
+from serai.kernel.repeating import again_and_again
 from serai.metering.times import DAY
 from serai.store.database import Database
 from serai.store.reach import unbounded
@@ -45,14 +44,7 @@ class RequestKeeper:
 
     async def run(self) -> None:
         """Once at the start, as a model may have gone while nobody looked, then again and again."""
-        while True:
-            try:
-                await self.tidy()
-            except ServiceUnavailable as problem:
-                log.warning("model_requests_not_pruned", problem=problem.message)
-            except Exception:
-                log.exception("model_requests_not_pruned")
-            await asyncio.sleep(INTERVAL)
+        await again_and_again(self.tidy, INTERVAL, "model_requests_not_pruned")
 
     async def tidy(self) -> None:
         """Delete everything whose time is over, and the content of models that are gone."""

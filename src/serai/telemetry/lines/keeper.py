@@ -4,7 +4,6 @@ When a workspace has too much, its largest resources give up their oldest lines 
 prints a lot takes nothing from those that print little.
 """
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 
@@ -13,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, delete, func, literal_column, or_
 
 from serai.kernel.background import Background
 from serai.kernel.clock import millis, now
-from serai.kernel.errors import ServiceUnavailable
+from serai.kernel.repeating import again_and_again
 from serai.store.reach import unbounded
 from serai.store.tables.lines import log_hours, log_lines, log_origins, log_streams
 from serai.telemetry.lines.entry import ROW_BYTES
@@ -55,14 +54,7 @@ class LineKeeper:
 
     async def run(self) -> None:
         """Once at the start, as much may have changed meanwhile, then again and again."""
-        while True:
-            try:
-                await self.tidy()
-            except ServiceUnavailable as problem:
-                log.warning("lines_not_deleted", problem=problem.message)
-            except Exception:
-                log.exception("lines_not_deleted")
-            await asyncio.sleep(INTERVAL)
+        await again_and_again(self.tidy, INTERVAL, "lines_not_deleted")
 
     async def tidy(self) -> None:
         """Delete all that is not to be kept."""
