@@ -4,10 +4,10 @@ from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from litestar.types import ControllerRouterHandler
-from sqlalchemy import select
 
 from serai.compute.controller import SandboxController
 from serai.compute.records import SandboxRow
+from serai.identity.accounts import workspace_ids
 from serai.identity.principal import Authenticator
 from serai.kernel.cursors import CursorCodec
 from serai.kernel.lines import LineSink
@@ -18,7 +18,6 @@ from serai.resources.documents import Document
 from serai.resources.store import DocumentStore
 from serai.store.database import Database
 from serai.store.reach import unbounded
-from serai.store.tables.identity import workspaces
 from serai.telemetry.lines.calls import rows_as_lines
 from serai.telemetry.lines.entry import Key
 from serai.telemetry.lines.intake import intake_operations
@@ -99,9 +98,6 @@ class Logging:
         with unbounded("secrets are looked up to keep them out of lines"):
             return self._db.read_now(read)
 
-    def _workspaces(self) -> frozenset[str]:
+    async def _workspaces(self) -> frozenset[str]:
         with unbounded("workspaces that are gone are looked for among all"):
-            names = self._db.read_now(
-                lambda conn: list(conn.execute(select(workspaces.c.name)).scalars())
-            )
-        return frozenset(names)
+            return frozenset(await self._db.read(workspace_ids))

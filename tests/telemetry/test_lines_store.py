@@ -200,7 +200,10 @@ async def test_a_trace_is_found_in_all_resources(lines: LineStore) -> None:
 
 
 def keeper(store: LineStore, *workspaces: str, days: int = 14, most: int = 0) -> LineKeeper:
-    return LineKeeper(store, lambda: frozenset(workspaces), days, most)
+    async def known() -> frozenset[str]:
+        return frozenset(workspaces)
+
+    return LineKeeper(store, known, days, most)
 
 
 async def rows(store: LineStore) -> list[int]:

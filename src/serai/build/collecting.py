@@ -1,6 +1,5 @@
 """Which built images stay: those that something uses, and the newest ones of each resource."""
 
-import asyncio
 from collections.abc import Callable
 
 import structlog
@@ -9,6 +8,7 @@ from sqlalchemy import Connection, select
 from serai.build import records
 from serai.build.records import BuildRow
 from serai.images import records as image_records
+from serai.kernel.repeating import again_and_again
 from serai.runtime.making import Making
 from serai.store.database import Database
 from serai.store.reach import unbounded
@@ -36,18 +36,13 @@ class Collector:
 
     async def run(self) -> None:
         """Collect from time to time, until cancelled."""
-        while True:
-            try:
-                await self.collect()
-            except Exception:
-                log.exception("collecting_images_failed")
-            await asyncio.sleep(EVERY_SECONDS)
+        await again_and_again(self.collect, EVERY_SECONDS, "collecting_images_failed")
 
-    async def collect(self) -> int:
-        """Remove what the policy does not keep; answers the bytes that were freed."""
+    async def collect(self) -> None:
+        """Remove what the policy does not keep."""
         making = self._making()
         if making is None:
-            return 0
+            return
         gone = await self._db.write(self._forget)
         for reference in gone:
             await making.forget(reference)
@@ -55,7 +50,6 @@ class Collector:
         freed = await making.prune()
         if gone:
             log.info("built_images_removed", count=len(gone), bytes=freed)
-        return freed
 
     def _forget(self, conn: Connection) -> list[str]:
         """Take names of images away that are not kept; references that go with them."""

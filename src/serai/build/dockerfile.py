@@ -86,7 +86,8 @@ class DockerfileBuilder:
         tag = f"localhost/serai/{job.id}:build"
         engine = _ENGINES[program](self._root, self._configuration(job, folder))
         try:
-            await self._run(engine.build(self._options(job, text, folder), tag), engine, job)
+            options = self._options(job, text, folder, engine)
+            await self._run(engine.build(options, tag), engine, job)
             await self._run(engine.save(tag, layout), engine, job)
         finally:
             await asyncio.shield(self._tidy(engine, tag, job))
@@ -108,7 +109,7 @@ class DockerfileBuilder:
     def _text(self, project: Project) -> str:
         return (project.read(self._file(project)) or b"").decode(errors="replace")
 
-    def _options(self, job: Job, text: str, folder: Path) -> list[str]:
+    def _options(self, job: Job, text: str, folder: Path, engine: "_Engine") -> list[str]:
         context = folder / "context" / TOP
         words = ["--file", str(context / self._file(job.project))]
         for name, value in job.project.arguments.items():
@@ -121,7 +122,7 @@ class DockerfileBuilder:
             words += ["--build-context", f"{image}={stub}"]
         if self._mode == "offline":
             words += ["--network", "none"]
-        words += ["--memory", f"{job.limits.memory_mb}m", *_files_limit()]
+        words += engine.limits(job.limits.memory_mb)
         return [*words, str(context)]
 
     def _configuration(self, job: Job, folder: Path) -> dict[str, str]:
@@ -206,6 +207,10 @@ class _Engine:
         cached = ["--layers", "--format", "oci", "--tag", tag]
         return [*self._words, "build", *cached, *options]
 
+    def limits(self, memory_mb: int) -> list[str]:
+        """Options for what a build may use."""
+        return ["--memory", f"{memory_mb}m", *_files_limit()]
+
     def save(self, tag: str, target: Path) -> list[str]:
         """The command that writes the image as an OCI layout in a tar file."""
         return [*self._words, "save", "--format", "oci-archive", "--output", str(target), tag]
@@ -235,10 +240,12 @@ class _Docker(_Engine):
     program = "docker"
 
     def build(self, options: list[str], tag: str) -> list[str]:
-        kept = _without_values(options, "--memory", "--ulimit")
         target = Path(self.environment["TMPDIR"]) / "image.tar"
         return ["docker", "buildx", "build", "--progress", "plain", "--provenance=false",
-                "--output", f"type=oci,dest={target}", *kept]  # fmt: skip
+                "--output", f"type=oci,dest={target}", *options]  # fmt: skip
+
+    def limits(self, memory_mb: int) -> list[str]:
+        return []
 
     def save(self, tag: str, target: Path) -> list[str]:
         return ["true"]
@@ -258,15 +265,6 @@ def run_root(root: Path) -> Path:
     key = hashlib.sha256(str(root).encode()).hexdigest()[:10]
     above = Path("/run") if os.access("/run", os.W_OK) else Path("/tmp")  # noqa: S108
     return above / f"serai-engine-{key}"
-
-
-def _without_values(words: list[str], *names: str) -> list[str]:
-    kept, skip = [], False
-    for word in words:
-        if not skip and word not in names:
-            kept.append(word)
-        skip = word in names
-    return kept
 
 
 def _only_logins(text: str) -> str:

@@ -1,6 +1,7 @@
 """What a Dockerfile may ask of the engine itself, which reaches further than any of its steps."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -91,7 +92,7 @@ def _meanings(image: str, values: Mapping[str, set[str]]) -> Iterator[str]:
     plain = image.strip("\"'")
     names = sorted({first or second for first, second in _VARIABLE.findall(plain)})
     choices = [sorted(values.get(name, {""})) for name in names]
-    if "$" in _VARIABLE.sub("", plain) or len(list(itertools.product(*choices))) > _MOST:
+    if "$" in _VARIABLE.sub("", plain) or math.prod(map(len, choices)) > _MOST:
         raise BuildFailed(f"{image[:100]}: name the image, or use plain variables such as $NAME")
     for chosen in itertools.product(*choices):
         known = dict(zip(names, chosen, strict=True))

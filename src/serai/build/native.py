@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -109,9 +109,9 @@ class NativeBuilder:
     async def _key(self, job: Job, plan: Plan) -> str:
         """Of the layer of dependencies: of all that decides what is in it."""
         base = await job.making.identity(plan.base)
-        whole = plan.inputs is None
-        of_files: Callable[[], str] = lambda: _digest(job.project.archive)  # noqa: E731
-        files = await asyncio.to_thread(of_files) if whole else plan.inputs
+        files: str | Mapping[str, bytes] | None = plan.inputs
+        if files is None:
+            files = await asyncio.to_thread(_digest, job.project.archive)
         values = sorted(job.project.arguments.items())
         made_of = (_VERSION, base, files, plan.install, plan.kept, plan.environment, values)
         return hashlib.sha256(msgspec.json.encode(made_of, order="sorted")).hexdigest()[:40]

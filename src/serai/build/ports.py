@@ -1,7 +1,7 @@
 """What builders are given, what they answer, and what they need of others."""
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -58,6 +58,3 @@ class Builder(Protocol):
             BuildFailed: for a reason that whoever deployed can change.
             RuntimeProblem: this machine cannot do it.
         """
-
-
-Stream = Literal["stdout", "stderr", ""]

@@ -64,6 +64,10 @@ class Publisher:
         current = records.get(conn, row.id)
         if current is None or current.status not in records.OPEN:
             return False
+        return self.is_awaited(conn, row)
+
+    def is_awaited(self, conn: Connection, row: BuildRow) -> bool:
+        """The same of a row that was just read, and has not ended."""
         return not row.document_id or self.document(conn, row) is not None
 
     def begun(self, conn: Connection, row: BuildRow) -> Document | None:

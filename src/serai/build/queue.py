@@ -20,7 +20,7 @@ from serai.build.sources import Sources
 from serai.kernel.clock import now, rfc3339
 from serai.kernel.lines import LineSink
 from serai.resources.documents import Document
-from serai.runtime.making import BUILT, MadeImage
+from serai.runtime.making import BUILT, MadeImage, Making
 from serai.runtime.port import Library, RuntimeProblem
 from serai.store.database import Database
 
@@ -108,11 +108,9 @@ class BuildQueue:
             await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _look(self) -> None:
-        await self._drop_expired()
-        rows = await self._db.read(lambda conn: records.with_status(conn, "QUEUED", "BUILDING"))
-        wanted = await self._db.read(
-            lambda conn: {row.id for row in rows if self._publisher.is_wanted(conn, row)}
-        )
+        open_rows, wanted = await self._db.read(self._open)
+        await self._drop_expired([row for row in open_rows if row.status == "UPLOADING"])
+        rows = [row for row in open_rows if row.status != "UPLOADING"]
         for row in rows:
             if row.id not in wanted and row.id not in self._running:
                 await self._db.write(lambda conn, row=row: self._publisher.cancelled(conn, row))  # type: ignore[misc]
@@ -128,15 +126,20 @@ class BuildQueue:
                 self._running[row.id] = task
                 task.add_done_callback(lambda _, key=row.id: self._done(key))  # type: ignore[misc]
 
+    def _open(self, conn: Connection) -> tuple[list[BuildRow], set[str]]:
+        """Builds that have not ended, and which of those whose code is here somebody waits for."""
+        rows = records.with_status(conn, *records.OPEN)
+        begun = [row for row in rows if row.status != "UPLOADING"]
+        return rows, {row.id for row in begun if self._publisher.is_awaited(conn, row)}
+
     def _done(self, key: str) -> None:
         self._running.pop(key, None)
         self._ending.discard(key)
         self._news.set()
 
-    async def _drop_expired(self) -> None:
+    async def _drop_expired(self, rows: list[BuildRow]) -> None:
         """Code that was announced and never came."""
         moment = rfc3339(now())
-        rows = await self._db.read(lambda conn: records.with_status(conn, "UPLOADING"))
         for row in rows:
             if row.expires_at < moment:
                 await self._fail(row, "its code was not uploaded within an hour")
@@ -161,8 +164,7 @@ class BuildQueue:
             await self._failed(row, lines, "something went wrong in the platform; see its log", 0)
 
     async def _build(self, row: BuildRow, lines: BuildLines, shown_until: float) -> None:
-        library = self._library()
-        making = library.making
+        making = self._library().making
         if making is None:
             raise BuildFailed(
                 "images are built only with a runtime that keeps images itself (embedded, runc, "
@@ -170,7 +172,7 @@ class BuildQueue:
             )
         with making.holding():
             async with asyncio.timeout(self._bounds.seconds):
-                made = await self._made(row, lines)
+                made = await self._made(row, lines, making)
             lines.say(f"Built an image of {made.size / (1 << 20):.1f} MiB: {made.digest}")
             await _until(shown_until)
             self._ending.add(row.id)
@@ -182,15 +184,13 @@ class BuildQueue:
         if document is not None:
             await self._publisher.published(document)
 
-    async def _made(self, row: BuildRow, lines: BuildLines) -> MadeImage:
+    async def _made(self, row: BuildRow, lines: BuildLines, making: Making) -> MadeImage:
         lines.say("Reading the uploaded code")
         project = await self._sources.open(row.id)
         lines.hide(project.arguments.values())
         builder = next((each for each in self._builders if each.handles(project)), None)
         if builder is None:
             raise refuse_unknown(project)
-        making = self._library().making
-        assert making is not None
         job = Job(
             id=row.id,
             reference=f"{BUILT}/{row.id}:latest",
@@ -224,10 +224,9 @@ class BuildQueue:
         return self._publisher.built(conn, row, made)
 
     def _too_long(self, lines: BuildLines) -> str:
-        last = next(reversed(lines.tail), "nothing")
         return (
             f"the build took longer than {self._bounds.seconds} s (the setting build_seconds); the "
-            f"last that it printed: {last[:300]}"
+            f"last that it printed: {lines.last[:300]}"
         )
 
     async def _failed(self, row: BuildRow, lines: BuildLines, why: str, shown_until: float) -> None:

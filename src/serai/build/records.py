@@ -104,11 +104,3 @@ def with_status(conn: Connection, *statuses: BuildStatus) -> list[BuildRow]:
     c = builds.c
     query = select(*COLUMNS).where(c.status.in_(statuses)).order_by(c.uploaded_at, c.id)
     return _rows(conn.execute(query))
-
-
-@unbounded("a workspace may use an image that another one built and shares")
-def images(conn: Connection) -> dict[str, str]:
-    """What was built and is still known: when it was finished, by reference."""
-    c = builds.c
-    query = select(c.image, c.finished_at).where(c.status == "BUILT")
-    return {image: at or "" for image, at in conn.execute(query)}

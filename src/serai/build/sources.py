@@ -19,7 +19,7 @@ import msgspec
 from serai.build.failures import BuildFailed
 from serai.build.repack import PRIVATE, TOP
 from serai.kernel.errors import PayloadTooLarge
-from serai.runtime.trees import delete_tree
+from serai.runtime.trees import remove_tree
 
 FILE_MAX = 8 << 20
 """Bytes of a file that is read to find out what to build."""
@@ -37,8 +37,6 @@ class Arrived(msgspec.Struct, frozen=True):
 class _Verdict(msgspec.Struct):
     """What ``repack`` says."""
 
-    entries: int = 0
-    size: int = 0
     private: dict[str, str] = {}
     problem: str | None = None
     failure: str | None = None
@@ -60,7 +58,7 @@ class Sources:
             if path.name not in wanted:
                 path.unlink()
         for path in self._work.iterdir():
-            self._remove(path)
+            remove_tree(path)
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> Arrived:
         """Write an upload to disk, durably, under a name that nothing refers to yet.
@@ -94,7 +92,7 @@ class Sources:
     def drop(self, build: str) -> None:
         """Forget the upload of a build, and what was made of it on the way."""
         (self._uploads / build).unlink(missing_ok=True)
-        self._remove(self._work / build)
+        remove_tree(self._work / build)
 
     async def open(self, build: str) -> "Project":
         """The project that was uploaded.
@@ -106,7 +104,7 @@ class Sources:
         work.mkdir(mode=0o700, exist_ok=True)
         archive = work / "project.tar"
         verdict = await self._repacked(self._uploads / build, archive)
-        return await asyncio.to_thread(Project, work, archive, verdict.private, verdict.size)
+        return await asyncio.to_thread(Project, work, archive, verdict.private)
 
     async def _repacked(self, source: Path, target: Path) -> _Verdict:
         command = (sys.executable, "-m", "serai.build.repack", str(source), str(target))
@@ -128,11 +126,6 @@ class Sources:
             raise BuildFailed(f"the archive cannot be unpacked: {verdict.failure}")
         return verdict
 
-    def _remove(self, path: Path) -> None:
-        if path.exists():
-            delete_tree(path)
-            path.rmdir()
-
 
 class Project:
     """A project, all of whose files are in one safe tar file.
@@ -142,14 +135,12 @@ class Project:
         archive: the tar file; everything is below ``blaxel/``.
         names: paths of files and links in the project.
         private: files that are for the build alone, by path.
-        size: bytes of all files.
     """
 
-    def __init__(self, work: Path, archive: Path, private: dict[str, str], size: int) -> None:
+    def __init__(self, work: Path, archive: Path, private: dict[str, str]) -> None:
         self.work = work
         self.archive = archive
         self.private = private
-        self.size = size
         with tarfile.open(archive) as opened:
             members = {each.name.removeprefix(f"{TOP}/"): each for each in opened.getmembers()}
         self.names = frozenset(name for name, each in members.items() if not each.isdir())

@@ -69,9 +69,14 @@ def entry_of(line: LogLine) -> Entry:
             line.build,
         ),
         severity=SEVERITIES[line.severity],
-        text=text if len(text) <= MOST_TEXT else text[: MOST_TEXT + SLACK],
+        text=waiting(text),
         length=len(text),
     )
+
+
+def waiting(text: str) -> str:
+    """As much of a text as is held until it is written: what is kept, and what tells of a cut."""
+    return text[: MOST_TEXT + SLACK] if len(text) > MOST_TEXT else text
 
 
 def storable(text: str) -> str:

@@ -53,9 +53,6 @@ class Feed:
         self.closed = False
         self._followers: set[Follower] = set()
 
-    def __bool__(self) -> bool:
-        return bool(self._followers)
-
     def join(self, wants: Callable[[Stored], bool]) -> Follower:
         """Follow from now on."""
         follower = Follower(wants)

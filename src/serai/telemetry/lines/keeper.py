@@ -4,7 +4,7 @@ When a workspace has too much, its largest resources give up their oldest lines 
 prints a lot takes nothing from those that print little.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
@@ -26,6 +26,7 @@ HOURS_A_DAY, DAY_MS = 24, 86_400_000
 DOWN_TO = 0.95
 """Share of what a workspace may have that is left, once it had more."""
 _lines, _hours, _streams, _origins = log_lines.c, log_hours.c, log_streams.c, log_origins.c
+_TAKEN = func.length(_lines.text) + func.length(_lines.attributes) + ROW_BYTES
 log = structlog.get_logger(__name__)
 
 
@@ -42,7 +43,7 @@ class LineKeeper:
     def __init__(
         self,
         store: LineStore,
-        workspaces: Callable[[], frozenset[str]],
+        workspaces: Callable[[], Awaitable[frozenset[str]]],
         days: int,
         most_bytes: int,
     ) -> None:
@@ -59,10 +60,10 @@ class LineKeeper:
     async def tidy(self) -> None:
         """Delete all that is not to be kept."""
         known = await self._store.search(_workspaces_with_lines)
-        for workspace in sorted(known - self._workspaces()):
+        for workspace in sorted(known - await self._workspaces()):
             await self.forget(workspace)
         oldest_hour = (millis(now()) // DAY_MS - self._days) * HOURS_A_DAY
-        for stream_id in await self._store.search(partial(_orphans)):
+        for stream_id in await self._store.search(_orphans):
             await self._delete_before(stream_id, None)
         for stream_id in await self._store.search(partial(_with_hours_before, hour=oldest_hour)):
             await self._delete_before(stream_id, oldest_hour * HOUR_NS)
@@ -78,7 +79,7 @@ class LineKeeper:
     async def _forget_all(self, workspace: str) -> None:
         try:
             await self.forget(workspace)
-            for stream_id in await self._store.search(partial(_orphans)):
+            for stream_id in await self._store.search(_orphans):
                 await self._delete_before(stream_id, None)
         except Exception:  # the next turn sees it again
             log.exception("lines_not_deleted", workspace=workspace)
@@ -178,9 +179,8 @@ def _edge(conn: Connection, stream_id: int, excess: int) -> int:
 
 
 def _edge_within(conn: Connection, stream_id: int, hour: int, excess: int) -> int:
-    taken = func.length(_lines.text) + func.length(_lines.attributes) + ROW_BYTES
     query = (
-        select(_lines.number, taken)
+        select(_lines.number, _TAKEN)
         .where(_lines.stream_id == stream_id, _lines.number >= hour * HOUR_NS)
         .order_by(_lines.number)
     )
@@ -199,9 +199,8 @@ def _delete_some(conn: Connection, stream_id: int, end: int | None) -> bool:
     oldest = select(_lines.number).where(*mine).order_by(_lines.number)
     edge = conn.execute(oldest.offset(AT_ONCE).limit(1)).scalar()
     chosen = [*mine, _lines.number < edge] if edge is not None else mine
-    taken = func.length(_lines.text) + func.length(_lines.attributes) + ROW_BYTES
     of_hour = _lines.number // literal_column(str(HOUR_NS), BigInteger)  # as text: grouped by it
-    by_hour = select(of_hour, func.sum(taken)).where(*chosen).group_by(of_hour)
+    by_hour = select(of_hour, func.sum(_TAKEN)).where(*chosen).group_by(of_hour)
     for hour, size in conn.execute(by_hour).all():
         here = (_hours.stream_id == stream_id, _hours.hour == hour)
         conn.execute(update(log_hours).where(*here).values(size=_hours.size - size))

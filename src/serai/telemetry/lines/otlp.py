@@ -14,7 +14,7 @@ import msgspec
 
 from serai.kernel.errors import BadRequest, PayloadTooLarge
 from serai.telemetry.lines.asking import TYPES
-from serai.telemetry.lines.entry import MOST_TEXT, SLACK, Entry, Key, Origin, storable
+from serai.telemetry.lines.entry import Entry, Key, Origin, storable, waiting
 from serai.telemetry.lines.otlp_size import LOGS, check_size
 
 BODY_MOST = 16 * 1024 * 1024
@@ -272,7 +272,7 @@ def _entry(record: Any, key: Key, origin: Origin, now_ns: int) -> Entry:
         at_ns=at_ns if 0 < at_ns < now_ns + AHEAD_NS else now_ns,
         origin=origin,
         severity=_severity(record),
-        text=text if len(text) <= MOST_TEXT else text[: MOST_TEXT + SLACK],
+        text=waiting(text),
         length=len(text),
         trace_id=_trace(record.trace_id),
         attributes=_kept(attributes),

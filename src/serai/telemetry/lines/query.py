@@ -57,19 +57,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     def fits(self, line: Stored) -> bool:
         """Whether a line that was just stored is wanted, however old it says it is."""
-        source, output, revision, instance, execution, task, build = line.origin
-        named = {
-            "output": output,
-            "revision": revision,
-            "instance": instance,
-            "task": task,
-            "build": build,
-        }
+        named = dict(zip(ORIGIN, line.origin, strict=True))
         return (
-            (not self.sources or source in self.sources or self._traced(line))
+            (not self.sources or named["source"] in self.sources or self._traced(line))
             and (not self.severities or _name_of(line.severity) in self.severities)
             and (not self.trace_id or line.trace_id == self.trace_id)
-            and execution.startswith(self.execution)
+            and named["execution"].startswith(self.execution)
             and all(named[column] == value for column, value in self.exact.items())
             and (not self.search or self.search.lower() in line.text.lower())
         )

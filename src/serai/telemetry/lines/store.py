@@ -54,7 +54,6 @@ class LineStore(Database):
         self.masks = Masks()
         self.feed = Feed()
         self.sink = LineStoreSink(self.queue)
-        self.lost = 0
         """Lines that no database takes."""
         self._known = Known()
         self._search = ThreadPoolExecutor(READERS, thread_name_prefix="serai-logs")
@@ -89,13 +88,11 @@ class LineStore(Database):
             raise
         except Exception:
             if len(batch) == 1:
-                self.lost += 1
                 log.exception("line_not_stored")
                 return 0
             middle = len(batch) // 2
             return await self._save(batch[:middle]) + await self._save(batch[middle:])
-        if self.feed:
-            self.feed.publish(stored)
+        self.feed.publish(stored)
         return len(stored)
 
     async def _write(self, batch: Sequence[Entry]) -> list[Stored]:
