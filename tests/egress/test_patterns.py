@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serai.egress.addresses import AddressRules
+from serai.egress.addresses import AddressRules, beside
 from serai.egress.hello import Incomplete, is_http1, read_tls
 from serai.egress.injection import Injection
 from serai.egress.patterns import canonical_path, host_of, parse
@@ -193,6 +193,29 @@ def test_greetings_of_any_bytes(data: bytes) -> None:
         read_tls(start + body)
     except Incomplete:
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "is_beside"),
+    [
+        ("10.1.2.3", True),
+        ("fd00::3", True),
+        ("::ffff:10.1.2.3", True),
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("10.9.9.9", False),
+        ("::ffff:10.9.9.9", False),
+    ],
+)
+def test_a_trusted_name_never_leads_to_this_machine(address: str, is_beside: bool) -> None:
+    found = ip_address(address)
+    assert beside([found], {ip_address("10.9.9.9")}) == ([found] if is_beside else [])
 
 
 def test_uuid7_grows() -> None:

@@ -1,7 +1,7 @@
 """Which addresses may be connected to at all, whatever a sandbox's own rules say."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -65,6 +65,20 @@ def is_public(address: Address) -> bool:
         and not address.is_multicast
         and not any(address in network for network in _REFUSED)
     )
+
+
+def beside(addresses: Iterable[Address], own: Container[Address]) -> list[Address]:
+    """Those in networks beside this machine, not of the machine itself.
+
+    Args:
+        own: addresses of this machine.
+    """
+    return [each for each in addresses if not (_is_here(each, own) or _is_here(unwrap(each), own))]
+
+
+def _is_here(address: Address, own: Container[Address]) -> bool:
+    alone = address.is_loopback or address.is_link_local or address.is_unspecified
+    return alone or address in own
 
 
 def unwrap(address: Address) -> Address:

@@ -19,7 +19,7 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
-from serai.egress.addresses import Address
+from serai.egress.addresses import Address, beside
 from serai.egress.gate import Gate
 from serai.egress.names import SINK, TTL_SECONDS, NoSuchName
 from serai.egress.policy import Verdict
@@ -97,7 +97,7 @@ class Answers:
             addresses = await resolver.addresses(name)
             found = [each for each in addresses if rules.allows(each)]
             if not found and any(name == trusted for trusted, _ in gate.policy.trusted):
-                found = await self._upstreams.beside(name)
+                found = beside(addresses, self._upstreams.own)
         gate.pins.remember(name, found)
         return found or [SINK]
 

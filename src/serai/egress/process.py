@@ -47,7 +47,7 @@ _MAX_LINE = 64 << 20
 _ATTACH_SECONDS = 5.0
 _ADDRESSES_EVERY = 10.0
 _PR_SET_NO_NEW_PRIVS = 38
-TUNNEL = "tunnel"
+_TUNNEL = "tunnel"
 _CLOSED = Policy(closed=True)
 """Of a sandbox whose rules the server has not said yet."""
 
@@ -294,7 +294,7 @@ class Egress:
 
     def _take(self, message: _Attachment, descriptors: list[int]) -> bool:
         """Whether we have what was brought."""
-        if message.kinds == (TUNNEL,):
+        if message.kinds == (_TUNNEL,):
             return self._tunnels.take(message.id, descriptors[0])
         self._detach(message.id)
         gate = self._gate(message.id)

@@ -5,7 +5,7 @@ import socket
 import ssl
 from ipaddress import IPv6Address
 
-from serai.egress.addresses import Address, AddressRules
+from serai.egress.addresses import Address, AddressRules, beside
 from serai.egress.gate import Gate
 from serai.egress.names import NoSuchName, Place, Resolver
 from serai.egress.streams import Stream, made
@@ -59,24 +59,13 @@ class Upstreams:
             async with gate.lookups:
                 found = await self.resolver.places(name, port, self.rules)
                 if not found and (name, port) in gate.policy.trusted:
-                    found = [Place(each, port, chosen=True) for each in await self.beside(name)]
+                    near = beside(await self.resolver.addresses(name), self.own)
+                    found = [Place(each, port, chosen=True) for each in near]
         except NoSuchName:
             raise Unreachable(f"the name {name[:255]} is not known") from None
         if not found:
             raise NotAllowed(name)
         return sorted(found, key=lambda place: place.address != asked)
-
-    async def beside(self, name: str) -> list[Address]:
-        """The addresses of a name in networks beside this machine, not of the machine itself.
-
-        Raises:
-            NoSuchName: nowhere at all.
-        """
-        return [
-            each
-            for each in await self.resolver.addresses(name)
-            if not (each.is_loopback or each.is_link_local or each in self.own)
-        ]
 
     def allowed(self, places: list[Place]) -> list[Place]:
         """Those that may be connected to.

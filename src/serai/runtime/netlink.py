@@ -95,10 +95,7 @@ def _check(data: bytes) -> int:
 
 def add_address(address: str) -> None:
     """Give ``lo`` one more address of its own; one it has already is kept."""
-    family, packed = _packed(address)
-    head = (family, len(packed) * 8, _NO_DUPLICATE_DETECTION, _SCOPE_HOST, _LOOPBACK_INDEX)
-    body = struct.pack("=BBBBI", *head) + _attribute(1, packed) + _attribute(2, packed)
-    _exchange(_ROUTE, _message(_NEW_ADDRESS, _ACK | _CREATE | _REPLACE, 1, body), 1)
+    _add_address(address, None, _SCOPE_HOST, _LOOPBACK_INDEX)
 
 
 def route_everything_here(source: str) -> None:
@@ -125,27 +122,33 @@ def make_pair(name: str, other: str) -> None:
 
 def raise_link(name: str) -> None:
     """Let an interface be used."""
-    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), _UP, _UP)
-    _exchange(_ROUTE, _message(_NEW_LINK, _ACK, 1, body), 1)
+    _about_link(_NEW_LINK, name, _UP)
 
 
 def set_mtu(name: str, size: int) -> None:
     """Let packets on an interface have up to so many bytes."""
-    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), 0, 0)
-    body += _attribute(_LINK_MTU, struct.pack("=I", size))
-    _exchange(_ROUTE, _message(_NEW_LINK, _ACK, 1, body), 1)
+    _about_link(_NEW_LINK, name, details=_attribute(_LINK_MTU, struct.pack("=I", size)))
 
 
 def remove_link(name: str) -> None:
     """Take an interface away, and with it its addresses and routes."""
-    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), 0, 0)
-    _exchange(_ROUTE, _message(_OLD_LINK, _ACK, 1, body), 1)
+    _about_link(_OLD_LINK, name)
+
+
+def _about_link(kind: int, name: str, flag: int = 0, details: bytes = b"") -> None:
+    body = struct.pack("=BBHiII", 0, 0, 0, socket.if_nametoindex(name), flag, flag) + details
+    _exchange(_ROUTE, _message(kind, _ACK, 1, body), 1)
 
 
 def add_link_address(name: str, address: str, prefix: int) -> None:
     """Give an interface an address in a network of its own; one it has already is kept."""
+    _add_address(address, prefix, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
+
+
+def _add_address(address: str, prefix: int | None, scope: int, interface: int) -> None:
     family, packed = _packed(address)
-    head = (family, prefix, _NO_DUPLICATE_DETECTION, _SCOPE_UNIVERSE, socket.if_nametoindex(name))
+    size = len(packed) * 8 if prefix is None else prefix
+    head = (family, size, _NO_DUPLICATE_DETECTION, scope, interface)
     body = struct.pack("=BBBBI", *head) + _attribute(1, packed) + _attribute(2, packed)
     _exchange(_ROUTE, _message(_NEW_ADDRESS, _ACK | _CREATE | _REPLACE, 1, body), 1)
 
@@ -295,26 +298,25 @@ class Ruleset:
         Raises:
             OSError: this kernel cannot do what they need.
         """
-        batch = struct.pack("!BBH", 0, 0, _NFTABLES >> 8)
-        messages = [_message(_BATCH_BEGIN, 0, 0, batch)]
-        head = struct.pack("!BBH", _INET, 0, 0)
-        for number, (kind, flags, body) in enumerate(self._bodies, start=1):
-            messages.append(_message(_NFTABLES | kind, flags | _ACK, number, head + body))
-        messages.append(_message(_BATCH_END, 0, len(self._bodies) + 1, batch))
-        try:
-            _exchange(_NETFILTER, b"".join(messages), len(self._bodies))
-        except FileExistsError:
-            return
+        with contextlib.suppress(FileExistsError):
+            _transact(self._bodies)
 
 
 def drop_earlier_rules() -> None:
     """Remove those of earlier versions, which know less; waits for every processor."""
-    head, batch = struct.pack("!BBH", _INET, 0, 0), struct.pack("!BBH", 0, 0, _NFTABLES >> 8)
     for table in _EARLIER_TABLES:
-        old = _message(_NFTABLES | _OLD_TABLE, _ACK, 1, head + _text(1, table))
-        edges = _message(_BATCH_BEGIN, 0, 0, batch), _message(_BATCH_END, 0, 2, batch)
         with contextlib.suppress(FileNotFoundError):
-            _exchange(_NETFILTER, edges[0] + old + edges[1], 1)
+            _transact([(_OLD_TABLE, 0, _text(1, table))])
+
+
+def _transact(bodies: Sequence[tuple[int, int, bytes]]) -> None:
+    """Do all of it or nothing; each is a kind of message of nftables, its flags and its body."""
+    head, batch = struct.pack("!BBH", _INET, 0, 0), struct.pack("!BBH", 0, 0, _NFTABLES >> 8)
+    messages = [_message(_BATCH_BEGIN, 0, 0, batch)]
+    for number, (kind, flags, body) in enumerate(bodies, start=1):
+        messages.append(_message(_NFTABLES | kind, flags | _ACK, number, head + body))
+    messages.append(_message(_BATCH_END, 0, len(bodies) + 1, batch))
+    _exchange(_NETFILTER, b"".join(messages), len(bodies))
 
 
 def has_ipv6() -> bool:

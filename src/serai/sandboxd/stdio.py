@@ -9,7 +9,7 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -210,4 +210,4 @@ def initialize_message(version: str) -> Message:
     return {"jsonrpc": "2.0", "id": "serai-initialize", "method": "initialize", "params": params}
 
 
-INITIALIZED: Mapping[str, Any] = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+INITIALIZED: Message = {"jsonrpc": "2.0", "method": "notifications/initialized"}

@@ -174,20 +174,15 @@ async def _asked(session: Session, message: Message, request: Request) -> Respon
         if first is not None and exchange.is_over:
             return Response(_encode(first), 200, _JSON)
         if streams:  # others hear the answer only
-            events = _events(session, exchange, first)
+            events = _events(exchange, first)
             return Stream(events, _EVENTS, release=lambda: session.forget(exchange))
 
 
-async def _events(
-    session: Session, exchange: Exchange, first: Message | None
-) -> AsyncIterator[bytes]:
-    try:
-        yield b": \n\n" if first is None else _event(first)
-        while not exchange.is_over:
-            message = await exchange.next(QUIET_SECONDS)
-            yield b": \n\n" if message is None else _event(message)
-    finally:
-        session.forget(exchange)
+async def _events(exchange: Exchange, first: Message | None) -> AsyncIterator[bytes]:
+    yield b": \n\n" if first is None else _event(first)
+    while not exchange.is_over:
+        message = await exchange.next(QUIET_SECONDS)
+        yield b": \n\n" if message is None else _event(message)
 
 
 async def _said(session: Session) -> AsyncIterator[bytes]:

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from serai.kernel.errors import ServiceUnavailable
 from serai.kernel.ids import token
 from serai.sandboxd.mcp import VERSIONS
@@ -28,10 +30,16 @@ GONE = -32000
 
 
 class Exchange:
-    """A request of a client: what the server sends about it, at last the answer."""
+    """A request of a client: what the server sends about it, at last the answer.
 
-    def __init__(self, number: Any) -> None:
-        self.number = number
+    Args:
+        ours: the id by which the server knows it, and its progress.
+        number: the client's own id of it.
+        progress: the client's own token for its progress, if it wants to hear of that.
+    """
+
+    def __init__(self, ours: int, number: Any, progress: Any = msgspec.UNSET) -> None:
+        self.ours, self.number, self.progress = ours, number, progress
         self._messages: deque[Message] = deque()
         self._changed = asyncio.Event()
         self.is_answered = False
@@ -72,7 +80,6 @@ class Session:
         self._over = over
         self._count = 0
         self._exchanges: dict[int, Exchange] = {}
-        self._tokens: dict[int, tuple[Any, Exchange]] = {}
         self._waiting: deque[Message] = deque(maxlen=WAITING_MESSAGES)
         self._heard = asyncio.Event()
         self.is_listening = False
@@ -86,14 +93,14 @@ class Session:
     async def ask(self, message: Message) -> Exchange:
         """Send a request on to the server."""
         self._count += 1
-        number, exchange = self._count, Exchange(message["id"])
-        self._exchanges[number] = exchange
-        sent = message | {"id": number}
+        exchange = Exchange(self._count, message["id"])
+        self._exchanges[exchange.ours] = exchange
+        sent = message | {"id": exchange.ours}
         params = message.get("params")
         meta = params.get("_meta") if isinstance(params, dict) else None
         if isinstance(params, dict) and isinstance(meta, dict) and "progressToken" in meta:
-            self._tokens[number] = (meta["progressToken"], exchange)
-            sent["params"] = params | {"_meta": meta | {"progressToken": number}}
+            exchange.progress = meta["progressToken"]
+            sent["params"] = params | {"_meta": meta | {"progressToken": exchange.ours}}
         await self.tell(sent)
         return exchange
 
@@ -122,10 +129,7 @@ class Session:
 
     def forget(self, exchange: Exchange) -> None:
         """The client waits no more."""
-        for number, other in list(self._exchanges.items()):
-            if other is exchange:
-                del self._exchanges[number]
-                self._tokens.pop(number, None)
+        self._exchanges.pop(exchange.ours, None)
 
     def heard(self, message: Message) -> None:
         """The server has sent a message."""
@@ -134,10 +138,10 @@ class Session:
             self._answered(message)
             return
         params = message.get("params")
-        progress = params.get("progressToken") if isinstance(params, dict) else None
-        if isinstance(params, dict) and isinstance(progress, int) and progress in self._tokens:
-            named, exchange = self._tokens[progress]
-            exchange.put(message | {"params": params | {"progressToken": named}})
+        ours = params.get("progressToken") if isinstance(params, dict) else None
+        exchange = self._exchanges.get(ours) if isinstance(ours, int) else None
+        if isinstance(params, dict) and exchange and exchange.progress is not msgspec.UNSET:
+            exchange.put(message | {"params": params | {"progressToken": exchange.progress}})
         elif not self.is_listening and self._exchanges:
             next(reversed(self._exchanges.values())).put(message)
         else:
@@ -147,8 +151,7 @@ class Session:
     def _answered(self, message: Message) -> None:
         number = message.get("id")
         exchange = self._exchanges.pop(number, None) if isinstance(number, int) else None
-        if exchange is not None and isinstance(number, int):
-            self._tokens.pop(number, None)
+        if exchange is not None:
             exchange.put(message | {"id": exchange.number}, is_answer=True)
 
     async def listen(self, seconds: float) -> Message | None:
@@ -175,7 +178,6 @@ class Session:
             fault = {"jsonrpc": "2.0", "id": exchange.number, "error": error}
             exchange.put(fault, is_answer=True)
         self._exchanges.clear()
-        self._tokens.clear()
 
 
 class StdioServer:
@@ -223,11 +225,10 @@ class StdioServer:
         """
         task = self._shared
         if task is None or (task.done() and not _is_alive(task)):
-            task = self._shared = asyncio.ensure_future(self.begin())
+            task = self._shared = asyncio.ensure_future(self._begin())
         return await asyncio.shield(task)
 
-    async def begin(self) -> tuple[Session, Message]:
-        """Begin a conversation as a client would; see ``shared``."""
+    async def _begin(self) -> tuple[Session, Message]:
         session = self.open()
         exchange = await session.ask(initialize_message(VERSIONS[-1]))
         loop = asyncio.get_running_loop()
@@ -238,7 +239,7 @@ class StdioServer:
         if answer is None or "result" not in answer:
             self.close(session)
             raise ServiceUnavailable(self._why(answer))
-        await session.tell(dict(INITIALIZED))
+        await session.tell(INITIALIZED)
         return session, answer
 
     def close(self, session: Session) -> None:

@@ -3,8 +3,6 @@
 These calls are the platform's own: no client of a sandbox knows them.
 """
 
-from typing import Any
-
 from serai.wire.common import Wire
 
 
@@ -42,13 +40,7 @@ class TaskEnd(Wire, omit_defaults=False):
     stopped: bool
 
 
-class TaskData(Wire):
-    """The parameters of all tasks of an execution, as ``BL_EXECUTION_DATA_URL`` answers them."""
-
-    tasks: list[dict[str, Any]]
-
-
 class TaskDataPlace(Wire):
-    """Where programs in the box find them."""
+    """Where programs in the box find the parameters of all tasks: ``BL_EXECUTION_DATA_URL``."""
 
     url: str

@@ -95,9 +95,7 @@ class EngineLibrary:
 
     async def ready(self, image: str, seconds: float) -> None:
         """Have the engine pull the image if it lacks it; one pull for all who ask."""
-        images = self._images()
-        if images is None:
-            raise RuntimeProblem(f"the runtime {self._name} was not started: call start() first")
+        images = self._there()
         task = self._pulls.get(image)
         if task is None:
             task = asyncio.create_task(images.require(image))
@@ -110,10 +108,13 @@ class EngineLibrary:
 
     async def config(self, image: str) -> ImageConfig:
         """See port.Library."""
+        return await self._there().config(image)
+
+    def _there(self) -> EngineImages:
         images = self._images()
         if images is None:
             raise RuntimeProblem(f"the runtime {self._name} was not started: call start() first")
-        return await images.config(image)
+        return images
 
     def _pulled(self, image: str, task: "asyncio.Task[str]") -> None:
         del self._pulls[image]

@@ -161,12 +161,14 @@ def filter_of(machine: str) -> Json:
 
 
 def _allow(names: list[str], condition: Json | None = None) -> Json:
-    rule: Json = {_CALL: names, "action": _ALLOW}
-    return rule if condition is None else {**rule, "args": [condition]}
+    return _rule({_CALL: names, "action": _ALLOW}, condition)
 
 
 def _refuse(names: list[str], number: int, condition: Json | None = None) -> Json:
-    rule: Json = {_CALL: names, "action": _ERRNO, "errnoRet": number}
+    return _rule({_CALL: names, "action": _ERRNO, "errnoRet": number}, condition)
+
+
+def _rule(rule: Json, condition: Json | None) -> Json:
     return rule if condition is None else {**rule, "args": [condition]}
 
 

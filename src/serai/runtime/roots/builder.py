@@ -17,12 +17,13 @@ from typing import IO
 
 import msgspec
 
+from serai.kernel.background import surely
 from serai.kernel.clock import now, rfc3339
 from serai.runtime import processes
 from serai.runtime.roots import oci
 from serai.runtime.roots.basis import basis
 from serai.runtime.roots.jail import APT_SETTINGS, CERTIFICATES, PROVIDED, Job
-from serai.runtime.roots.oci import Tell, finished
+from serai.runtime.roots.oci import Tell
 from serai.runtime.roots.problems import ImageProblem
 from serai.runtime.roots.recipes import Recipe, Recipes
 from serai.runtime.roots.records import Image, Layer
@@ -115,7 +116,7 @@ class Builder:
                     certificates=next(filter(None, map(_read, _CERTIFICATES)), ""),
                 )
                 await self._run(job, said, f"{recipe.name}, step {number}")
-            return await finished(asyncio.to_thread(self._take, upper))
+            return await surely(asyncio.to_thread(self._take, upper))
 
     def _take(self, upper: Path) -> str:
         for name in PROVIDED:

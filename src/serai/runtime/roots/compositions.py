@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from serai.kernel.background import surely
 from serai.kernel.clock import now, rfc3339
 from serai.runtime import image as host
 from serai.runtime.making import CACHED, MadeImage, MadeLayer, Tell
@@ -58,7 +59,7 @@ class Compositions:
 
     async def add_layer(self, archive: Path) -> MadeLayer:
         """See Making.add_layer."""
-        return await oci.finished(asyncio.to_thread(self._add_layer, archive))
+        return await surely(asyncio.to_thread(self._add_layer, archive))
 
     def _add_layer(self, archive: Path) -> MadeLayer:
         digest = oci.file_digest(archive)
@@ -126,18 +127,21 @@ class Compositions:
 
     async def expire(self, seconds: float, most: int) -> None:
         """See Making.expire."""
+        await asyncio.to_thread(self._expire, seconds, most)
+
+    def _expire(self, seconds: float, most: int) -> None:
         store = self._opened().store
         names = [name for name in store.names() if name.startswith(f"{CACHED}/")]
-        names.sort(key=store.used_at, reverse=True)
+        used = sorted(((store.used_at(name), name) for name in names), reverse=True)
         oldest = time.time() - seconds
-        for number, name in enumerate(names):
-            if number >= most or store.used_at(name) < oldest:
+        for number, (used_at, name) in enumerate(used):
+            if number >= most or used_at < oldest:
                 store.forget(name)
 
     async def prune(self) -> int:
         """See Making.prune."""
         try:
-            return await oci.finished(asyncio.to_thread(self._opened().prune))
+            return await surely(asyncio.to_thread(self._opened().prune))
         except ImageProblem:
             return 0
 

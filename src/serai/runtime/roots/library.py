@@ -4,8 +4,9 @@ import asyncio
 import os
 
 from serai.runtime import image as host
+from serai.runtime.host import not_started
 from serai.runtime.making import Making
-from serai.runtime.port import ImageConfig, ImageInfo, RuntimeProblem, SandboxPlan
+from serai.runtime.port import ImageConfig, ImageInfo, SandboxPlan
 from serai.runtime.roots.compositions import Compositions
 from serai.runtime.roots.pins import Pins
 from serai.runtime.roots.policy import Choice, Policy
@@ -63,5 +64,5 @@ class Library:
 
     def _opened(self) -> Images:
         if self.images is None:
-            raise RuntimeProblem("the embedded runtime was not started: call start() first")
+            raise not_started()
         return self.images

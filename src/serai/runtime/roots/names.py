@@ -4,10 +4,11 @@ import re
 
 import msgspec
 
+from serai.runtime.making import BUILT, CACHED
 from serai.runtime.roots.problems import ImageProblem
 
 HUB_NAMESPACES = ("", "blaxel", "sandbox")
-INTERNAL = ("built/", "build-cache/")
+INTERNAL = (f"{BUILT}/", f"{CACHED}/")
 """What the platform names by itself: nobody may ask for such a name, or see it in a list."""
 LATEST = "latest"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")

@@ -9,12 +9,13 @@ import re
 import shutil
 import subprocess
 import zlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, Protocol
 
 import msgspec
 
+from serai.kernel.background import surely
 from serai.kernel.clock import now, rfc3339
 from serai.runtime import linux
 from serai.runtime.roots.problems import ImageProblem
@@ -34,7 +35,6 @@ MAX_MANIFEST = 4 << 20
 MAX_LAYERS = 127
 DOWNLOADS = 3
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-T = TypeVar("T")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -259,22 +259,13 @@ async def _bring(
         for number, (diff_id, task) in enumerate(downloads.items(), 1):
             path = await task
             tell(f"layer {number} of {len(missing)}: unpacking")
-            left -= await finished(asyncio.to_thread(add_tar, store, path, diff_id, left))
+            left -= await surely(asyncio.to_thread(add_tar, store, path, diff_id, left))
     finally:
         for task in downloads.values():
             task.cancel()
         for done in await asyncio.gather(*downloads.values(), return_exceptions=True):
             if isinstance(done, Path):
                 blobs.release(done)
-
-
-async def finished(work: Coroutine[Any, Any, T]) -> T:
-    """Await a thread's result; if cancelled, only once the thread touches no file any more."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    finally:
-        await asyncio.wait({task})
 
 
 def _prefixed(tell: Tell, prefix: str) -> Tell:
